@@ -1,0 +1,80 @@
+"""What the mount and the commands ask of a cache: the words and the Protocol.
+
+`Cache` (in `cache/cache.py`) is the owner of a cache directory; `mount/control.py` speaks the
+same operations over a socket for the processes that don't own it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+ROOT = 1
+"""Entry id (and inode number) of the root directory."""
+
+
+class Kind(StrEnum):
+    """What an entry is."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    LINK = "link"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in the tree. `id` is its inode number and belongs to one identity for ever.
+
+    `target` is a link's text, else empty; `key` is empty for directories; sizes in bytes.
+    """
+
+    id: int
+    parent: int
+    name: str
+    kind: Kind
+    key: str
+    size: int
+    etag: str
+    mtime_ns: int
+    target: str
+
+
+class State(StrEnum):
+    """How much of an object is in the cache."""
+
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    ABSENT = "absent"
+
+
+Reply = Callable[[memoryview | BaseException], None]
+"""Called once with the bytes that were asked for (valid during the call only) or the error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """How much of an object is there: `present` of `size` bytes."""
+
+    state: State
+    present: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a cache behaves; sizes in bytes, durations in seconds, rates in bytes a second."""
+
+    size_limit: int | None = None
+    keep_free: int = 1 << 30
+    chunk_size: int = 1 << 20
+    max_request: int = 8 << 20
+    connections: int = 4
+    refresh_interval: float = 60.0
+    scrub_rate: int = 1 << 20
+    verify_always: bool = False
+    follow: str = "latest"  # latest | frozen | release NAME
+
+
+Invalidation = Sequence[tuple[int, str]]
+"""(parent id, name) of the entries that a new generation changed."""

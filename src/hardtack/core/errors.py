@@ -1,0 +1,164 @@
+"""The error tree.
+
+Each class has the exit code that the command line ends with and the errno that a reader of the
+mount sees. A message names the thing, what was expected, what was found, and what to do; secrets
+and signed URLs are never part of one. `docs/exit-codes.md` is made from this file.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import ClassVar
+
+
+class HardtackError(Exception):
+    """Something went wrong that a person can act on.
+
+    `message` says what and where, `remedy` what to do about it (a sentence, or empty).
+    """
+
+    exit_code: ClassVar[int] = 10
+    errno: ClassVar[int] = errno.EIO
+    summary: ClassVar[str] = "any other error of hardtack's own"
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".rstrip()
+
+
+class ConfigError(HardtackError):
+    exit_code = 11
+    errno = errno.EINVAL
+    summary = "an option, environment variable or configuration file says something unusable"
+
+
+class SourceError(HardtackError):
+    exit_code = 20
+    summary = "the source answered with something that can't be used"
+
+
+class SourceUnreachable(SourceError):
+    exit_code = 21
+    errno = errno.EHOSTUNREACH
+    summary = "the source can't be reached: refused, timed out, no such host, TLS failure"
+
+
+class AccessDenied(SourceError):
+    exit_code = 22
+    errno = errno.EACCES
+    summary = "the source refuses these credentials, or there are none"
+
+
+class NotFound(SourceError):
+    exit_code = 23
+    errno = errno.ENOENT
+    summary = "the source has no such bucket, prefix, object or image"
+
+
+class ObjectChanged(SourceError):
+    exit_code = 24
+    errno = errno.ESTALE
+    summary = "the object is no longer the one that the catalogue names"
+
+
+class CorruptReply(SourceError):
+    exit_code = 25
+    summary = "the source's reply is not what was asked for: status, range, ETag, length or checksum"
+
+
+class CacheError(HardtackError):
+    exit_code = 30
+    summary = "the cache directory can't be used"
+
+
+class CacheBusy(CacheError):
+    exit_code = 31
+    errno = errno.EBUSY
+    summary = "another process owns the cache directory"
+
+
+class FormatError(CacheError):
+    exit_code = 32
+    summary = "a file of hardtack's has a format that this version doesn't know, or is damaged"
+
+
+class DiskFull(CacheError):
+    exit_code = 33
+    errno = errno.ENOSPC
+    summary = "there is not enough disk space"
+
+
+class CorruptContent(CacheError):
+    exit_code = 34
+    summary = "cached bytes are damaged and can't be fetched anew"
+
+
+class MountError(HardtackError):
+    exit_code = 40
+    summary = "mounting, unmounting or serving the mount failed"
+
+
+class FuseMissing(MountError):
+    exit_code = 41
+    errno = errno.ENODEV
+    summary = "FUSE can't be used here: no device, no permission, or no fusermount3"
+
+
+class MountpointError(MountError):
+    exit_code = 42
+    errno = errno.ENOTDIR
+    summary = "the mountpoint is missing, not empty, busy, or not a hardtack mount"
+
+
+class MountUnhealthy(MountError):
+    exit_code = 43
+    errno = errno.ETIMEDOUT
+    summary = "the mount doesn't answer in time"
+
+
+class ManifestError(HardtackError):
+    exit_code = 50
+    summary = "a deployment file can't be read"
+
+
+class LockError(HardtackError):
+    exit_code = 51
+    summary = "images.lock is missing, damaged, or of a newer format"
+
+
+class BadReference(HardtackError):
+    exit_code = 52
+    errno = errno.EINVAL
+    summary = "an image reference is malformed"
+
+
+class RegistryError(HardtackError):
+    exit_code = 60
+    summary = "the registry answered with something that can't be used"
+
+
+class BundleError(HardtackError):
+    exit_code = 61
+    summary = "a bundle is damaged or incomplete"
+
+
+class ContainerdError(HardtackError):
+    exit_code = 62
+    summary = "containerd is absent, too old, or its store is damaged"
+
+
+class PolicyError(HardtackError):
+    exit_code = 70
+    summary = "the policy configuration can't be used"
+
+
+def tree(root: type[HardtackError] = HardtackError) -> list[type[HardtackError]]:
+    """Every class of the tree, by exit code."""
+    found = [root]
+    for child in root.__subclasses__():
+        found += tree(child)
+    return sorted(found, key=lambda cls: cls.exit_code)

@@ -1,0 +1,1 @@
+"""Rendering of deployment files, network requirements, doctor, readiness."""

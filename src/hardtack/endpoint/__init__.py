@@ -1,0 +1,1 @@
+"""The edge endpoint: HTTP API, detectors' life, escalation, backends."""

@@ -1,0 +1,1 @@
+"""Container images: registry client, lock, bundle, installing, auditing."""

@@ -1,0 +1,1 @@
+"""Model packages, runtimes, and the inference server of one detector."""

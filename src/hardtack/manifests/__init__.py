@@ -1,0 +1,1 @@
+"""What deployment files say: YAML with positions, Helm, compose, Dockerfile, image references."""

@@ -1,0 +1,1 @@
+"""A cache shown as files: FUSE wire format, session, keeper, file system."""
