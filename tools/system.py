@@ -1,0 +1,66 @@
+"""What tests and demo need from a Debian system, installed when we are root there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+TEST_PARTS = {
+    "fusermount3": "fuse3",
+    "docker-registry": "docker-registry",
+    "containerd": "containerd",
+    "runc": "runc",
+    "skopeo": "skopeo",
+    "nft": "nftables",
+    "ip": "iproute2",
+    "busybox": "busybox-static",
+}
+"""Program that must be on the PATH → Debian package that has it."""
+
+BENCH_PARTS = {"s3fs": "s3fs"}
+
+
+def install(parts: dict[str, str]) -> None:
+    """Install the packages of missing programs; without root or apt, say so and go on."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    missing = sorted({pkg for program, pkg in parts.items() if not shutil.which(program, path=path)})
+    if not missing:
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        print(
+            f"run: not installed here: {' '.join(missing)}; tests that need them are skipped.",
+            file=sys.stderr,
+        )
+        return
+    apt(missing)
+
+
+def apt(packages: list[str]) -> None:
+    """`apt-get install`, with services kept from starting."""
+    print(f"run: apt-get install {' '.join(packages)}", file=sys.stderr)
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    with NoServices():
+        for command in (
+            ["apt-get", "update", "-qq"],
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
+        ):
+            subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+
+
+class NoServices:
+    """While inside, Debian packages don't start their daemons (policy-rc.d says 101)."""
+
+    path = Path("/usr/sbin/policy-rc.d")
+
+    def __enter__(self) -> None:
+        self.ours = not self.path.exists()
+        if self.ours:
+            self.path.write_text("#!/bin/sh\nexit 101\n")
+            self.path.chmod(0o755)
+
+    def __exit__(self, *_: object) -> None:
+        if self.ours:
+            self.path.unlink(missing_ok=True)

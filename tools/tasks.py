@@ -1,0 +1,92 @@
+"""The tasks of a checkout, behind `./run`. Standard library only: it runs before anything is set up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import environment
+import system
+from environment import PYTHON, ROOT
+
+
+def call(*command: str | Path, **extra: str) -> None:
+    """Run a command in the checkout; end with its exit code if it fails."""
+    env = os.environ | {"PATH": f"{PYTHON.parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+    code = subprocess.run([str(c) for c in command], cwd=ROOT, env=env | extra, check=False).returncode
+    if code:
+        sys.exit(code)
+
+
+def setup(_: list[str]) -> None:
+    """Set up everything that the other tasks need."""
+    environment.ensure("dev")
+    system.install(system.TEST_PARTS)
+
+
+def demo(arguments: list[str]) -> None:
+    """The main job: a bucket mounted, the network cut, the same answers."""
+    environment.ensure("demo")
+    call(PYTHON, "-m", "hardtack", "demo", *arguments)
+
+
+def test(arguments: list[str]) -> None:
+    """All tests, or those that pytest's arguments name."""
+    setup([])
+    call(PYTHON, "-m", "pytest", *(arguments or ["-q", "-n", "2", "--dist", "loadfile"]))
+
+
+def check(_: list[str]) -> None:
+    """Static checks: format, lint, types, imports, generated docs, the lock on arm64."""
+    environment.ensure("dev")
+    call(PYTHON, "-m", "ruff", "format", "--check", "--quiet", ".")
+    call(PYTHON, "-m", "ruff", "check", "--quiet", ".")
+    call(PYTHON, "-m", "mypy")
+    call(PYTHON.parent / "lint-imports", "--no-logo")
+    call(PYTHON, "tools/docs.py", "--check")
+    call(PYTHON, "tools/lock.py", "--check")
+
+
+def bench(arguments: list[str]) -> None:
+    """Measured figures: `./run bench [weights|images|soak]`."""
+    environment.ensure("dev")
+    system.install(system.TEST_PARTS | system.BENCH_PARTS)
+    call(PYTHON, "-m", "bench", *arguments)
+
+
+def lock(_: list[str]) -> None:
+    """Write the lock files anew from pyproject.toml."""
+    environment.ensure("dev")
+    call(PYTHON, "tools/lock.py")
+
+
+def docs(_: list[str]) -> None:
+    """Write the generated parts of the docs anew."""
+    environment.ensure("dev")
+    call(PYTHON, "tools/docs.py")
+
+
+TASKS: dict[str, Callable[[list[str]], None]] = {
+    task.__name__: task for task in (demo, test, check, bench, setup, lock, docs)
+}
+
+
+def main() -> None:
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name not in TASKS:
+        lines = "\n".join(f"  ./run {task:6} {body.__doc__}" for task, body in TASKS.items())
+        print(lines, file=sys.stdout if name in ("-h", "--help") else sys.stderr)
+        sys.exit(0 if name in ("-h", "--help") else 2)
+    TASKS[name](arguments)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
