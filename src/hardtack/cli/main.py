@@ -1,0 +1,131 @@
+"""The command `hardtack`: its commands are imported when they are called, so that each starts fast."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from hardtack import __version__
+from hardtack.cli import config
+from hardtack.core.errors import HardtackError
+
+COMMANDS = {
+    "mount": ("hardtack.cli.mount", "mount", "Mount a source of weights, read-only."),
+    "unmount": ("hardtack.cli.mount", "unmount", "Unmount, after what is under way."),
+    "status": ("hardtack.cli.mount", "status", "What a mount or a cache holds and does."),
+    "health": ("hardtack.cli.mount", "health", "Exit 0 when the mount answers in time."),
+    "ls": ("hardtack.cli.weights", "ls", "List a source, or what the box knows of it."),
+    "prefetch": ("hardtack.cli.weights", "prefetch", "Fetch what will be needed."),
+    "pin": ("hardtack.cli.weights", "pin", "Keep the present generation as a release."),
+    "unpin": ("hardtack.cli.weights", "unpin", "Forget a release."),
+    "releases": ("hardtack.cli.weights", "releases", "List the releases kept."),
+    "verify": ("hardtack.cli.weights", "verify", "Read every cached byte and check it."),
+    "cache": ("hardtack.cli.cache", "cache", "List, measure and evict cached objects."),
+    "images": ("hardtack.cli.images", "images", "Container images: scan, lock, pull, install, audit."),
+    "policy": ("hardtack.cli.policy", "policy", "Does anything in a deployment reach for the network?"),
+    "demo": ("hardtack.cli.demo", "demo", "The whole story on one machine."),
+    "config": ("hardtack.cli.settings", "config", "Where each setting comes from."),
+    "completion": ("hardtack.cli.settings", "completion", "Shell completion."),
+    "version": ("hardtack.cli.settings", "version", "The version."),
+}
+"""Name → module, object in it, and the line of help that `hardtack --help` shows."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when called; their help lines are known before."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            if near:
+                error.message += f" Did you mean {near[0]!r}?"
+            raise
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hardtack")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(dir_okay=False),
+    envvar="HARDTACK_CONFIG",
+    help="Read this hardtack.toml. Default: the first of "
+    + ", ".join(str(p) for p in config.PLACES)
+    + " that exists.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    envvar="HARDTACK_LOG_LEVEL",
+    show_default=True,
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    envvar="HARDTACK_LOG_FORMAT",
+    show_default=True,
+)
+@click.pass_context
+def hardtack(
+    ctx: click.Context, config_file: str | None, log_level: str, log_format: str
+) -> None:
+    """Keep everything an edge box needs to run its models on the box, and prove it."""
+    from hardtack.core import logs
+
+    logs.configure(log_level, log_format)
+    settings = config.load(config_file)
+    ctx.obj = settings
+    ctx.default_map = dict.fromkeys(COMMANDS, settings.values)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; ends the process with its exit code."""
+    try:
+        hardtack.main(args=arguments, prog_name="hardtack", standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except HardtackError as error:
+        fail(error)
+    except (KeyboardInterrupt, click.Abort):
+        print("hardtack: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def fail(error: HardtackError) -> Any:
+    """Say what is wrong and what to do, and end with the exit code of the error's class."""
+    print(f"hardtack: {error.message}", file=sys.stderr)
+    if error.remedy:
+        print(f"  {error.remedy}", file=sys.stderr)
+    sys.exit(error.exit_code)
