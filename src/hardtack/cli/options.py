@@ -1,0 +1,239 @@
+"""The options that several commands share, each declared once.
+
+Every option is a flag, an environment variable and a key of hardtack.toml of the same name.
+The environment of mount-s3 sidecars (`S3_BUCKET`, `S3_REGION`, `MOUNT_PATH`, `CACHE_PATH`) works too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from hardtack.cache.api import Options
+from hardtack.core.errors import ConfigError
+from hardtack.core.units import parse_duration, parse_size
+from hardtack.source.options import SourceOptions
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Parsed(click.ParamType):
+    """A parameter read by a function of core.units."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+
+
+SIZE = Parsed("size", parse_size)
+DURATION = Parsed("duration", parse_duration)
+RATE = Parsed("rate", parse_size)
+
+
+def _follow(text: str) -> str:
+    if text in ("latest", "frozen") or re.fullmatch(r"release \S+", text):
+        return text
+    raise ConfigError(f"{text!r} is not latest, frozen, or 'release NAME'.")
+
+
+def _mode(text: str) -> int:
+    try:
+        return int(text, 8)
+    except ValueError:
+        raise ConfigError(f"{text!r} is not an octal mode like 444.") from None
+
+
+def option(flag: str, *names: str, env: tuple[str, ...] = (), **settings: Any) -> Any:
+    """A click option with its variable `HARDTACK_…` first, then `env`."""
+    own = "HARDTACK_" + flag.split("/")[0].lstrip("-").replace("-", "_").upper()
+    settings.setdefault("show_envvar", True)
+    return click.option(flag, *names, envvar=[own, *env], **settings)
+
+
+SOURCE = [
+    option("--region", env=("S3_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"), help="AWS region."),
+    option(
+        "--endpoint-url",
+        env=("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        help="Another store that speaks S3, e.g. https://minio.example:9000.",
+    ),
+    option(
+        "--path-style/--virtual-host",
+        default=None,
+        help="Bucket in the path or in the host name. Default: path with --endpoint-url.",
+    ),
+    option("--profile", env=("AWS_PROFILE",), help="Profile of the shared AWS files."),
+    option("--unsigned", is_flag=True, help="Send requests without credentials."),
+    option(
+        "--credentials",
+        type=click.Choice(["auto", "instance"]),
+        default="auto",
+        show_default=True,
+        help="instance: the instance metadata service may be asked as well.",
+    ),
+    option("--ca-bundle", env=("AWS_CA_BUNDLE",), help="File of CA certificates to trust."),
+    option("--proxy", help="Proxy for the source. Default: as HTTPS_PROXY and NO_PROXY say."),
+    option("--insecure", is_flag=True, help="Don't verify TLS; each warning names it."),
+    option("--prefix", default="", help="Only keys under this prefix."),
+    option(
+        "--progress-deadline",
+        type=DURATION,
+        default="20s",
+        show_default=True,
+        help="Give up a transfer that brings no byte for so long.",
+    ),
+]
+
+CACHE = [
+    option(
+        "--cache",
+        "cache_directory",
+        env=("CACHE_PATH",),
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Cache directory. Default: one for each source below ~/.cache/hardtack, "
+        "or /var/cache/hardtack for root.",
+    ),
+    option("--cache-size", type=SIZE, help="The most that the cache may hold. Default: no limit."),
+    option(
+        "--keep-free",
+        type=SIZE,
+        default="1GiB",
+        show_default=True,
+        help="Disk space that the cache leaves free.",
+    ),
+    option(
+        "--refresh-interval",
+        type=DURATION,
+        default="60s",
+        show_default=True,
+        help="Time between two listings.",
+    ),
+    option(
+        "--follow",
+        type=Parsed("follow", _follow),
+        default="latest",
+        show_default=True,
+        help="latest, frozen (what the box knows now), or 'release NAME'.",
+    ),
+    option(
+        "--scrub-rate",
+        type=RATE,
+        default="1MiB",
+        show_default=True,
+        help="Bytes a second of cached content re-read and checked in the background; 0: none.",
+    ),
+    option("--verify-always", is_flag=True, help="Check each chunk again after every start."),
+    option(
+        "--connections",
+        type=click.IntRange(1, 64),
+        default=4,
+        show_default=True,
+        help="Requests at once.",
+    ),
+]
+
+MOUNT = [
+    option("--allow-other", is_flag=True, help="Other users may read (default for root)."),
+    option("--uid", type=int, help="Owner of the files. Default: who mounts."),
+    option("--gid", type=int, help="Group of the files. Default: who mounts."),
+    option(
+        "--file-mode", type=Parsed("mode", _mode), default="444", show_default=True, help="Octal."
+    ),
+    option(
+        "--dir-mode", type=Parsed("mode", _mode), default="555", show_default=True, help="Octal."
+    ),
+    option("--metrics", "metrics_address", help="Serve Prometheus metrics at HOST:PORT."),
+]
+
+SETTING_GROUPS = {"source": SOURCE, "cache": CACHE, "mount": MOUNT}
+
+
+def using(*groups: list[Any]) -> Callable[[Command], Command]:
+    """Give a command these groups of options, in their order."""
+
+    def decorate(command: Command) -> Command:
+        for group in reversed(groups):
+            for decorator in reversed(group):
+                command = decorator(command)
+        return command
+
+    return decorate
+
+
+def parameters(group: list[Any]) -> list[click.Option]:
+    """The click options that a group of decorators makes."""
+
+    def bare() -> None: ...
+
+    using(group)(bare)
+    return list(reversed(bare.__click_params__))  # type: ignore[attr-defined]
+
+
+def setting_names() -> set[str]:
+    """Every key that hardtack.toml may hold."""
+    return {str(o.name) for group in SETTING_GROUPS.values() for o in parameters(group)}
+
+
+def source_options(values: dict[str, Any]) -> SourceOptions:
+    """The SourceOptions that a command's parameters say."""
+    return SourceOptions(
+        region=values["region"],
+        endpoint_url=values["endpoint_url"],
+        path_style=values["path_style"],
+        profile=values["profile"],
+        unsigned=values["unsigned"],
+        credentials=values["credentials"],
+        ca_bundle=values["ca_bundle"],
+        proxy=values["proxy"],
+        insecure=values["insecure"],
+        progress_deadline=values["progress_deadline"],
+    )
+
+
+def cache_options(values: dict[str, Any]) -> Options:
+    """The cache Options that a command's parameters say."""
+    return Options(
+        size_limit=values["cache_size"],
+        keep_free=values["keep_free"],
+        connections=values["connections"],
+        refresh_interval=values["refresh_interval"],
+        scrub_rate=values["scrub_rate"],
+        verify_always=values["verify_always"],
+        follow=values["follow"],
+    )
+
+
+def source_url(text: str | None, prefix: str) -> str:
+    """The canonical URL of SOURCE, or of `S3_BUCKET`; a bare name is a bucket."""
+    text = text or os.environ.get("S3_BUCKET")
+    if not text:
+        raise click.UsageError("SOURCE is missing: give s3://BUCKET/PREFIX, or set S3_BUCKET.")
+    if "://" not in text:
+        text = f"file://{Path(text).resolve()}" if text.startswith((".", "/")) else f"s3://{text}"
+    return "/".join([text.rstrip("/"), prefix.strip("/")]).rstrip("/")
+
+
+def cache_directory(explicit: Path | None, url: str) -> Path:
+    """Where the cache of `url` lies."""
+    if explicit is not None:
+        return explicit.absolute()
+    if os.geteuid() == 0:
+        base = Path("/var/cache/hardtack")
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "hardtack"
+    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", url.split("://", 1)[1]).strip("-")[:40]
+    return base / f"{readable}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"
