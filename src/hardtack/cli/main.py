@@ -101,7 +101,8 @@ def hardtack(
     logs.configure(log_level, log_format)
     settings = config.load(config_file)
     ctx.obj = settings
-    ctx.default_map = dict.fromkeys(COMMANDS, settings.values)
+    nested = dict.fromkeys(("show", "list", "size", "evict"), settings.values)
+    ctx.default_map = dict.fromkeys(COMMANDS, settings.values | nested)
 
 
 def main(arguments: list[str] | None = None) -> None:

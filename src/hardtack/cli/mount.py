@@ -1,0 +1,165 @@
+"""`hardtack mount`, `unmount`, `status`, `health`."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hardtack.cli.options import (
+    CACHE,
+    DURATION,
+    MOUNT,
+    SOURCE,
+    cache_directory,
+    cache_options,
+    source_options,
+    source_url,
+    using,
+)
+from hardtack.cli.output import json_option, print_facts, print_json
+from hardtack.core.units import format_duration, format_size
+
+MOUNTPOINT = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("source", required=False)
+@click.argument("mountpoint", required=False, type=MOUNTPOINT, envvar="MOUNT_PATH")
+@click.option("-f", "--foreground", is_flag=True, help="Stay in the foreground; log to stderr.")
+@click.option(
+    "--wait/--no-wait",
+    default=None,
+    help="With no listing yet and no network: wait for the source, or end with an error. "
+    "Default: wait when in the foreground.",
+)
+@click.option(
+    "--replace", is_flag=True, help="Upgrade the running mount in place; open files live on."
+)
+@using(SOURCE, CACHE, MOUNT)
+@click.pass_context
+def mount(
+    ctx: click.Context,
+    source: str | None,
+    mountpoint: Path | None,
+    foreground: bool,
+    wait: bool | None,
+    replace: bool,
+    **values: Any,
+) -> None:
+    """Mount SOURCE (s3://BUCKET/PREFIX, file:///DIR) on MOUNTPOINT, read-only.
+
+    Returns when the mount answers. SOURCE and MOUNTPOINT may come from S3_BUCKET and MOUNT_PATH.
+    """
+    from hardtack.mount import launch
+
+    if replace:
+        launch.replace(_sole_mountpoint(source, mountpoint))
+        return
+    if mountpoint is None and source is not None and os.environ.get("S3_BUCKET"):
+        source, mountpoint = None, Path(source)
+    if mountpoint is None:
+        raise click.UsageError("MOUNTPOINT is missing: give a directory, or set MOUNT_PATH.")
+    url = source_url(source, values["prefix"])
+    root = ctx.find_root().params
+    allow_other = values["allow_other"] or os.geteuid() == 0
+    launch.mount(
+        url,
+        mountpoint,
+        source_options(values),
+        cache_directory(values["cache_directory"], url),
+        cache_options(values),
+        launch.MountOptions(
+            allow_other=allow_other,
+            uid=os.getuid() if values["uid"] is None else values["uid"],
+            gid=os.getgid() if values["gid"] is None else values["gid"],
+            file_mode=values["file_mode"],
+            dir_mode=values["dir_mode"],
+            metrics_address=values["metrics_address"],
+            foreground=foreground,
+            wait=foreground if wait is None else wait,
+            log_level=root["log_level"],
+            log_format=root["log_format"],
+        ),
+    )
+
+
+def _sole_mountpoint(source: str | None, mountpoint: Path | None) -> Path:
+    """`mount --replace MOUNTPOINT` and `mount --replace SOURCE MOUNTPOINT` mean the same."""
+    if mountpoint is not None:
+        return mountpoint
+    if source is None:
+        raise click.UsageError("MOUNTPOINT is missing.")
+    return Path(source)
+
+
+@click.command()
+@click.argument("mountpoint", type=MOUNTPOINT, envvar="MOUNT_PATH")
+@click.option("--lazy", is_flag=True, help="Detach now, though files are open; end when they close.")
+def unmount(mountpoint: Path, lazy: bool) -> None:
+    """Unmount MOUNTPOINT after what is under way."""
+    from hardtack.mount import launch
+
+    launch.unmount(mountpoint, lazy=lazy)
+
+
+@click.command()
+@click.argument("mountpoint", type=MOUNTPOINT, envvar="MOUNT_PATH")
+@click.option("--timeout", type=DURATION, default="5s", show_default=True)
+def health(mountpoint: Path, timeout: float) -> None:
+    """Read through the mount on MOUNTPOINT; exit 0 when it answers in time.
+
+    It says nothing of the network: a healthy mount may be offline.
+    """
+    from hardtack.mount import launch
+
+    launch.health(mountpoint, timeout)
+
+
+@click.command()
+@click.argument("mountpoint", required=False, type=MOUNTPOINT)
+@json_option
+def status(mountpoint: Path | None, as_json: bool) -> None:
+    """What the mount on MOUNTPOINT holds and does; of all mounts without one."""
+    from hardtack.mount import launch
+
+    points = [mountpoint] if mountpoint is not None else launch.mountpoints()
+    found = {str(point): launch.remote(point).status() for point in points}
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        click.echo("No hardtack mounts.")
+    for point, state in found.items():
+        click.echo(point)
+        print_facts(_facts(state))
+
+
+def _facts(state: Any) -> list[tuple[str, str]]:
+    now = time.time()
+    if state.unreachable_since is not None:
+        reach = f"no, for {format_duration(now - state.unreachable_since)}: {state.last_error}"
+    elif state.reachable_since is not None:
+        reach = f"yes, for {format_duration(now - state.reachable_since)}"
+    else:
+        reach = "not tried yet"
+    reads = state.hits + state.misses
+    facts = [
+        ("  source", state.source),
+        ("  reachable", reach),
+        ("  generation", f"{state.generation}, {state.objects} files, {format_size(state.bytes)}"),
+        ("  complete", f"{state.complete} files; {state.partial} partial"),
+        ("  on this box", format_size(state.present_bytes)),
+        ("  fetched", format_size(state.fetched_bytes_total)),
+        ("  reads", f"{reads}, {100 * state.hits // reads if reads else 100} % from the cache"),
+    ]
+    facts += [
+        ("  fetching", f"{path} {100 * present // max(1, size)} %")
+        for path, present, size in state.fetching
+    ]
+    if state.eta is not None:
+        facts.append(("  left", format_duration(state.eta)))
+    return facts

@@ -1,0 +1,52 @@
+"""The cache that a command works on: the one of a running mount, over its socket, or our own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hardtack.cache.cache import Cache
+from hardtack.cli.options import cache_directory, cache_options, source_options, source_url
+from hardtack.core.errors import ConfigError
+from hardtack.mount.control import RemoteCache, connect
+from hardtack.source.open import open_source
+
+
+@contextmanager
+def opened(
+    source: str | None, values: dict[str, Any], purpose: str
+) -> Iterator[Cache | RemoteCache]:
+    """The cache of `source` by a command's parameters.
+
+    Raises ConfigError when the mount that owns the directory serves another source.
+    """
+    url = source_url(source, values["prefix"])
+    directory = cache_directory(values["cache_directory"], url)
+    remote = connect(directory)
+    if remote is not None:
+        served = remote.status().source
+        if served != url:
+            raise ConfigError(
+                f"The cache {directory} is in use by a mount of {served}, not of {url}.",
+                remedy="Give another directory with --cache.",
+            )
+        yield remote
+        return
+    with own(url, directory, values, purpose) as cache:
+        yield cache
+
+
+@contextmanager
+def own(url: str, directory: Path, values: dict[str, Any], purpose: str) -> Iterator[Cache]:
+    """The cache in `directory`, opened by this process."""
+    source = open_source(url, source_options(values))
+    try:
+        cache = Cache.open(directory, source, cache_options(values), purpose=purpose)
+        try:
+            yield cache
+        finally:
+            cache.close()
+    finally:
+        source.close()
