@@ -1,0 +1,236 @@
+"""The main job: real weights in a bucket, mounted, the network cut, a reboot, the same answers."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hardtack.core.errors import HardtackError, MountError
+from hardtack.core.units import format_size
+from hardtack.demo import bucket, ocr
+
+HARDTACK = [sys.executable, "-m", "hardtack"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that was done: seconds it took, what came of it, whether the network was there."""
+
+    what: str
+    seconds: float
+    result: str
+    online: bool
+
+
+@dataclass
+class Outcome:
+    """All steps, and bytes over the wire against bytes that were read from the mount."""
+
+    steps: list[Step] = field(default_factory=list)
+    weights_bytes: int = 0
+    wire_bytes: int = 0
+    read_bytes: int = 0
+    fuse: bool = True
+    kept: dict[str, str] = field(default_factory=dict)
+
+
+class Story:
+    """The demo's steps over a directory of its own; `tell` is told of each when it is done."""
+
+    def __init__(self, directory: Path, tell: Callable[[Step], None]) -> None:
+        self.directory = directory
+        self.mountpoint = directory / "mnt"
+        self.cache = directory / "cache"
+        self.picture = directory / "label.png"
+        self.server = bucket.Server(directory / "s3")
+        self.outcome = Outcome()
+        self._tell = tell
+        self._mounted = False
+
+    @property
+    def source(self) -> str:
+        return f"s3://{bucket.BUCKET}"
+
+    @contextlib.contextmanager
+    def _step(self, what: str) -> Iterator[list[str]]:
+        said: list[str] = []
+        started = time.monotonic()
+        yield said
+        step = Step(
+            what, time.monotonic() - started, "; ".join(said), self.server.pid is not None
+        )
+        self.outcome.steps.append(step)
+        self._tell(step)
+
+    def run(self) -> Outcome:
+        """The whole story. Raises HardtackError when something was not as promised."""
+        self._fill_bucket()
+        self.outcome.fuse = os.access("/dev/fuse", os.R_OK | os.W_OK)
+        if self.outcome.fuse:
+            self._with_mount()
+        else:
+            self._with_files()
+        return self.outcome
+
+    def close(self) -> None:
+        """Leave nothing behind: mount, server, directory."""
+        if self._mounted:
+            subprocess.run(
+                [*HARDTACK, "unmount", "--lazy", str(self.mountpoint)],
+                check=False, capture_output=True,
+            )  # fmt: skip
+        self.server.stop()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _fill_bucket(self) -> None:
+        files = bucket.find_weights()
+        with self._step("start an S3 server, put real weights into a bucket") as said:
+            self.server.start()
+            objects = bucket.hub_cache(files)
+            self.server.put(objects)
+            self.outcome.weights_bytes = sum(f.stat().st_size for f in files)
+            said.append(f"{len(files)} models, {format_size(self.outcome.weights_bytes)}")
+        ocr.draw(self.picture)
+
+    def _with_mount(self) -> None:
+        self.mountpoint.mkdir()
+        with self._step("mount the bucket"):
+            self._mount()
+        self._infer("read the label: first read, from the network")
+        with self._step("prefetch the rest") as said:
+            done = json.loads(self._hardtack("prefetch", self.source, "--json"))
+            said.append(f"{done['files']} files there")
+        self.outcome.wire_bytes = self._status()["fetched_bytes_total"]
+        with self._step("cut the network, unmount, forget the kernel's caches") as said:
+            self.server.stop()
+            self._hardtack("unmount", str(self.mountpoint))
+            self._mounted = False
+            said.append("caches dropped" if forget_caches() else "not root: caches kept")
+        with self._step("mount again, as after a reboot"):
+            self._mount()
+        self._infer("read the label: no network")
+        self._kill_in_mid_read()
+        self.outcome.wire_bytes += self._status()["fetched_bytes_total"]
+
+    def _with_files(self) -> None:
+        files = self.directory / "files"
+        with self._step("no /dev/fuse here: prefetch to plain files"):
+            self._hardtack("prefetch", self.source, "--to", str(files))
+        self.mountpoint = files
+        self._infer("read the label: from plain files")
+        with self._step("cut the network"):
+            self.server.stop()
+        self._infer("read the label: no network")
+        self.outcome.wire_bytes = self.outcome.weights_bytes
+
+    def _infer(self, what: str) -> None:
+        with self._step(what) as said:
+            environment = os.environ | {
+                "HF_HUB_OFFLINE": "1",
+                "HF_HUB_CACHE": str(self.mountpoint / "hub"),
+            }
+            done = subprocess.run(
+                [sys.executable, "-m", "hardtack.demo.ocr", str(self.picture)],
+                env=environment, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            if done.returncode != 0:
+                raise MountError(f"Inference from {self.mountpoint} failed:\n{done.stderr}")
+            lines = json.loads(done.stdout)
+            if lines != list(ocr.TEXT):
+                raise MountError(f"The label says {list(ocr.TEXT)}, and was read as {lines}.")
+            said.append(" ".join(lines))
+        self.outcome.read_bytes += sum(
+            path.stat().st_size
+            for path in self.mountpoint.rglob("*.onnx")
+            if path.name in (ocr.DETECTOR, ocr.READER)
+        )
+
+    def _kill_in_mid_read(self) -> None:
+        largest = max(self.mountpoint.glob("hub/*/blobs/*"), key=lambda p: p.stat().st_size)
+        expected = largest.name
+        with self._step("kill -9 the worker in the middle of a read") as said:
+            digest = hashlib.sha256()
+            with largest.open("rb", buffering=0) as reader:
+                digest.update(reader.read(1 << 20))
+                os.kill(self._worker_pid(), signal.SIGKILL)
+                while piece := reader.read(1 << 20):
+                    digest.update(piece)
+            if digest.hexdigest() != expected:
+                raise MountError(f"After the kill, {largest.name} read as {digest.hexdigest()}.")
+            said.append("the reader got its bytes")
+        self.outcome.read_bytes += largest.stat().st_size
+
+    def _worker_pid(self) -> int:
+        pid: int = json.loads((self.mountpoint / ".hardtack").read_text())["worker"]
+        return pid
+
+    def _mount(self) -> None:
+        self._hardtack(
+            "mount", self.source, str(self.mountpoint), "--cache", str(self.cache),
+            "--keep-free", "0",
+        )  # fmt: skip
+        self._mounted = True
+
+    def _status(self) -> dict[str, Any]:
+        found = json.loads(self._hardtack("status", str(self.mountpoint), "--json"))
+        state: dict[str, Any] = found[str(self.mountpoint)]
+        return state
+
+    def _hardtack(self, *arguments: str) -> str:
+        environment = os.environ | self.server.environment()
+        environment |= {"HARDTACK_CACHE": str(self.cache), "HARDTACK_LOG_LEVEL": "warning"}
+        environment.pop("AWS_CA_BUNDLE", None)
+        done = subprocess.run(
+            [*HARDTACK, *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise MountError(f"`hardtack {' '.join(arguments)}` failed:\n{done.stderr.strip()}")
+        return done.stdout
+
+
+def forget_caches() -> bool:
+    """Drop the kernel's page cache, as a reboot would; False when we may not."""
+    try:
+        os.sync()
+        Path("/proc/sys/vm/drop_caches").write_text("3\n")
+    except OSError:
+        return False
+    return True
+
+
+def tell(keep: bool, report: Callable[[Step], None]) -> Outcome:
+    """Run the story in a new directory; with `keep` the mount is left running."""
+    story = Story(Path(tempfile.mkdtemp(prefix="hardtack-demo-")), report)
+    try:
+        outcome = story.run()
+    except (HardtackError, KeyboardInterrupt):
+        story.close()
+        raise
+    if not keep:
+        story.close()
+        return outcome
+    story.server.start()
+    outcome.kept = {
+        "mountpoint": str(story.mountpoint),
+        "cache": str(story.cache),
+        "server_pid": str(story.server.pid),
+        "directory": str(story.directory),
+    }
+    return outcome
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """The outcome as plain data."""
+    return asdict(outcome)
