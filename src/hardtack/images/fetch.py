@@ -1,0 +1,179 @@
+"""Fetching many blobs, each once, into one or more files; over ranges, in parallel, checked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+
+from hardtack.core.errors import CorruptReply
+from hardtack.core.progress import Progress
+from hardtack.images.partial import Follower, Partial
+from hardtack.images.registry import Registry
+
+PART = 32 << 20  # a bigger blob is fetched as several ranges at a time
+ALL = "all images"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a blob goes: its first byte at `offset` of a partial file."""
+
+    partial: Partial
+    offset: int
+
+
+@dataclass(slots=True)
+class Job:
+    """One blob: where to get it (`name`: a repository that has it), where it goes, and what to call
+    it in progress."""
+
+    digest: str
+    size: int
+    name: str
+    places: list[Place] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+
+    @property
+    def missing(self) -> int:
+        """Bytes to write."""
+        return sum(b - a for p in self.places for a, b in p.partial.missing(p.offset, p.offset + self.size))
+
+
+class _Stopped(Exception):
+    """Another blob has failed: this one needn't go on."""
+
+
+def fetch(
+    jobs: Sequence[Job],
+    sources: Mapping[str, tuple[int, int]],
+    registry: Registry,
+    workers: int,
+    progress: Progress,
+) -> int:
+    """Fill the places of all `jobs`; the bytes that came over the network.
+
+    `sources`: blobs that are on disk, digest → (open file, offset); they are checked too.
+    Raises what `Registry.blob` raises, CorruptReply for a wrong digest, DiskFull.
+    """
+    run = _Run(registry, progress)
+    _announce(jobs, progress)
+    with ThreadPoolExecutor(workers, "pull") as pool:
+        pending: set[Future[None]] = set()
+        try:
+            for job in sorted(jobs, key=lambda j: -j.size):
+                pending |= {pool.submit(run.part, *part) for part in run.parts(job, sources)}
+            done, _ = wait(pending, return_when=FIRST_EXCEPTION)
+            for future in done:
+                if (error := future.exception()) and not isinstance(error, _Stopped):
+                    raise error
+        finally:
+            run.stop.set()
+            for future in pending:
+                future.cancel()
+    for label in {label for job in jobs for label in job.labels} | {ALL}:
+        progress.done(label)
+    return run.fetched
+
+
+def _announce(jobs: Sequence[Job], progress: Progress) -> None:
+    totals: dict[str, int] = {ALL: 0}
+    for job in jobs:
+        totals[ALL] += job.size
+        for label in job.labels:
+            totals[label] = totals.get(label, 0) + job.size
+    for label, total in totals.items():
+        progress.task(label, total)
+
+
+@dataclass
+class _Blob:
+    """A job under way: ranges still to come, and the running digest."""
+
+    job: Job
+    follower: Follower
+    left: int
+    source: tuple[int, int] | None
+    resumed: bool
+
+    @property
+    def place(self) -> Place:
+        return self.job.places[0]
+
+
+class _Run:
+    def __init__(self, registry: Registry, progress: Progress) -> None:
+        self._registry, self._progress = registry, progress
+        self._lock = threading.Lock()
+        self.stop = threading.Event()
+        self.fetched = 0
+
+    def parts(self, job: Job, sources: Mapping[str, tuple[int, int]]) -> list[tuple[_Blob, int, int]]:
+        """What is missing of the blob, as ranges [start, stop) within it; at least one, so that a
+        blob that is all there is checked as well."""
+        place = job.places[0]
+        holes = [(a - place.offset, b - place.offset) for a, b in place.partial.missing(place.offset, place.offset + job.size)]
+        there = job.size - sum(b - a for a, b in holes)
+        self._advance(job, there)
+        cut = [(s, min(s + PART, b)) for a, b in holes for s in range(a, b, PART)] or [(job.size, job.size)]
+        follower = Follower(place.partial, place.offset, job.size)
+        blob = _Blob(job, follower, len(cut), sources.get(job.digest), there > 0)
+        return [(blob, a, b) for a, b in cut]
+
+    def part(self, blob: _Blob, start: int, stop: int) -> None:
+        """Bring [start, stop) of the blob; whoever brings the last part checks and copies it."""
+        self._bring(blob, start, stop)
+        with self._lock:
+            blob.left -= 1
+            last = blob.left == 0
+        if last:
+            self._check(blob)
+            self._copy(blob)
+
+    def _bring(self, blob: _Blob, start: int, stop: int) -> None:
+        job, place = blob.job, blob.place
+        if blob.source is not None:
+            fd, offset = blob.source
+            place.partial.copy(fd, offset + start, place.offset + start, stop - start)
+            blob.follower.follow()
+            self._advance(job, stop - start)
+            return
+        position = start
+        if start == stop:
+            return
+        for chunk in self._registry.blob(job.name, job.digest, start, stop):
+            if self.stop.is_set():
+                raise _Stopped
+            place.partial.write(place.offset + position, chunk)
+            position += len(chunk)
+            with self._lock:
+                self.fetched += len(chunk)
+            self._advance(job, len(chunk))
+            blob.follower.follow()
+
+    def _check(self, blob: _Blob) -> None:
+        """Raises CorruptReply when what came from the registry has another digest; what was on disk
+        before is fetched once more."""
+        job, place = blob.job, blob.place
+        found = blob.follower.digest()
+        if found == job.digest:
+            return
+        place.partial.forget(place.offset, place.offset + job.size)
+        if blob.source is None and not blob.resumed:
+            raise CorruptReply(f"{job.name}@{job.digest}: the registry sent bytes whose digest is {found}.", remedy="The registry's copy is damaged, or something on the way changes it.")
+        blob.source, blob.resumed = None, False
+        blob.follower = Follower(place.partial, place.offset, job.size)
+        self._advance(job, -job.size)
+        self._bring(blob, 0, job.size)
+        self._check(blob)
+
+    def _copy(self, blob: _Blob) -> None:
+        first = blob.place
+        for place in blob.job.places[1:]:
+            if place.partial.missing(place.offset, place.offset + blob.job.size):
+                place.partial.copy(first.partial.fd, first.offset, place.offset, blob.job.size)
+
+    def _advance(self, job: Job, count: int) -> None:
+        for label in (*job.labels, ALL):
+            self._progress.advance(label, count)

@@ -1,0 +1,132 @@
+"""Where everything lies in a bundle: computed from the manifests alone, before a byte is fetched.
+
+A bundle is an OCI image layout in a tar, with a `manifest.json` for `docker load`. Same images,
+same bytes: members in a fixed order, no time, no owner. The format: docs/formats/bundle.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hardtack.images.manifest import OCI_INDEX, Manifest
+from hardtack.images.platforms import Platform
+
+FORMAT = 1
+BLOCK = tarfile.BLOCKSIZE
+IMAGE_NAME = "io.containerd.image.name"
+REF_NAME = "org.opencontainers.image.ref.name"
+
+
+@dataclass(frozen=True, slots=True)
+class BundleImage:
+    """One image of a bundle. `names`: what containerd will list it under, `tags`: what
+    `docker load` will call it."""
+
+    names: tuple[str, ...]
+    tags: tuple[str, ...]
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in the tar: its bytes lie at [offset, offset + size), its header BLOCK before.
+    `content` for what is known beforehand, None for a blob that is to be fetched."""
+
+    name: str
+    offset: int
+    size: int
+    content: bytes | None = None
+
+    @property
+    def header(self) -> bytes:
+        info = tarfile.TarInfo(self.name)
+        info.size, info.mode = self.size, 0o644
+        return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The tar of one bundle: `size` bytes in all, members in order."""
+
+    members: tuple[Member, ...]
+    size: int
+
+    def blobs(self) -> dict[str, Member]:
+        """Members to fetch, by digest."""
+        return {f"sha256:{m.name.rsplit('/', 1)[1]}": m for m in self.members if m.content is None}
+
+
+def plan(images: Sequence[BundleImage], platform: Platform) -> Layout:
+    """The layout of a bundle of `images`; a blob that several share is there once."""
+    small: dict[str, bytes] = {i.manifest.descriptor.digest: i.manifest.raw for i in images}
+    sizes = {b.digest: b.size for i in images for b in i.manifest.blobs if not b.foreign}
+    contents: list[tuple[str, int, bytes | None]] = [
+        (name, len(data), data)
+        for name, data in (
+            ("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'),
+            ("index.json", _json(_index(images, platform))),
+            ("manifest.json", _json(_docker(images))),
+        )
+    ]
+    for digest in sorted(small.keys() | sizes.keys()):
+        data = small.get(digest)
+        contents.append((blob_name(digest), len(data) if data is not None else sizes[digest], data))
+    members, position = [], 0
+    for name, size, content in contents:
+        members.append(Member(name, position + BLOCK, size, content))
+        position += BLOCK + -(-size // BLOCK) * BLOCK
+    return Layout(tuple(members), -(-(position + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE)
+
+
+def blob_name(digest: str) -> str:
+    """Where a blob lies in an OCI layout."""
+    return "blobs/" + digest.replace(":", "/")
+
+
+def bundle_name(stem: str, platform: Platform, images: Sequence[tuple[tuple[str, ...], str]], suffix: str) -> str:
+    """The file name of the bundle of `images` (names, manifest digest): known from the lock alone."""
+    said = _json([FORMAT, str(platform), sorted([sorted(names), digest] for names, digest in images)])
+    return f"{stem}-{str(platform).replace('/', '-')}-{hashlib.sha256(said).hexdigest()[:16]}{suffix}"
+
+
+def _index(images: Sequence[BundleImage], platform: Platform) -> dict[str, Any]:
+    where = {"architecture": platform.architecture, "os": platform.os}
+    if platform.variant:
+        where["variant"] = platform.variant
+    entries = [
+        {
+            "mediaType": image.manifest.descriptor.media_type,
+            "digest": image.manifest.descriptor.digest,
+            "size": image.manifest.descriptor.size,
+            "platform": where,
+            "annotations": {IMAGE_NAME: name, REF_NAME: name},
+        }
+        for image in images
+        for name in image.names
+    ]
+    return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": sorted(entries, key=_name_of)}
+
+
+def _name_of(entry: dict[str, Any]) -> str:
+    return str(entry["annotations"][IMAGE_NAME])
+
+
+def _docker(images: Sequence[BundleImage]) -> list[dict[str, Any]]:
+    entries = [
+        {
+            "Config": blob_name(image.manifest.config.digest),
+            "RepoTags": sorted(image.tags),
+            "Layers": [blob_name(layer.digest) for layer in image.manifest.layers],
+        }
+        for image in images
+    ]
+    return sorted(entries, key=lambda e: (e["RepoTags"], e["Config"]))
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
