@@ -1,0 +1,103 @@
+"""Write or check the pages that are made from code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from hardtack.core.errors import tree
+
+ROOT = Path(__file__).resolve().parent.parent
+MADE = "<!-- Made from code by `./run docs`; change it there. -->\n"
+
+
+def exit_codes() -> str:
+    """docs/exit-codes.md from the error tree."""
+    fixed = [
+        (0, "", "", "done"),
+        (1, "", "", "a check found problems: verify, audit, policy, lock --check"),
+        (2, "", "", "wrong usage: unknown option, missing argument"),
+        (130, "", "", "interrupted with Ctrl-C"),
+        (141, "", "", "the reader of the output went away"),
+    ]
+    import errno
+
+    from_tree = [
+        (cls.exit_code, cls.__name__, errno.errorcode[cls.errno], cls.summary) for cls in tree()
+    ]
+    rows = "\n".join(
+        f"| {code} | {name} | {number} | {text} |"
+        for code, name, number, text in sorted(fixed + from_tree)
+    )
+    return (
+        f"# Exit codes\n\n{MADE}\nWhat a command ends with, and the errno that a reader of the mount "
+        f"sees for the same error.\n\n| code | error | errno | when |\n| --- | --- | --- | --- |\n{rows}\n"
+    )
+
+
+def commands() -> str:
+    """docs/commands.md from the command line's own help."""
+    from hardtack.cli.main import hardtack
+
+    parts = [f"# Commands\n\n{MADE}"]
+    root = click.Context(hardtack, info_name="hardtack", terminal_width=100, max_content_width=100)
+    _describe(hardtack, root, parts)
+    return "\n".join(parts) + "\n"
+
+
+def _describe(command: click.Command, ctx: click.Context, parts: list[str]) -> None:
+    help_text = "\n".join(line.rstrip() for line in command.get_help(ctx).splitlines())
+    parts.append(f"## {ctx.command_path}\n\n```text\n{help_text}\n```\n")
+    if isinstance(command, click.Group):
+        for name in command.list_commands(ctx):
+            child = command.get_command(ctx, name)
+            if child is not None:
+                _describe(child, click.Context(child, info_name=name, parent=ctx,
+                          terminal_width=100, max_content_width=100), parts)  # fmt: skip
+
+
+def metrics() -> str:
+    """docs/metrics.md from the metrics that a mount serves."""
+    from hardtack.mount import metrics as mount_metrics
+
+    rows = "\n".join(
+        f"| `{m.name}` | {m.kind} | {m.help} |" for m in mount_metrics.TABLE
+    )
+    return (
+        f"# Metrics\n\n{MADE}\n`hardtack mount --metrics HOST:PORT` serves these for Prometheus.\n\n"
+        f"| metric | kind | meaning |\n| --- | --- | --- |\n{rows}\n"
+    )
+
+
+def policy() -> str:
+    """docs/policy.md from the rules."""
+    from hardtack.policy.docs import render
+
+    return render()
+
+
+PAGES = {
+    "docs/exit-codes.md": exit_codes,
+    "docs/commands.md": commands,
+    "docs/metrics.md": metrics,
+    "docs/policy.md": policy,
+}
+
+
+def main() -> None:
+    stale = []
+    for name, render in PAGES.items():
+        path, text = ROOT / name, render()
+        if path.exists() and path.read_text() == text:
+            continue
+        stale.append(name)
+        if "--check" not in sys.argv:
+            path.write_text(text)
+    if stale and "--check" in sys.argv:
+        sys.exit(f"not up to date: {', '.join(stale)}; run ./run docs")
+
+
+if __name__ == "__main__":
+    main()
