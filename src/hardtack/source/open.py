@@ -1,0 +1,41 @@
+"""From a URL to its source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from hardtack.core.errors import ConfigError
+from hardtack.source.options import SourceOptions
+
+if TYPE_CHECKING:
+    from hardtack.source.api import Source
+
+_FORMS = "Write s3://bucket/prefix or file:///directory."
+
+
+def open_source(url: str, options: SourceOptions | None = None) -> Source:
+    """The source that `url` names; nothing is asked of it yet. Raises ConfigError.
+
+    `s3://bucket[/prefix]`, `file:///directory`. A prefix is taken as it stands, not decoded.
+    """
+    options = options or SourceOptions()
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        raise ConfigError(f"{url!r} is not the URL of a source.", remedy=_FORMS)
+    if scheme == "s3":
+        from hardtack.source.s3 import S3Source
+
+        bucket, _, prefix = rest.partition("/")
+        if not bucket or any(c in bucket for c in "@:?#%"):
+            raise ConfigError("The URL of the source names no bucket.", remedy=_FORMS)
+        return S3Source(bucket, prefix, options)
+    if scheme == "file":
+        from hardtack.source.files import FileSource
+
+        parts = urlsplit(url)
+        if parts.netloc not in ("", "localhost") or not parts.path:
+            raise ConfigError(f"{url!r} names no directory of this machine.", remedy=_FORMS)
+        return FileSource(Path(unquote(parts.path)))
+    raise ConfigError(f"There is no kind of source called {scheme!r}.", remedy=_FORMS)

@@ -1,0 +1,93 @@
+"""A whole S3 listing, its prefixes side by side where it has several pages."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+
+from hardtack.core.errors import CorruptReply
+from hardtack.source.api import ObjectInfo
+from hardtack.source.s3_replies import Page
+
+_MOST_PREFIXES = 64
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request for a page: keys under `prefix` past `after`, or past what `token` stands for."""
+
+    prefix: str
+    after: str = ""
+    token: str | None = None
+    delimiter: str = ""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """`ask`, and how to go on: `split` looks for prefixes when there is a second page; `rest`
+    is the ask that does without them."""
+
+    ask: Ask
+    split: bool = False
+    rest: Ask | None = None
+
+
+def list_pages(
+    fetch: Callable[[Ask], Page], prefix: str, *, parallel: int
+) -> Iterator[list[ObjectInfo]]:
+    """Every object under `prefix` once; whatever `fetch` raises, CorruptReply."""
+    first = _Step(Ask(prefix), split=True)
+    objects, todo = _take(first, fetch(first.ask))
+    if objects:
+        yield objects
+    if not todo:
+        return
+    waiting = deque(todo)
+    running: dict[Future[Page], _Step] = {}
+    with ThreadPoolExecutor(parallel, thread_name_prefix="listing") as threads:
+        try:
+            while waiting or running:
+                while waiting and len(running) < parallel:
+                    step = waiting.popleft()
+                    running[threads.submit(fetch, step.ask)] = step
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    objects, todo = _take(running.pop(done), done.result())
+                    waiting.extendleft(todo)
+                    if objects:
+                        yield objects
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def _take(step: _Step, page: Page) -> tuple[list[ObjectInfo], list[_Step]]:
+    """The objects that `page` adds, and what to ask next."""
+    ask = step.ask
+    if ask.delimiter and (page.token or len(page.prefixes) > _MOST_PREFIXES):
+        # too wide to go through prefix by prefix
+        return [], [_Step(step.rest)] if step.rest else []
+    keys = page.objects
+    if ask.after and not ask.token:
+        # some stores ignore where to start
+        keys = [info for info in keys if info.key > ask.after]
+    if ask.delimiter:
+        prefixes = sorted(set(page.prefixes))
+        fresh = [p for p in prefixes if p > ask.after or ask.after.startswith(p)]
+        below = [
+            Ask(p, after=ask.after if ask.after.startswith(p) else "")
+            for p in fresh
+            if p != ask.prefix
+        ]
+        return keys, [_Step(a, split=True) for a in below]
+    if page.token is None:
+        return keys, []
+    if page.token == ask.token:
+        raise CorruptReply(f"The listing of {ask.prefix!r} names the same page as its next.")
+    rest = replace(ask, token=page.token)
+    last = page.objects[-1].key if page.objects else ""
+    ordered = all(a.key < b.key for a, b in zip(page.objects, page.objects[1:], strict=False))
+    if step.split and last and ordered:
+        return keys, [_Step(Ask(ask.prefix, after=last, delimiter="/"), rest=rest)]
+    return keys, [_Step(rest)]
