@@ -1,0 +1,175 @@
+"""The keeper: holds the FUSE connection and keeps a worker on it.
+
+Run as a file, `python -I -S keeper.py RUNFILE FUSE_FD MEMORY_FD`; it imports the standard library
+alone and does so little that nothing in it can fail but the machine. The run file is JSON; the
+keeper reads `worker` (a command), `mountpoint`, and leaves the rest to the worker.
+
+Signals: TERM and INT drain the worker, unmount and end; HUP replaces the worker by what the run
+file says now; USR1, from the worker, says that it answers. When the worker finds the connection
+ended (somebody unmounted) it exits with CONNECTION_ENDED, and so does the keeper, with 0.
+"""
+
+import os
+import signal
+import sys
+import time
+
+CONNECTION_ENDED = 100
+GRACE = 10.0
+"""Seconds that a worker has to end after SIGTERM."""
+SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
+FIRST_DELAY, LONGEST_DELAY = 0.05, 10.0
+LIVED = 30.0
+"""A worker that lived so many seconds is followed at once when it dies."""
+
+
+def log(message: str) -> None:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    try:
+        os.write(2, f"{stamp} info    keeper: {message}\n".encode())
+    except OSError:
+        return  # a full disk or a closed terminal must not end the mount
+
+
+def notify(state: str) -> None:
+    """Tell systemd, when it asked to be told."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    import socket
+
+    name = "\0" + address[1:] if address.startswith("@") else address
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        try:
+            channel.sendto(state.encode(), name)
+        except OSError as problem:
+            log(f"systemd can't be told {state}: {problem}")
+
+
+class Keeper:
+    def __init__(self, run_file: str, fuse: int, memory: int) -> None:
+        self.run_file = run_file
+        self.fds = [fuse, memory]
+        for fd in self.fds:
+            os.set_inheritable(fd, True)
+        self.command: list[str] = []
+        self.mountpoint = ""
+        self.worker = 0
+        self.started = 0.0
+        self.delay = 0.0
+        self.next_start = 0.0
+        # The worker reads this pipe's other end: end of file is the keeper's death.
+        self.alive, self.life = os.pipe()
+        os.set_inheritable(self.alive, True)
+
+    def read_run_file(self) -> None:
+        import json
+
+        try:
+            with open(self.run_file, encoding="utf-8") as file:
+                run = json.load(file)
+            self.command, self.mountpoint = list(run["worker"]), str(run["mountpoint"])
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            log(f"{self.run_file} can't be read, going on with what was known: {problem}")
+
+    def start(self) -> None:
+        arguments = [*self.command, self.run_file, *map(str, self.fds), str(self.alive)]
+        self.started = time.monotonic()
+        try:
+            self.worker = os.posix_spawn(
+                arguments[0], arguments, os.environ, setsigmask=[], setsigdef=list(SIGNALS)
+            )
+        except OSError as problem:
+            log(f"the worker can't be started: {arguments[0]}: {problem}")
+            self.schedule()
+
+    def schedule(self) -> None:
+        """Set the time of the next start: at once after a long life, later after each short one."""
+        lived = time.monotonic() - self.started
+        self.delay = 0.0 if lived > LIVED else min(LONGEST_DELAY, self.delay * 2 or FIRST_DELAY)
+        if self.delay == FIRST_DELAY:
+            self.next_start = time.monotonic()
+        else:
+            self.next_start = time.monotonic() + self.delay
+
+    def reap(self) -> bool:
+        """True when the worker ended because the connection did."""
+        try:
+            pid, status = os.waitpid(self.worker or -1, os.WNOHANG)
+        except ChildProcessError:
+            pid, status = self.worker, 0
+        if not self.worker or pid != self.worker:
+            return False
+        code = os.waitstatus_to_exitcode(status)
+        self.worker = 0
+        if code == CONNECTION_ENDED:
+            return True
+        self.schedule()
+        wait = max(0.0, self.next_start - time.monotonic())
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        log(f"the worker {how}; another starts in {wait:.1f} s")
+        return False
+
+    def stop_worker(self) -> None:
+        """SIGTERM, and SIGKILL after the grace."""
+        if not self.worker:
+            return
+        os.kill(self.worker, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE
+        while os.waitpid(self.worker, os.WNOHANG)[0] == 0:
+            if time.monotonic() > deadline:
+                log(f"the worker did not drain within {GRACE:.0f} s and is killed")
+                os.kill(self.worker, signal.SIGKILL)
+                os.waitpid(self.worker, 0)
+                break
+            signal.sigtimedwait({signal.SIGCHLD}, 0.1)
+        self.worker = 0
+
+    def unmount(self) -> None:
+        """Unmount, lazily when somebody has files open."""
+        if os.geteuid() == 0:
+            import ctypes
+
+            libc = ctypes.CDLL(None)
+            path = os.fsencode(self.mountpoint)
+            if libc.umount2(path, 8) != 0:
+                libc.umount2(path, 8 | 2)
+            return
+        import subprocess
+
+        for options in (["-u"], ["-u", "-z"]):
+            command = ["fusermount3", *options, "--", self.mountpoint]
+            if subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0:
+                return
+
+    def run(self) -> int:
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        self.read_run_file()
+        self.start()
+        while True:
+            if not self.worker and time.monotonic() >= self.next_start:
+                self.start()
+            timeout = 60.0 if self.worker else max(0.0, self.next_start - time.monotonic())
+            event = signal.sigtimedwait(SIGNALS, timeout)
+            number = event.si_signo if event else signal.SIGCHLD
+            if number in (signal.SIGTERM, signal.SIGINT):
+                notify("STOPPING=1")
+                log("ending: the worker drains, then the mount goes")
+                self.stop_worker()
+                self.unmount()
+                return 0
+            if number == signal.SIGHUP:
+                log("the worker is replaced")
+                self.read_run_file()
+                self.stop_worker()
+                self.delay = self.next_start = 0.0
+            elif number == signal.SIGUSR1:
+                notify("READY=1")
+            elif self.reap():
+                log("unmounted")
+                return 0
+
+
+if __name__ == "__main__":
+    os.chdir("/")
+    sys.exit(Keeper(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])).run())

@@ -1,0 +1,331 @@
+"""Mounting, unmounting, replacing, and asking after a mount's health."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from hardtack.core.errors import (
+    MountError,
+    MountpointError,
+    MountUnhealthy,
+    SourceUnreachable,
+)
+from hardtack.core.files import write_atomically
+from hardtack.mount import device, keeper, mountinfo, shared
+from hardtack.mount.filesystem import Look
+
+RUN_FILE = "mount.json"
+LOG_FILE = "hardtack.log"
+_STACKED = 64
+_PROBE_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """How a mount looks and runs. `wait`: seconds to wait for a first listing, None for ever;
+    `ready`: seconds within which the mount must answer; `metrics`: `host:port` or empty."""
+
+    look: Look = field(default_factory=Look)
+    allow_other: bool = True
+    metrics: str = ""
+    foreground: bool = False
+    wait: float | None = 0.0
+    ready: float = 15.0
+    log_level: str = "info"
+    log_format: str = "text"
+    opener: str = "hardtack.mount.worker:open_cache"
+
+
+class _DataclassInstance(Protocol):
+    __dataclass_fields__: Any
+
+
+def check_mountpoint(path: str) -> None:
+    """Clear stale mounts at `path`, then raise MountpointError unless it is an empty directory."""
+    clear_stale(path)
+    try:
+        names = os.listdir(path)
+    except FileNotFoundError:
+        raise MountpointError(
+            f"The mountpoint {path} does not exist.", remedy=f"Make it: mkdir -p {path}"
+        ) from None
+    except NotADirectoryError:
+        raise MountpointError(f"The mountpoint {path} is not a directory.") from None
+    except PermissionError:
+        raise MountpointError(
+            f"The mountpoint {path} may not be read by user {os.geteuid()}."
+        ) from None
+    if names:
+        some = ", ".join(sorted(names)[:3])
+        raise MountpointError(
+            f"The mountpoint {path} is not empty: it holds {len(names)} names ({some}).",
+            remedy="Mount at an empty directory; a mount would hide them.",
+        )
+
+
+def clear_stale(path: str) -> int:
+    """Detach dead FUSE mounts at `path`, however many are stacked; how many there were.
+
+    Raises MountpointError when a living one is there.
+    """
+    for count in range(_STACKED):
+        mounts = mountinfo.mounted_at(path)
+        if not mounts or not mounts[-1].type.startswith("fuse"):
+            return count
+        top = mounts[-1]
+        answer = mountinfo.ask(path, _PROBE_SECONDS)
+        if answer.errno not in (errno.ENOTCONN, errno.ECONNABORTED):
+            _refuse_living(path, top, hangs=answer.content is None and answer.errno is None)
+        try:
+            device.unmount(path, lazy=True)
+        except OSError as problem:
+            raise MountpointError(
+                f"A dead mount at {path} can't be cleared: {problem.strerror}.",
+                remedy=f"Clear it as its owner or root: umount -l {path}",
+            ) from None
+    raise MountpointError(f"More than {_STACKED} dead mounts are stacked at {path}.")
+
+
+def _refuse_living(path: str, top: mountinfo.Mounted, *, hangs: bool) -> None:
+    if not top.ours:
+        raise MountpointError(
+            f"Something else is mounted at {path}: {top.type} of {top.source}.",
+            remedy=f"Unmount it (umount {path}) or choose another mountpoint.",
+        )
+    who = mountinfo.identity(path, _PROBE_SECONDS) or {}
+    if hangs or not who:
+        raise MountpointError(
+            f"hardtack's mount at {path} is there and does not answer.",
+            remedy=f"See its log; hardtack unmount --lazy {path} removes it.",
+        )
+    raise MountpointError(
+        f"{who['source']} is mounted at {path} already, by hardtack (keeper {who['keeper']}).",
+        remedy="--replace puts a new worker on it; hardtack unmount ends it.",
+    )
+
+
+def mount(
+    source_url: str,
+    mountpoint: str | Path,
+    source_options: _DataclassInstance,
+    cache_directory: Path,
+    cache_options: _DataclassInstance,
+    options: MountOptions,
+) -> int:
+    """Mount `source_url`; the keeper's pid once the mount answers.
+
+    In the foreground this process becomes the keeper and doesn't come back. Raises FuseMissing,
+    MountpointError, SourceUnreachable (no listing yet and none to be had), CacheError's kinds.
+    """
+    path = mountinfo.absolute(os.fspath(mountpoint))
+    device.check()
+    check_mountpoint(path)
+    cache_directory = cache_directory.absolute()
+    run = _run(source_url, path, source_options, cache_directory, cache_options, options)
+    _first_listing(run, options.wait)
+    run_file = cache_directory / RUN_FILE
+    write_atomically(run_file, json.dumps(run, indent=1).encode(), mode=0o600)
+    memory = shared.create()
+    fuse = device.mount(path, source_url, allow_other=options.allow_other)
+    command = [sys.executable, "-I", "-S", keeper.__file__, str(run_file), str(fuse), str(memory)]
+    for fd in (fuse, memory):
+        os.set_inheritable(fd, True)
+    if options.foreground:
+        os.execv(command[0], command)
+    log_path = cache_directory / LOG_FILE
+    process = _start(command, log_path, (fuse, memory))
+    os.close(fuse)
+    os.close(memory)
+    _await_answer(path, process, log_path, options.ready)
+    return process.pid
+
+
+def _run(
+    source_url: str,
+    path: str,
+    source_options: _DataclassInstance,
+    cache_directory: Path,
+    cache_options: _DataclassInstance,
+    options: MountOptions,
+) -> dict[str, Any]:
+    return {
+        "worker": [sys.executable, "-P", "-m", "hardtack.mount.worker"],
+        "mountpoint": path,
+        "source": source_url,
+        "source_options": dataclasses.asdict(source_options),
+        "cache": str(cache_directory),
+        "cache_options": dataclasses.asdict(cache_options),
+        "look": dataclasses.asdict(options.look),
+        "metrics": options.metrics,
+        "log_level": options.log_level,
+        "log_format": options.log_format,
+        "opener": options.opener,
+    }
+
+
+def _first_listing(run: dict[str, Any], wait: float | None) -> None:
+    """See to it that there is a catalogue, before anything is mounted."""
+    import importlib
+
+    module, _, name = run["opener"].partition(":")
+    cache = getattr(importlib.import_module(module), name)(run)
+    deadline = None if wait is None else time.monotonic() + wait
+    delay = 1.0
+    try:
+        while not cache.has_listing():
+            try:
+                cache.refresh()
+            except SourceUnreachable as problem:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise SourceUnreachable(
+                        f"{run['source']} was never listed and can't be reached: "
+                        f"{problem.message}",
+                        remedy=problem.remedy or "--wait mounts as soon as it can be reached.",
+                    ) from None
+                time.sleep(delay)
+                delay = min(30.0, delay * 2)
+    finally:
+        cache.close()
+
+
+def _start(command: list[str], log: Path, fds: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            pass_fds=fds,
+        )
+    finally:
+        os.close(output)
+
+
+def _await_answer(path: str, process: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
+    """Return when the mount answers; undo it and raise MountError when it doesn't in time."""
+    start = log.stat().st_size
+    deadline = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < deadline:
+        if mountinfo.identity(path, max(0.1, deadline - time.monotonic())):
+            process.returncode = 0  # it lives on without us: nobody is to wait for it
+            return
+        time.sleep(0.05)
+    process.terminate()
+    process.wait(keeper.GRACE + 5)
+    with log.open(errors="replace") as file:
+        file.seek(max(0, start - 2000))
+        last = file.read()[-2000:].strip().splitlines()[-3:]
+    raise MountError(
+        f"The mount at {path} did not answer within {seconds:.0f} s and was removed: "
+        + " | ".join(last),
+        remedy=f"See {log}.",
+    )
+
+
+def _identity(path: str) -> dict[str, Any]:
+    """Who serves the hardtack mount at `path`. Raises MountpointError, MountUnhealthy."""
+    _require_ours(path)
+    who = mountinfo.identity(path, _PROBE_SECONDS)
+    if who is None:
+        raise MountUnhealthy(
+            f"The mount at {path} does not answer.",
+            remedy=f"See its log; hardtack unmount --lazy {path} removes it.",
+        )
+    return who
+
+
+def _require_ours(path: str) -> None:
+    mounts = mountinfo.mounted_at(path)
+    if not mounts or not mounts[-1].ours:
+        found = f"{mounts[-1].type} is" if mounts else "nothing is"
+        raise MountpointError(f"{path} is not a hardtack mount: {found} mounted there.")
+
+
+def unmount(mountpoint: str | Path, *, lazy: bool = False) -> None:
+    """Unmount; returns when keeper and worker have ended, so that the cache is free.
+
+    Lazily: the name goes now, keeper and worker when the last open file is closed. Raises
+    MountpointError naming who uses the mount.
+    """
+    path = mountinfo.absolute(os.fspath(mountpoint))
+    _require_ours(path)
+    who = mountinfo.identity(path, _PROBE_SECONDS)
+    try:
+        device.unmount(path, lazy=lazy)
+    except OSError as problem:
+        if problem.errno != errno.EBUSY:
+            raise MountpointError(f"Unmounting {path} failed: {problem.strerror}.") from None
+        users = ", ".join(f"{pid} ({name})" for pid, name in mountinfo.users(path)[:8])
+        raise MountpointError(
+            f"{path} is in use" + (f" by {users}." if users else "."),
+            remedy="End them, or unmount with --lazy: open files go on until they are closed.",
+        ) from None
+    if who is not None and not lazy:
+        _await_end(int(str(who["keeper"])), keeper.GRACE + 5)
+
+
+def _await_end(pid: int, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        if state == "Z":
+            return
+        time.sleep(0.02)
+    raise MountUnhealthy(f"The keeper {pid} did not end within {seconds:.0f} s.")
+
+
+def replace(mountpoint: str | Path, seconds: float = 30.0) -> None:
+    """Put a worker of this installation on a mount; open files live on.
+
+    Raises MountpointError, MountUnhealthy.
+    """
+    path = mountinfo.absolute(os.fspath(mountpoint))
+    who = _identity(path)
+    run_file = Path(str(who["run"]))
+    run = json.loads(run_file.read_text())
+    run["worker"] = [sys.executable, "-P", "-m", "hardtack.mount.worker"]
+    write_atomically(run_file, json.dumps(run, indent=1).encode(), mode=0o600)
+    os.kill(int(str(who["keeper"])), signal.SIGHUP)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        new = mountinfo.identity(path, max(0.1, deadline - time.monotonic()))
+        if new is not None and new["worker"] != who["worker"]:
+            return
+        time.sleep(0.05)
+    raise MountUnhealthy(f"No new worker answered at {path} within {seconds:.0f} s.")
+
+
+def health(mountpoint: str | Path, timeout: float = 5.0) -> dict[str, Any]:
+    """What the mount says of itself, when process, connection and answer are well.
+
+    Raises MountpointError (no mount), MountUnhealthy (no answer within `timeout` seconds).
+    """
+    path = mountinfo.absolute(os.fspath(mountpoint))
+    _require_ours(path)
+    answer = mountinfo.ask(path, timeout, file=mountinfo.PROBE)
+    if answer.content:
+        document: dict[str, Any] = json.loads(answer.content)
+        return document
+    if answer.errno is not None:
+        raise MountUnhealthy(
+            f"The mount at {path} is dead: {os.strerror(answer.errno)}.",
+            remedy="Mount again; what is stale is cleared.",
+        )
+    raise MountUnhealthy(f"The mount at {path} did not answer within {timeout:g} s.")
+
+

@@ -1,0 +1,98 @@
+"""Mounts for tests: each with its own cache directory, unmounted at the end whatever happened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from hardtack.cache.api import Options
+from hardtack.mount import device, launch, mountinfo
+from hardtack.source.options import SourceOptions
+
+ROOT = Path(__file__).parents[2]
+
+
+class Mount:
+    """A mount of the fake cache; `tree` is what it shows."""
+
+    def __init__(self, directory: Path) -> None:
+        self.cache = directory / "cache"
+        self.tree = self.cache / "tree"
+        self.point = directory / "mnt"
+        self.tree.mkdir(parents=True)
+        self.point.mkdir()
+        self.keeper = 0
+
+    def start(self, **options: object) -> Mount:
+        chosen = launch.MountOptions(opener="tests.mount.fake_cache:open_fake", **options)  # type: ignore[arg-type]
+        self.keeper = launch.mount(
+            "file:///models", self.point, SourceOptions(), self.cache, Options(), chosen
+        )
+        return self
+
+    @property
+    def worker(self) -> int:
+        return int(launch.health(self.point, 20.0)["worker"])
+
+    def flag(self, name: str, on: bool = True) -> None:
+        """Tell the fake cache something by a file."""
+        if on:
+            (self.cache / name).touch()
+        else:
+            (self.cache / name).unlink()
+
+    def wait_for(self, name: str) -> None:
+        until(lambda: (self.cache / name).exists())
+
+    def log(self) -> str:
+        return (self.cache / "hardtack.log").read_text()
+
+    def end(self) -> None:
+        path = str(self.point)
+        for _ in range(10):
+            if not mountinfo.mounted_at(path):
+                break
+            with contextlib.suppress(OSError):
+                device.unmount(path, lazy=True)
+        if self.keeper:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self.keeper, signal.SIGKILL)
+                os.waitpid(self.keeper, 0)
+
+
+def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mount]:
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'src'}")
+    made = Mount(tmp_path)
+    yield made
+    made.end()
+
+
+@pytest.fixture(params=["passthrough", "copying"])
+def kind(request: pytest.FixtureRequest, mount: Mount, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways in which complete files are read; both are asked for on a trusted cache."""
+    mount.flag("trusted")
+    if request.param == "copying":
+        monkeypatch.setenv("HARDTACK_FUSE_DISABLE", "passthrough")
+    return str(request.param)
+
+
+@pytest.fixture(params=["resend", "slots"])
+def recovery(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways in which an unanswered request outlives a worker."""
+    if request.param == "slots":
+        monkeypatch.setenv("HARDTACK_FUSE_DISABLE", "resend")
+    return str(request.param)
