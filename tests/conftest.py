@@ -8,16 +8,34 @@ from collections.abc import Callable
 
 import pytest
 
+
+def _has(*programs: str) -> bool:
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    return all(shutil.which(program, path=path) for program in programs)
+
+
+def _root() -> bool:
+    return os.geteuid() == 0
+
+
 PARTS: dict[str, tuple[str, Callable[[], bool]]] = {
-    "root": ("root rights", lambda: os.geteuid() == 0),
+    "root": ("root rights", _root),
     "fuse": ("/dev/fuse", lambda: os.access("/dev/fuse", os.R_OK | os.W_OK)),
-    "fusermount3": ("fusermount3 (Debian: fuse3)", lambda: bool(shutil.which("fusermount3"))),
-    "netns": ("ip and nft as root (Debian: iproute2, nftables)", lambda: os.geteuid() == 0 and bool(shutil.which("ip")) and bool(shutil.which("nft"))),
-    "registry": ("docker-registry (Debian: docker-registry)", lambda: bool(shutil.which("docker-registry"))),
-    "containerd": ("containerd and runc as root (Debian: containerd)", lambda: os.geteuid() == 0 and bool(shutil.which("containerd")) and bool(shutil.which("runc"))),
-    "skopeo": ("skopeo (Debian: skopeo)", lambda: bool(shutil.which("skopeo"))),
-    "npm": ("npm (for Helm's binaries)", lambda: bool(shutil.which("npm"))),
-    "chromium": ("chromium (Debian: chromium)", lambda: bool(shutil.which("chromium"))),
+    "fusermount3": ("fusermount3 (Debian: fuse3)", lambda: _has("fusermount3")),
+    "netns": (
+        "ip and nft as root (Debian: iproute2, nftables)",
+        lambda: _root() and _has("ip", "nft"),
+    ),
+    "registry": (
+        "docker-registry (Debian: docker-registry)",
+        lambda: _has("docker-registry"),
+    ),
+    "containerd": (
+        "containerd and runc as root (Debian: containerd)",
+        lambda: _root() and _has("containerd", "runc"),
+    ),
+    "skopeo": ("skopeo (Debian: skopeo)", lambda: _has("skopeo")),
+    "npm": ("npm (for Helm's binaries)", lambda: _has("npm")),
 }
 
 

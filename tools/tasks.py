@@ -1,4 +1,4 @@
-"""The tasks of a checkout, behind `./run`. Standard library only: it runs before anything is set up."""
+"""The tasks of a checkout, behind `./run`. Standard library only: nothing is set up yet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from environment import PYTHON, ROOT
 def call(*command: str | Path, **extra: str) -> None:
     """Run a command in the checkout; end with its exit code if it fails."""
     env = os.environ | {"PATH": f"{PYTHON.parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
-    code = subprocess.run([str(c) for c in command], cwd=ROOT, env=env | extra, check=False).returncode
+    code = subprocess.run(
+        [str(c) for c in command], cwd=ROOT, env=env | extra, check=False
+    ).returncode
     if code:
         sys.exit(code)
 

@@ -25,8 +25,16 @@ COMMANDS = {
     "releases": ("hardtack.cli.weights", "releases", "List the releases kept."),
     "verify": ("hardtack.cli.weights", "verify", "Read every cached byte and check it."),
     "cache": ("hardtack.cli.cache", "cache", "List, measure and evict cached objects."),
-    "images": ("hardtack.cli.images", "images", "Container images: scan, lock, pull, install, audit."),
-    "policy": ("hardtack.cli.policy", "policy", "Does anything in a deployment reach for the network?"),
+    "images": (
+        "hardtack.cli.images",
+        "images",
+        "Container images: scan, lock, pull, install, audit.",
+    ),
+    "policy": (
+        "hardtack.cli.policy",
+        "policy",
+        "Does anything in a deployment reach for the network?",
+    ),
     "demo": ("hardtack.cli.demo", "demo", "The whole story on one machine."),
     "config": ("hardtack.cli.settings", "config", "Where each setting comes from."),
     "completion": ("hardtack.cli.settings", "completion", "Shell completion."),
@@ -92,9 +100,7 @@ class LazyGroup(click.Group):
     show_default=True,
 )
 @click.pass_context
-def hardtack(
-    ctx: click.Context, config_file: str | None, log_level: str, log_format: str
-) -> None:
+def hardtack(ctx: click.Context, config_file: str | None, log_level: str, log_format: str) -> None:
     """Keep everything an edge box needs to run its models on the box, and prove it."""
     from hardtack.core import logs
 

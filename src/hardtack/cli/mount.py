@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from hardtack.cache.results import Status
 from hardtack.cli.options import (
     CACHE,
     DURATION,
@@ -21,6 +22,7 @@ from hardtack.cli.options import (
     using,
 )
 from hardtack.cli.output import json_option, print_facts, print_json
+from hardtack.core.errors import MountUnhealthy
 from hardtack.core.units import format_duration, format_size
 
 MOUNTPOINT = click.Path(file_okay=False, path_type=Path)
@@ -65,7 +67,7 @@ def mount(
         raise click.UsageError("MOUNTPOINT is missing: give a directory, or set MOUNT_PATH.")
     url = source_url(source, values["prefix"])
     root = ctx.find_root().params
-    allow_other = values["allow_other"] or os.geteuid() == 0
+    waits = foreground if wait is None else wait
     launch.mount(
         url,
         mountpoint,
@@ -73,14 +75,16 @@ def mount(
         cache_directory(values["cache_directory"], url),
         cache_options(values),
         launch.MountOptions(
-            allow_other=allow_other,
-            uid=os.getuid() if values["uid"] is None else values["uid"],
-            gid=os.getgid() if values["gid"] is None else values["gid"],
-            file_mode=values["file_mode"],
-            dir_mode=values["dir_mode"],
-            metrics_address=values["metrics_address"],
+            look=launch.Look(
+                uid=os.getuid() if values["uid"] is None else values["uid"],
+                gid=os.getgid() if values["gid"] is None else values["gid"],
+                file_mode=values["file_mode"],
+                dir_mode=values["dir_mode"],
+            ),
+            allow_other=values["allow_other"] or os.geteuid() == 0,
+            metrics=values["metrics_address"] or "",
             foreground=foreground,
-            wait=foreground if wait is None else wait,
+            wait=None if waits else 0.0,
             log_level=root["log_level"],
             log_format=root["log_format"],
         ),
@@ -98,7 +102,9 @@ def _sole_mountpoint(source: str | None, mountpoint: Path | None) -> Path:
 
 @click.command()
 @click.argument("mountpoint", type=MOUNTPOINT, envvar="MOUNT_PATH")
-@click.option("--lazy", is_flag=True, help="Detach now, though files are open; end when they close.")
+@click.option(
+    "--lazy", is_flag=True, help="Detach now, though files are open; end when they close."
+)
 def unmount(mountpoint: Path, lazy: bool) -> None:
     """Unmount MOUNTPOINT after what is under way."""
     from hardtack.mount import launch
@@ -124,10 +130,8 @@ def health(mountpoint: Path, timeout: float) -> None:
 @json_option
 def status(mountpoint: Path | None, as_json: bool) -> None:
     """What the mount on MOUNTPOINT holds and does; of all mounts without one."""
-    from hardtack.mount import launch
-
-    points = [mountpoint] if mountpoint is not None else launch.mountpoints()
-    found = {str(point): launch.remote(point).status() for point in points}
+    points = [mountpoint] if mountpoint is not None else _all_mountpoints()
+    found = {str(point): _status(point) for point in points}
     if as_json:
         print_json(found)
         return
@@ -138,7 +142,27 @@ def status(mountpoint: Path | None, as_json: bool) -> None:
         print_facts(_facts(state))
 
 
-def _facts(state: Any) -> list[tuple[str, str]]:
+def _all_mountpoints() -> list[Path]:
+    from hardtack.mount import mountinfo
+
+    table = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    return [Path(m.mountpoint) for m in mountinfo.parse(table) if m.ours]
+
+
+def _status(mountpoint: Path) -> Status:
+    """What the worker of a mount says. Raises MountpointError, MountUnhealthy."""
+    from hardtack.mount import control, launch
+
+    directory = launch.health(mountpoint)["cache"]
+    remote = control.connect(Path(directory))
+    if remote is None:
+        raise MountUnhealthy(
+            f"The worker of {mountpoint} does not answer on {directory}/control.sock."
+        )
+    return remote.status()
+
+
+def _facts(state: Status) -> list[tuple[str, str]]:
     now = time.time()
     if state.unreachable_since is not None:
         reach = f"no, for {format_duration(now - state.unreachable_since)}: {state.last_error}"

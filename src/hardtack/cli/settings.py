@@ -34,7 +34,9 @@ def show(ctx: click.Context, as_json: bool, **values: Any) -> None:
             name = str(parameter.name)
             rows.append((group, name, values[name], _origin(ctx, parameter, ctx_file)))
     if as_json:
-        print_json([dict(zip(("table", "name", "value", "from"), row, strict=True)) for row in rows])
+        print_json(
+            [dict(zip(("table", "name", "value", "from"), row, strict=True)) for row in rows]
+        )
     else:
         shown = ((t, n, "" if v is None else v, o) for t, n, v, o in rows)
         print_table(("table", "setting", "value", "from"), shown)

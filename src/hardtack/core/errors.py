@@ -67,7 +67,9 @@ class ObjectChanged(SourceError):
 
 class CorruptReply(SourceError):
     exit_code = 25
-    summary = "the source's reply is not what was asked for: status, range, ETag, length or checksum"
+    summary = (
+        "the source's reply is not what was asked for: status, range, ETag, length or checksum"
+    )
 
 
 class CacheError(HardtackError):

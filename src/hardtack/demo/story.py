@@ -68,9 +68,7 @@ class Story:
         said: list[str] = []
         started = time.monotonic()
         yield said
-        step = Step(
-            what, time.monotonic() - started, "; ".join(said), self.server.pid is not None
-        )
+        step = Step(what, time.monotonic() - started, "; ".join(said), self.server.pid is not None)
         self.outcome.steps.append(step)
         self._tell(step)
 
