@@ -1,1 +1,1 @@
-"""What the box knows of a source and holds of it: catalogue, content, downloads, eviction, repair."""
+"""What the box knows of a source and holds of it: catalogue, content, downloads, repair."""

@@ -1,0 +1,125 @@
+"""What a cache does by itself: refresh for ever, scrub slowly, keep the disk's free space."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from hardtack.cache import verifying
+from hardtack.core.backoff import Backoff
+from hardtack.core.errors import HardtackError
+from hardtack.core.progress import Meter
+
+if TYPE_CHECKING:
+    from hardtack.cache.cache import Cache
+
+log = logging.getLogger(__name__)
+
+UPKEEP_SECONDS = 5.0
+SCRUB_PAUSE = 3600.0
+MAX_BACKOFF = 60.0
+
+
+class Background:
+    """The daemon threads of one cache."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._meter = Meter()
+        self.last_error = ""
+
+    def start(self) -> None:
+        """Start the threads, once."""
+        if self._threads:
+            return
+        for name, work in (
+            ("refresh", self._refresh_for_ever),
+            ("upkeep", self._upkeep),
+            ("scrub", self._scrub),
+        ):
+            thread = threading.Thread(target=work, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def stop(self) -> None:
+        """Stop the threads; one that waits for the network is not waited for."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+    def seconds_left(self, count: int) -> float | None:
+        """Seconds that `count` bytes take at the present rate; None when nothing moves."""
+        return count / self._meter.rate if self._meter.rate > 0 else None
+
+    def _refresh_for_ever(self) -> None:
+        delays = Backoff(first=1.0, cap=MAX_BACKOFF).delays()
+        while not self._stop.is_set():
+            wait = self._cache.options.refresh_interval
+            if self._cache.options.follow == "latest" or not self._cache.has_listing():
+                if self._refresh():
+                    delays = Backoff(first=1.0, cap=MAX_BACKOFF).delays()
+                else:
+                    wait = min(1.0 + next(delays), MAX_BACKOFF)
+            self._stop.wait(wait)
+
+    def _refresh(self) -> bool:
+        try:
+            result = self._cache.refresh()
+        except HardtackError as error:
+            self._tell(str(error))
+            return False
+        except Exception as error:
+            log.exception("refreshing the listing failed")
+            self.last_error = str(error)
+            return False
+        if self.last_error:
+            log.info("%s can be listed again", self._cache.source.url)
+            self.last_error = ""
+        if result.added or result.removed:
+            log.info(
+                "generation %d of %s: %d new, %d gone",
+                result.generation, self._cache.source.url, result.added, result.removed,
+            )  # fmt: skip
+            for skipped in result.skipped:
+                log.warning("key %r is left out: %s", skipped.key, skipped.reason)
+        return True
+
+    def _tell(self, error: str) -> None:
+        if error != self.last_error and not self._stop.is_set():
+            log.warning("the listing of %s stays as it was: %s", self._cache.source.url, error)
+        self.last_error = error
+
+    def _upkeep(self) -> None:
+        while not self._stop.wait(UPKEEP_SECONDS):
+            self._meter.sample(time.monotonic(), self._cache.counters.fetched_bytes)
+            try:
+                self._cache.store.index.flush()
+                need = self._cache.store.shortage(0)
+                if need > 0:
+                    self._cache.store.make_room(need)
+            except HardtackError as error:
+                log.warning("upkeep of the cache: %s", error)
+            except OSError as error:
+                log.warning("upkeep of %s: %s", self._cache.directory, error.strerror)
+
+    def _scrub(self) -> None:
+        rate = self._cache.options.scrub_rate
+        while rate > 0 and not self._stop.wait(SCRUB_PAUSE / 60):
+            try:
+                self._scrub_all(rate)
+            except HardtackError as error:
+                log.warning("scrub: %s", error)
+            self._stop.wait(SCRUB_PAUSE)
+
+    def _scrub_all(self, rate: int) -> None:
+        cache, pace = self._cache, verifying.Pace(rate, self._stop)
+        for row in list(cache.store.index.oldest_first()):
+            if self._stop.is_set():
+                return
+            bad = verifying.scrub(cache, row, pace)
+            if bad and cache.reachability.error is None and not self._stop.is_set():
+                verifying.refetch(cache, row)

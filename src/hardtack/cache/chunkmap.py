@@ -1,0 +1,116 @@
+"""The chunk map's format: which chunks of an object are in its content file. Pure.
+
+A header, then records of 16 bytes, appended; the last record of a chunk counts. A record whose
+CRC doesn't hold, and a torn one at the end, say nothing. See docs/formats/content.md.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hardtack.core.errors import FormatError
+
+MAGIC = b"HTKCHUNK"
+VERSION = 1
+_FIXED = struct.Struct("<8sHHIQI")  # magic, version, reserved, chunk size, object size, JSON length
+_RECORD = struct.Struct("<IQI")  # chunk (top bit: hole), xxh3_64 of its bytes, CRC-32 of the above
+_HOLE = 1 << 31
+RECORD_SIZE = _RECORD.size
+
+
+class DamagedMap(Exception):
+    """The header's checksum doesn't hold: the map says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which object the bytes belong to."""
+
+    source: str
+    key: str
+    etag: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The head of a map; sizes in bytes."""
+
+    chunk_size: int
+    identity: Identity
+
+    @property
+    def chunks(self) -> int:
+        return -(-self.identity.size // self.chunk_size)
+
+    def length_of(self, chunk: int) -> int:
+        """Bytes of `chunk`: the chunk size, less for the last."""
+        return min(self.chunk_size, self.identity.size - chunk * self.chunk_size)
+
+
+def pack_header(header: Header) -> bytes:
+    """The bytes of `header`, a multiple of the record's size."""
+    who = header.identity
+    text = json.dumps({"source": who.source, "key": who.key, "etag": who.etag}).encode()
+    text += b" " * (-(_FIXED.size + len(text) + 4) % RECORD_SIZE)
+    head = _FIXED.pack(MAGIC, VERSION, 0, header.chunk_size, who.size, len(text)) + text
+    return head + struct.pack("<I", zlib.crc32(head))
+
+
+def unpack_header(data: bytes) -> tuple[Header, int]:
+    """The header at the start of `data`, and its length.
+
+    Raises FormatError for another version, DamagedMap for bytes that aren't a header.
+    """
+    if len(data) < _FIXED.size:
+        raise DamagedMap("it is shorter than a header")
+    magic, version, _, chunk_size, size, length = _FIXED.unpack_from(data)
+    end = _FIXED.size + length
+    if magic != MAGIC or len(data) < end + 4:
+        raise DamagedMap("it doesn't begin with a whole header")
+    if zlib.crc32(data[:end]) != int.from_bytes(data[end : end + 4], "little"):
+        raise DamagedMap("its header's checksum doesn't hold")
+    if version != VERSION:
+        raise FormatError(
+            f"the chunk map has format {version}; this version knows format {VERSION}.",
+            remedy="Use the version of hardtack that wrote it, or evict the object.",
+        )
+    text = json.loads(data[_FIXED.size : end])
+    return Header(chunk_size, Identity(text["source"], text["key"], text["etag"], size)), end + 4
+
+
+def pack_record(chunk: int, checksum: int) -> bytes:
+    """`chunk` is there, and has this xxh3_64."""
+    body = struct.pack("<IQ", chunk, checksum)
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def pack_hole(chunk: int) -> bytes:
+    """`chunk` isn't there any more."""
+    return pack_record(chunk | _HOLE, 0)
+
+
+def unpack_records(data: bytes, chunks: int) -> dict[int, int]:
+    """Chunk → xxh3_64 of the chunks that `data` (records only) says are there."""
+    present: dict[int, int] = {}
+    for chunk, checksum in _valid(data):
+        number = chunk & ~_HOLE
+        if number >= chunks:
+            continue
+        if chunk & _HOLE:
+            present.pop(number, None)
+        else:
+            present[number] = checksum
+    return present
+
+
+def _valid(data: bytes) -> Iterator[tuple[int, int]]:
+    whole = len(data) - len(data) % RECORD_SIZE
+    for offset in range(0, whole, RECORD_SIZE):
+        chunk, checksum, crc = _RECORD.unpack_from(data, offset)
+        if zlib.crc32(data[offset : offset + 12]) == crc:
+            yield chunk, checksum

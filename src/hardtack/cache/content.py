@@ -1,0 +1,207 @@
+"""One object's bytes on disk: a sparse file that is exactly the object, and its chunk map.
+
+Order of writing: chunk → fdatasync → record; so after a crash a chunk either has a valid record
+or is a hole. See docs/formats/content.md.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+from pathlib import Path
+
+import xxhash
+
+from hardtack.cache.chunkmap import (
+    RECORD_SIZE,
+    DamagedMap,
+    Header,
+    Identity,
+    pack_header,
+    pack_hole,
+    pack_record,
+    unpack_header,
+    unpack_records,
+)
+from hardtack.cache.disk import Disk, OpenFile
+from hardtack.core.errors import CacheError, FormatError
+
+log = logging.getLogger(__name__)
+
+Fingerprint = tuple[int, int, int, int]
+"""(inode, size, mtime in ns, ctime in ns): holds while nobody touches the file."""
+
+
+def checksum(data: bytes | memoryview) -> int:
+    """The xxh3_64 of a chunk."""
+    return xxhash.xxh3_64_intdigest(data)
+
+
+def data_path(directory: Path, id: str) -> Path:
+    """The content file of `id`; its map stands beside it as `.map`."""
+    return directory / "content" / id[:2] / f"{id}.data"
+
+
+class ContentFile:
+    """An object's content, open. Chunks in `sums` can be read from `data`.
+
+    `checked` are the chunks whose bytes were compared in this process; with `trusted` all were,
+    now or earlier, under a fingerprint that holds. Not thread-safe beyond single assignments;
+    `lock` guards what takes more.
+    """
+
+    def __init__(
+        self, disk: Disk, directory: Path, id: str, identity: Identity, chunk_size: int
+    ) -> None:
+        self.id, self.disk, self.path = id, disk, data_path(directory, id)
+        self.lock = threading.Lock()
+        self.trusted = self.gone = False
+        self.checked: set[int] = set()
+        self.bad: set[int] = set()
+        try:
+            self._open(Header(chunk_size, identity))
+        except OSError as error:
+            raise CacheError(
+                f"the cached content of {identity.key} ({self.path}) can't be opened:"
+                f" {error.strerror}.",
+                remedy="Check that the cache directory is there, writable, and its disk sound.",
+            ) from error
+        self.recorded = set(self.sums)
+
+    def _open(self, fresh: Header) -> None:
+        flags = os.O_RDWR | os.O_CREAT
+        try:
+            self.path.parent.mkdir(mode=0o700, exist_ok=True)
+            self.data = OpenFile(self.disk, self.path, flags)
+            self.map = OpenFile(self.disk, self.path.with_suffix(".map"), flags | os.O_APPEND)
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES):
+                raise
+            self.data = OpenFile(self.disk, self.path, os.O_RDONLY)
+            self.map = OpenFile(self.disk, self.path.with_suffix(".map"), os.O_RDONLY)
+        found = self.disk.fstat(self.map.fd).st_size
+        text = self.disk.pread(self.map.fd, found, 0) if found else b""
+        try:
+            self.header, length = unpack_header(text)
+            if self.header.identity.size != fresh.identity.size:
+                raise DamagedMap("it is of an object of another size")
+        except FormatError as error:
+            raise FormatError(f"{self.path}: {error.message}", remedy=error.remedy) from None
+        except DamagedMap as why:
+            if found:
+                log.warning("the chunk map of %s is begun anew: %s", fresh.identity.key, why)
+            self.disk.ftruncate(self.map.fd, 0)
+            self.header, self.sums = fresh, {}
+            self.disk.append(self.map.fd, pack_header(fresh))
+        else:
+            self.sums = unpack_records(text[length:], self.header.chunks)
+            if torn := (len(text) - length) % RECORD_SIZE:
+                self.disk.ftruncate(self.map.fd, len(text) - torn)
+        if self.disk.fstat(self.data.fd).st_size != self.header.identity.size:
+            self.disk.ftruncate(self.data.fd, self.header.identity.size)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every chunk is there."""
+        return len(self.sums) == self.header.chunks
+
+    @property
+    def present(self) -> int:
+        """Bytes that are there."""
+        count = len(self.sums)
+        last = self.header.chunks - 1
+        if last in self.sums:
+            return (count - 1) * self.header.chunk_size + self.header.length_of(last)
+        return count * self.header.chunk_size
+
+    def fingerprint(self) -> Fingerprint:
+        """The data file's fingerprint now."""
+        found = self.disk.fstat(self.data.fd)
+        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+    def ready(self, chunk: int) -> bool:
+        """Whether `chunk` is there and good; checks its bytes at the first touch."""
+        if chunk not in self.sums:
+            return False
+        return self.trusted or chunk in self.checked or self.check(chunk)
+
+    def check(self, chunk: int) -> bool:
+        """Compare a chunk's bytes with its checksum; a bad one becomes a hole."""
+        expected = self.sums.get(chunk)
+        if expected is None:
+            return False
+        length = self.header.length_of(chunk)
+        try:
+            data = self.read(chunk * self.header.chunk_size, length)
+        except OSError as error:
+            log.warning("chunk %d of %s: %s", chunk, self.header.identity.key, error.strerror)
+            data = b""
+        if len(data) == length and checksum(data) == expected:
+            self.checked.add(chunk)
+            return True
+        self.punch(chunk)
+        return False
+
+    def punch(self, chunk: int) -> None:
+        """Make a bad chunk a hole again, for good."""
+        with self.lock:
+            if self.sums.pop(chunk, None) is None:
+                return
+            self.trusted = False
+            self.checked.discard(chunk)
+            self.recorded.discard(chunk)
+            self.bad.add(chunk)
+            log.warning("chunk %d of %s is damaged on disk", chunk, self.header.identity.key)
+            try:
+                self.disk.append(self.map.fd, pack_hole(chunk))
+            except OSError as error:  # found again at the next start
+                log.warning("%s can't be written: %s", self.path, error.strerror)
+
+    def remake_records(self) -> None:
+        """Give lost records back to chunks whose bytes are known to be good. Raises OSError."""
+        lost = [chunk for chunk in range(self.header.chunks) if chunk not in self.sums]
+        for chunk in lost:
+            offset = chunk * self.header.chunk_size
+            self.land(chunk, checksum(self.read(offset, self.header.length_of(chunk))))
+        if lost:
+            self.record(lost)
+
+    def distrust(self) -> None:
+        """Compare every chunk anew at its next touch."""
+        self.trusted = False
+        self.checked.clear()
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Bytes of the data file; short when the file was truncated. Raises OSError."""
+        data = self.disk.pread(self.data.fd, size, offset)
+        while 0 < len(data) < size:
+            more = self.disk.pread(self.data.fd, size - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def write(self, chunk: int, data: memoryview) -> None:
+        """Write a chunk's bytes; they count when `land` says so. Raises OSError."""
+        offset = chunk * self.header.chunk_size
+        while len(data):
+            count = self.disk.pwrite(self.data.fd, data, offset)
+            data, offset = data[count:], offset + count
+
+    def land(self, chunk: int, total: int) -> None:
+        """The chunk's bytes are in the data file, and were good when they were written."""
+        self.checked.add(chunk)
+        self.bad.discard(chunk)
+        self.sums[chunk] = total
+
+    def record(self, chunks: list[int]) -> None:
+        """Make landed chunks last: fdatasync, then their records. Raises OSError."""
+        self.disk.fdatasync(self.data.fd)
+        with self.lock:
+            alive = [chunk for chunk in chunks if chunk in self.sums]
+            records = b"".join(pack_record(chunk, self.sums[chunk]) for chunk in alive)
+            if records and self.disk.append(self.map.fd, records) != len(records):
+                raise OSError(errno.ENOSPC, "short write", str(self.path))
+            self.recorded.update(alive)

@@ -1,0 +1,375 @@
+"""Fetching: one download per object, shared by all who read it, filling holes only.
+
+A small pool of threads serves all downloads in turn. A chunk that a reader waits for goes first;
+then what is fetched ahead of sequential readers; then whole objects. Each thread holds one chunk
+in memory: it is checked and handed to its readers from there, then written.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+from hardtack.cache.content import ContentFile, checksum
+from hardtack.cache.counters import Counters
+from hardtack.cache.reachability import Reachability
+from hardtack.cache.readahead import ReadAhead, first_hole, grow
+from hardtack.cache.reads import Read
+from hardtack.core.errors import (
+    CorruptContent,
+    CorruptReply,
+    DiskFull,
+    HardtackError,
+    SourceError,
+    SourceUnreachable,
+)
+from hardtack.source.api import ObjectInfo, Source
+
+log = logging.getLogger(__name__)
+
+AHEAD = 32 << 20
+"""Bytes that are fetched ahead of a sequential reader, at most."""
+PASSING = 8
+"""Chunks kept in memory when they can't be written."""
+
+Landed = Callable[[ContentFile, int, memoryview], bool]
+"""Writes a chunk; False when the disk doesn't take it."""
+Finished = Callable[[HardtackError | None], None]
+
+
+class Download:
+    """What is wanted of one object. Guarded by the downloader's lock."""
+
+    def __init__(self, content: ContentFile, info: ObjectInfo) -> None:
+        self.content, self.info = content, info
+        self.waiting: dict[int, list[Read]] = {}
+        self.flying: set[int] = set()
+        self.ahead: list[list[int]] = []
+        self.bulk: list[list[int]] = []
+        self.finished: list[Finished] = []
+        self.error: HardtackError | None = None
+        self.reading = ReadAhead(max(1, AHEAD // content.header.chunk_size))
+
+    def busy(self, chunk: int) -> bool:
+        return chunk in self.flying or chunk in self.content.sums
+
+    def wanted(self, chunk: int) -> bool:
+        """Whether a range may grow over `chunk`."""
+        if self.busy(chunk):
+            return False
+        return chunk in self.waiting or any(
+            a <= chunk < b for spans in (self.ahead, self.bulk) for a, b in spans
+        )
+
+    @property
+    def idle(self) -> bool:
+        return not (self.waiting or self.flying or self.ahead or self.bulk)
+
+
+class Downloader:
+    """The one who fetches, for all objects of a cache."""
+
+    def __init__(
+        self,
+        source: Source,
+        reachability: Reachability,
+        counters: Counters,
+        landed: Landed,
+        *,
+        connections: int,
+        max_request: int,
+    ) -> None:
+        self._source, self._reachability, self._counters = source, reachability, counters
+        self._landed, self._connections, self._max_request = landed, connections, max_request
+        self._wake = threading.Condition()
+        self._downloads: OrderedDict[str, Download] = OrderedDict()
+        self._passing: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+
+    # -- asked by readers
+
+    def want(
+        self, content: ContentFile, info: ObjectInfo, chunks: Iterable[int], read: Read
+    ) -> list[int]:
+        """`read` waits for `chunks`; those that landed meanwhile are returned, to be read."""
+        passed: list[tuple[int, bytes]] = []
+        landed: list[int] = []
+        refusal: HardtackError | None = None
+        with self._wake:
+            download = self._download(content, info)
+            for chunk in chunks:
+                if chunk in content.sums:
+                    landed.append(chunk)
+                elif data := self._passing.get((content.id, chunk)):
+                    passed.append((chunk, data))
+                elif chunk in download.waiting or chunk in download.flying:
+                    download.waiting.setdefault(chunk, []).append(read)
+                elif refusal := self._refusal(content, chunk):
+                    break
+                else:
+                    download.waiting[chunk] = [read]
+            self._call_threads()
+        for chunk, data in passed:
+            read.arrived(chunk * content.header.chunk_size, memoryview(data))
+        if refusal is not None:
+            read.failed(refusal)
+        return landed
+
+    def note(self, content: ContentFile, info: ObjectInfo, first: int, last: int) -> None:
+        """Chunks [first, last] are being read: fetch ahead of sequential readers."""
+        with self._wake:
+            download = self._download(content, info)
+            span = download.reading.touch(first, last)
+            if span is None or self._reachability.error is not None:
+                return
+            start, stop = span[0], min(span[1], content.header.chunks)
+            if start < stop:
+                download.ahead.append([start, stop])
+                del download.ahead[:-16]
+                self._call_threads()
+
+    def fetch(self, content: ContentFile, info: ObjectInfo, finished: Finished) -> None:
+        """Fetch every hole, then call `finished` (from a download thread, or at once)."""
+        with self._wake:
+            if not content.complete:
+                download = self._download(content, info)
+                download.bulk, download.error = [[0, content.header.chunks]], None
+                download.finished.append(finished)
+                self._call_threads()
+                return
+        finished(None)
+
+    def fetching(self) -> list[ContentFile]:
+        """The objects that are being fetched now."""
+        with self._wake:
+            return [d.content for d in self._downloads.values() if not d.idle]
+
+    def busy(self, id: str) -> bool:
+        """Whether `id` is being fetched."""
+        with self._wake:
+            download = self._downloads.get(id)
+            return download is not None and not download.idle
+
+    def forget(self, id: str) -> None:
+        """Drop what is remembered of the readers of `id`."""
+        with self._wake:
+            self._downloads.pop(id, None)
+
+    def close(self) -> None:
+        """Stop the threads; who still waits gets SourceUnreachable."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+            downloads, self._downloads = list(self._downloads.values()), OrderedDict()
+            threads, self._threads = self._threads, []
+            left = [(_take(d, list(d.waiting)), d.finished) for d in downloads]
+        error = SourceUnreachable("the cache is being closed.")
+        for reads, finished in left:
+            _fail(reads, error)
+            for call in finished:
+                call(error)
+        for thread in threads:
+            thread.join(timeout=10)
+
+    # -- the threads
+
+    def _download(self, content: ContentFile, info: ObjectInfo) -> Download:
+        download = self._downloads.get(content.id)
+        if download is None or download.content is not content:
+            download = self._downloads[content.id] = Download(content, info)
+            for id, old in list(self._downloads.items())[:-256]:
+                if old.idle:
+                    del self._downloads[id]
+        download.info = info
+        return download
+
+    def _refusal(self, content: ContentFile, chunk: int) -> HardtackError | None:
+        if self._closed:
+            return SourceUnreachable("the cache is being closed.")
+        error = self._reachability.refusal()
+        return _told(error, content, chunk) if error else None
+
+    def _call_threads(self) -> None:
+        while len(self._threads) < self._connections and not self._closed:
+            name = f"fetch-{len(self._threads)}"
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._wake.notify()
+
+    def _work(self) -> None:
+        buffer = bytearray()
+        while True:
+            with self._wake:
+                while (job := self._pick()) is None:
+                    if self._closed:
+                        return
+                    self._wake.wait()
+                self._wake.notify()
+            size = job[0].content.header.chunk_size
+            if len(buffer) < size:
+                buffer = bytearray(size)
+            self._run(*job, memoryview(buffer))
+
+    def _pick(self) -> tuple[Download, int, int] | None:
+        """The next range to fetch: what is waited for first, objects in turn."""
+        if self._closed:
+            return None
+        for rank in range(3):
+            for id, download in self._downloads.items():
+                chunk = _next(download, rank)
+                if chunk is None:
+                    continue
+                self._downloads.move_to_end(id)
+                header = download.content.header
+                limit = max(1, self._max_request // header.chunk_size)
+                stop = grow(chunk, header.chunks, limit, download.wanted)
+                download.flying.update(range(chunk, stop))
+                return download, chunk, stop
+        return None
+
+    def _run(self, download: Download, start: int, stop: int, buffer: memoryview) -> None:
+        content, info = download.content, download.info
+        size, chunk = content.header.chunk_size, start
+        error: HardtackError | None = None
+        try:
+            end = min(stop * size, info.size)
+            with self._source.stream(info, start * size, end) as stream:
+                while chunk < stop:
+                    data = buffer[: content.header.length_of(chunk)]
+                    filled = 0
+                    while filled < len(data):
+                        count = stream.readinto(data[filled:])
+                        if not count:
+                            raise CorruptReply(
+                                f"the reply for {info.key} ended at byte"
+                                f" {chunk * size + filled}, expected {end}.",
+                                remedy="Read it again; if it persists look at the source.",
+                            )
+                        filled += count
+                    self._counters.add(fetched_bytes=filled)
+                    self._reachability.succeeded()
+                    self._deliver(download, chunk, data)
+                    chunk += 1
+                    if chunk < stop and self._give_way(download, chunk, stop):
+                        stop = chunk
+        except SourceUnreachable as failure:
+            self._reachability.failed(failure)
+            error = failure
+        except HardtackError as failure:
+            error = failure
+        except Exception as failure:
+            log.exception("fetching %s failed", info.key)
+            error = SourceError(f"fetching {info.key} failed: {type(failure).__name__}.")
+        self._end(download, chunk, stop, error)
+
+    def _deliver(self, download: Download, chunk: int, data: memoryview) -> None:
+        content = download.content
+        start = chunk * content.header.chunk_size
+        with self._wake:
+            readers = download.waiting.pop(chunk, [])
+        for read in readers:  # before the disk: they wait
+            read.arrived(start, data)
+        stored = not content.gone and self._landed(content, chunk, data)
+        with self._wake:
+            if stored:
+                content.land(chunk, checksum(data))
+            else:
+                self._pass(download, chunk, bytes(data))
+            download.flying.discard(chunk)
+            readers = download.waiting.pop(chunk, [])
+        for read in readers:  # who came while it was written
+            read.arrived(start, data)
+
+    def _pass(self, download: Download, chunk: int, data: bytes) -> None:
+        """The disk doesn't take a chunk: keep it a moment for those who read it piece by piece."""
+        self._counters.add(passed_bytes=len(data))
+        self._passing[download.content.id, chunk] = data
+        while len(self._passing) > PASSING:
+            self._passing.popitem(last=False)
+        download.ahead.clear()
+        download.bulk.clear()
+
+    def _give_way(self, download: Download, chunk: int, stop: int) -> bool:
+        """End a range early when others wait and nobody waits for the rest of it."""
+        with self._wake:
+            if any(c in download.waiting for c in range(chunk, stop)):
+                return False
+            if all(_next(d, 0) is None for d in self._downloads.values()):
+                return False
+            download.flying.difference_update(range(chunk, stop))
+            if download.finished:
+                download.bulk.insert(0, [chunk, stop])
+            else:
+                download.ahead.append([chunk, stop])
+            return True
+
+    def _end(self, download: Download, chunk: int, stop: int, error: HardtackError | None) -> None:
+        content = download.content
+        with self._wake:
+            download.flying.difference_update(range(chunk, stop))
+            refused: list[tuple[ContentFile, int, Read]] = []
+            if error is not None:
+                self._counters.add(fetch_errors=1)
+                download.error = error
+                download.ahead.clear()
+                download.bulk.clear()
+                refused = _take(download, range(chunk, stop))
+            if isinstance(error, SourceUnreachable):  # nobody else needs to wait for the same
+                for other in self._downloads.values():
+                    idle = [c for c in other.waiting if c not in other.flying]
+                    refused += _take(other, idle)
+            finished: list[Finished] = []
+            if content.complete or not (download.bulk or download.flying):
+                finished, download.finished = download.finished, []
+            result = None if content.complete else download.error or _no_room(download.info)
+            self._wake.notify()
+        if error is not None:
+            _fail(refused, error)
+        for call in finished:
+            call(result)
+
+
+def _next(download: Download, rank: int) -> int | None:
+    if rank == 0:
+        return next((c for c in download.waiting if not download.busy(c)), None)
+    spans = download.ahead if rank == 1 else download.bulk
+    chunk = first_hole(spans, download.busy)
+    if chunk is None:
+        spans.clear()
+    return chunk
+
+
+def _take(download: Download, chunks: Iterable[int]) -> list[tuple[ContentFile, int, Read]]:
+    """The reads that wait for `chunks`, which are no longer waited for."""
+    return [
+        (download.content, chunk, read)
+        for chunk in chunks
+        for read in download.waiting.pop(chunk, ())
+    ]
+
+
+def _fail(reads: Iterable[tuple[ContentFile, int, Read]], error: HardtackError) -> None:
+    for content, chunk, read in reads:
+        read.failed(_told(error, content, chunk))
+
+
+def _no_room(info: ObjectInfo) -> DiskFull:
+    return DiskFull(
+        f"{info.key} can't be kept: the disk or the cache is full.",
+        remedy="Raise --cache-size, free some space, or unpin a release.",
+    )
+
+
+def _told(error: HardtackError, content: ContentFile, chunk: int) -> HardtackError:
+    """A damaged chunk that can't be fetched anew is an error of its own."""
+    if chunk in content.bad and isinstance(error, SourceUnreachable):
+        return CorruptContent(
+            f"chunk {chunk} of {content.header.identity.key} is damaged in the cache and can't be"
+            f" fetched anew: {error.message}",
+            remedy="Connect the box and run `hardtack verify --repair`.",
+        )
+    return error

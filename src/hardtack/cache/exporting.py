@@ -1,0 +1,105 @@
+"""Plain files from the cache, for boxes without FUSE."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hardtack.cache.api import Entry, Kind
+from hardtack.cache.results import Prefetched
+from hardtack.cache.selection import Selection
+from hardtack.core.errors import CacheError, HardtackError
+
+if TYPE_CHECKING:
+    from hardtack.cache.cache import Cache
+
+FICLONE = 0x40049409
+_CANT_CLONE = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS}
+_CANT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP}
+
+
+def export(cache: Cache, selection: Selection, to: Path, done: Prefetched) -> Prefetched:
+    """Write what was prefetched below `to`; a file that is there already stays.
+
+    Raises CacheError when `to` can't be written.
+    """
+    failed = dict(done.failed)
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        for path, entry in selection.entries():
+            target = to / path
+            if path in failed or _same(cache, target, entry):
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                _write(cache, entry, target)
+            except HardtackError as error:
+                failed[path] = str(error)
+    except OSError as error:
+        raise CacheError(
+            f"{error.filename or to} can't be written: {error.strerror}.",
+            remedy="Check the directory's permissions and free space.",
+        ) from error
+    return Prefetched(done.files, done.bytes, done.fetched_bytes, tuple(failed.items()))
+
+
+def _same(cache: Cache, target: Path, entry: Entry) -> bool:
+    if entry.kind is Kind.LINK:
+        return target.is_symlink() and str(target.readlink()) == entry.target
+    try:
+        found = target.lstat()
+    except FileNotFoundError:
+        return False
+    if (found.st_size, found.st_mtime_ns) == (entry.size, entry.mtime_ns):
+        return True
+    return os.path.samestat(found, os.stat(cache.content(entry).path))
+
+
+def _write(cache: Cache, entry: Entry, target: Path) -> None:
+    """Put one file or link in place whole, by a rename."""
+    temporary = target.with_name(f".{entry.id}.hardtack-part")
+    temporary.unlink(missing_ok=True)
+    if entry.kind is Kind.LINK:
+        temporary.symlink_to(entry.target)
+    else:
+        _copy(cache, entry, temporary)
+    temporary.rename(target)
+
+
+def _copy(cache: Cache, entry: Entry, to: Path) -> None:
+    content = cache.content(entry)
+    if not _clone(content.path, to):
+        linked = _link(content.path, to)
+        cache.store.reseal(content)
+        if linked:  # shares its times with the cache's file, which are left alone
+            return
+        shutil.copyfile(content.path, to)
+    to.chmod(0o644)
+    os.utime(to, ns=(entry.mtime_ns, entry.mtime_ns))
+
+
+def _clone(source: Path, to: Path) -> bool:
+    with source.open("rb") as one, to.open("wb") as other:
+        try:
+            fcntl.ioctl(other.fileno(), FICLONE, one.fileno())
+        except OSError as error:
+            if error.errno not in _CANT_CLONE:
+                raise
+            to.unlink()
+            return False
+    return True
+
+
+def _link(source: Path, to: Path) -> bool:
+    try:
+        source.chmod(0o444)
+        to.hardlink_to(source)
+    except OSError as error:
+        if error.errno not in _CANT_LINK:
+            raise
+        return False
+    return True

@@ -1,0 +1,112 @@
+"""Prefetch: whole files into the cache, from their first holes on."""
+
+from __future__ import annotations
+
+import queue
+from typing import TYPE_CHECKING
+
+from hardtack.cache.api import Entry, Kind
+from hardtack.cache.content import ContentFile
+from hardtack.cache.results import Prefetched
+from hardtack.cache.selection import Selection
+from hardtack.core.errors import HardtackError
+from hardtack.core.progress import Progress
+from hardtack.source.api import ObjectInfo
+
+if TYPE_CHECKING:
+    from hardtack.cache.cache import Cache
+
+AT_ONCE = 8
+"""Files that are fetched at the same time."""
+TICK = 0.2  # seconds between reports of progress
+
+
+class _Flight:
+    """One file that is being fetched."""
+
+    def __init__(self, path: str, content: ContentFile, progress: Progress) -> None:
+        self.path, self.content, self._progress = path, content, progress
+        self._told = 0
+        progress.task(path, content.header.identity.size)
+        self.tell()
+
+    def tell(self) -> None:
+        present = self.content.present
+        if present > self._told:
+            self._progress.advance(self.path, present - self._told)
+            self._told = present
+
+
+class _Prefetch:
+    def __init__(self, cache: Cache, progress: Progress) -> None:
+        self._cache, self._progress = cache, progress
+        self._landed: queue.Queue[tuple[str, HardtackError | None]] = queue.Queue()
+        self._flights: dict[str, _Flight] = {}
+        self.failed: dict[str, str] = {}
+
+    def run(self, selection: Selection) -> None:
+        for path, entry in selection.entries():
+            if entry.kind is not Kind.FILE:
+                continue
+            while len(self._flights) >= AT_ONCE:
+                self._wait()
+            self._begin(path, entry)
+        while self._flights:
+            self._wait()
+
+    def _begin(self, path: str, entry: Entry) -> None:
+        try:
+            content = self._cache.content(entry)
+        except HardtackError as error:
+            self.failed[path] = str(error)
+            return
+        if content.trusted:
+            return
+        for chunk in list(content.sums):
+            content.ready(chunk)
+        self._flights[path] = _Flight(path, content, self._progress)
+        info = ObjectInfo(entry.key, entry.size, entry.etag, entry.mtime_ns)
+        self._cache.downloader.fetch(content, info, lambda e: self._landed.put((path, e)))
+
+    def _wait(self) -> None:
+        try:
+            path, error = self._landed.get(timeout=TICK)
+        except queue.Empty:
+            for flight in self._flights.values():
+                flight.tell()
+            return
+        flight = self._flights.pop(path)
+        flight.tell()
+        self._progress.done(path)
+        if error is not None:
+            self.failed[path] = str(error)
+
+
+def prefetch(cache: Cache, selection: Selection, progress: Progress) -> Prefetched:
+    """Fetch the holes of all selected files; a file that fails doesn't stop the others."""
+    before = cache.counters.fetched_bytes
+    work = _Prefetch(cache, progress)
+    work.run(selection)
+    cache.store.flush()
+    files = total = 0
+    for path, entry in selection.entries():
+        if entry.kind is Kind.FILE and path not in work.failed:
+            if reason := _unsealed(cache, entry):
+                work.failed[path] = reason
+            else:
+                files, total = files + 1, total + entry.size
+    for pattern in selection.unmatched():
+        work.failed[pattern] = "no file has this name."
+    fetched = cache.counters.fetched_bytes - before
+    return Prefetched(files, total, fetched, tuple(work.failed.items()))
+
+
+def _unsealed(cache: Cache, entry: Entry) -> str:
+    """Why a file that was fetched isn't complete; "" when it is."""
+    try:
+        content = cache.content(entry)
+    except HardtackError as error:
+        return str(error)
+    if content.trusted or cache.store.complete(content).result() or content.complete:
+        return ""
+    return "its bytes were not those of its ETag, and are to be fetched anew; run it again."

@@ -1,0 +1,49 @@
+"""One process owns a cache directory."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+from hardtack.core.errors import CacheBusy, CacheError
+
+
+class Owner:
+    """Holds `<directory>/owner.lock` until `release`. Raises CacheBusy naming who has it."""
+
+    def __init__(self, directory: Path, purpose: str) -> None:
+        path = directory / "owner.lock"
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise CacheError(
+                f"the cache directory {directory} can't be written: {error.strerror}.",
+                remedy="Check its permissions and that its file system isn't read-only.",
+            ) from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _describe(os.pread(self._fd, 4096, 0))
+            os.close(self._fd)
+            raise CacheBusy(
+                f"the cache directory {directory} is in use by {holder}.",
+                remedy="Ask that process, stop it, or use another --cache directory.",
+            ) from None
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, json.dumps({"pid": os.getpid(), "purpose": purpose}).encode(), 0)
+
+    def release(self) -> None:
+        """Let another process own the directory."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _describe(data: bytes) -> str:
+    try:
+        who = json.loads(data)
+        return f"process {who['pid']} ({who['purpose'] or 'hardtack'})"
+    except (ValueError, KeyError, TypeError):
+        return "another process"

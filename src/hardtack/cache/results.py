@@ -1,0 +1,121 @@
+"""What the operations of a cache report: frozen, and of nothing but JSON-able fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A key that can't be a file name, and why."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """What one listing changed. `skipped` names at most 1,000 keys, `skipped_count` counts all."""
+
+    generation: int
+    added: int
+    removed: int
+    skipped: tuple[Skipped, ...]
+    skipped_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prefetched:
+    """`files` of `bytes` in all are there; `fetched_bytes` of them came over the network now."""
+
+    files: int
+    bytes: int
+    fetched_bytes: int
+    failed: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A kept generation. `created` in seconds since 1970 UTC."""
+
+    name: str
+    generation: int
+    created: float
+    files: int
+    bytes: int
+    present_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A bad chunk; `chunk` is -1 where the whole file is meant."""
+
+    path: str
+    chunk: int
+    repaired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a verification read and found."""
+
+    files: int
+    bytes: int
+    bad: tuple[Damage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted:
+    """What was removed; `kept` counts the files that a release or an open handle keeps."""
+
+    files: int
+    bytes: int
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One object of the cache. `used` in seconds since 1970 UTC; `path` is "" when unlisted."""
+
+    path: str
+    key: str
+    etag: str
+    size: int
+    present: int
+    complete: bool
+    pinned: bool
+    used: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Bytes: `present` of the cache, `limit` of its size, `free` and `total` of the disk."""
+
+    present: int
+    limit: int | None
+    free: int
+    total: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How the cache is. Times in seconds since 1970 UTC; `eta` in seconds."""
+
+    source: str
+    reachable_since: float | None
+    unreachable_since: float | None
+    last_error: str
+    generation: int | None
+    generation_time: float | None
+    objects: int
+    bytes: int
+    complete: int
+    partial: int
+    present_bytes: int
+    fetched_bytes_total: int
+    bytes_read_total: int
+    hits: int
+    misses: int
+    fetching: tuple[tuple[str, int, int], ...]
+    eta: float | None

@@ -1,0 +1,141 @@
+"""Contents looked at one by one: verified, repaired, listed, evicted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from hardtack.cache.chunkmap import Identity
+from hardtack.cache.content import ContentFile
+from hardtack.cache.index import Row
+from hardtack.cache.results import Content, Damage, Evicted, Verified
+from hardtack.cache.selection import matches
+from hardtack.core.errors import CacheError, FormatError, HardtackError
+from hardtack.core.progress import Progress
+from hardtack.source.api import ObjectInfo
+
+if TYPE_CHECKING:
+    from hardtack.cache.cache import Cache
+
+
+def path_of(cache: Cache, id: str, identity: Identity) -> str:
+    """The path of a content's youngest name; its key when the catalogue doesn't know it."""
+    entry = cache.catalogue.of_content(id)
+    return cache.catalogue.path_of(entry) if entry else identity.key
+
+
+def verify(cache: Cache, repair: bool, progress: Progress) -> Verified:
+    """Read every chunk that is there; a bad one becomes a hole, and is fetched with `repair`."""
+    files = total = 0
+    bad: list[Damage] = []
+    cache.store.flush()
+    for row in list(cache.store.index.oldest_first()):
+        path = path_of(cache, row.id, row.identity)
+        progress.task(path, row.present)
+        try:
+            found = scrub(cache, row, partial(progress.advance, path))
+        except (FormatError, CacheError):
+            bad.append(Damage(path, -1, False))
+            continue
+        files, total = files + 1, total + row.present
+        repaired = bool(found) and repair and refetch(cache, row)
+        bad += [Damage(path, chunk, repaired) for chunk in found]
+        progress.done(path)
+    return Verified(files, total, tuple(bad))
+
+
+def scrub(cache: Cache, row: Row, read: Callable[[int], None]) -> list[int]:
+    """Check each chunk of a content; the bad ones, or [-1] when a sealed content lost some.
+
+    `read` is told the bytes of each chunk. Raises FormatError, CacheError.
+    """
+    content = cache.store.open(row.id, row.identity)
+    lost = row.seal is not None and not content.complete
+    bad = []
+    for chunk in sorted(content.sums):
+        if not content.check(chunk) and chunk in content.bad:
+            bad.append(chunk)
+        read(content.header.length_of(chunk))
+    if bad or lost:
+        cache.counters.add(bad_chunks=len(bad) or 1)
+        cache.store.index.seal(row.id, None)
+        cache.store.index.present(row.id, content.present)
+    elif content.complete and not content.trusted:
+        cache.store.complete(content)
+    return bad or ([-1] if lost else [])
+
+
+def refetch(cache: Cache, row: Row) -> bool:
+    """Fetch a content's holes; whether it is complete again."""
+    entry = cache.catalogue.of_content(row.id)
+    who = row.identity
+    if entry is not None:
+        info = ObjectInfo(entry.key, entry.size, entry.etag, entry.mtime_ns)
+    elif who.source == cache.source.url:
+        info = ObjectInfo(who.key, who.size, who.etag, 0)
+    else:
+        return False
+    content: ContentFile = cache.store.open(row.id, who)
+    done = threading.Event()
+    result: list[HardtackError | None] = []
+
+    def finished(error: HardtackError | None) -> None:
+        result.append(error)
+        done.set()
+
+    cache.downloader.fetch(content, info, finished)
+    done.wait()
+    cache.store.flush()
+    return result[0] is None and cache.store.complete(content).result()
+
+
+def _named(cache: Cache, patterns: Sequence[str]) -> Iterator[tuple[str, Row]]:
+    for row in list(cache.store.index.oldest_first()):
+        path = path_of(cache, row.id, row.identity)
+        if matches(path, patterns):
+            yield path, row
+
+
+def evict(cache: Cache, patterns: Sequence[str]) -> Evicted:
+    """Remove the contents that `patterns` name, but those that must stay."""
+    files = freed = kept = 0
+    cache.store.flush()
+    for _, row in _named(cache, patterns):
+        if cache.keeps(row.id):
+            kept += 1
+        else:
+            files, freed = files + 1, freed + cache.store.remove(row)
+    return Evicted(files, freed, kept)
+
+
+def contents(cache: Cache) -> list[Content]:
+    """What is in the directory, least recently used first."""
+    cache.store.flush()
+    return [
+        Content(
+            path=path,
+            key=row.identity.key,
+            etag=row.identity.etag,
+            size=row.identity.size,
+            present=row.present,
+            complete=row.present == row.identity.size,
+            pinned=cache.pinned(row.id),
+            used=row.used,
+        )
+        for path, row in _named(cache, ())
+    ]
+
+
+class Pace:
+    """Told how many bytes were read; waits so that they are at most `rate` a second."""
+
+    def __init__(self, rate: int, stop: threading.Event) -> None:
+        self._rate, self._stop = rate, stop
+        self._start, self._count = time.monotonic(), 0
+
+    def __call__(self, count: int) -> None:
+        self._count += count
+        self._stop.wait(max(0.0, self._start + self._count / self._rate - time.monotonic()))

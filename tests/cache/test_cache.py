@@ -1,0 +1,293 @@
+"""The cache from a source's objects to a reader's bytes, online and offline."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hardtack.cache.api import State
+from hardtack.core.errors import CacheBusy, CorruptContent, ObjectChanged, SourceUnreachable
+from hardtack.source.memory import MemorySource
+from hardtack.source.scripted import Fault, ScriptedSource
+from tests.support.caches import SMALL, Answer, bytes_of, find, opened, read, settle
+
+DATA = bytes_of(50_000)
+
+
+@pytest.fixture
+def memory() -> MemorySource:
+    source = MemorySource()
+    source.put("models/a.bin", DATA)
+    source.put("empty", b"")
+    return source
+
+
+@pytest.fixture
+def source(memory: MemorySource) -> ScriptedSource:
+    return ScriptedSource(memory)
+
+
+@contextmanager
+def cut(source: ScriptedSource) -> Iterator[None]:
+    """No network meanwhile."""
+    gone = SourceUnreachable("cut")
+    operations = ("stream", "pages", "checksum")
+    source.script(*(Fault(operation=o, times=None, error=gone) for o in operations))
+    yield
+    source.script()
+
+
+def test_a_file_once_read_is_there_for_good(tmp_path: Path, source: ScriptedSource) -> None:
+    with opened(tmp_path, source) as cache:
+        assert not cache.has_listing()
+        cache.refresh()
+        entry = find(cache, "models/a.bin")
+        assert cache.presence(entry).state is State.ABSENT
+        assert cache.trusted_fd(entry) is None
+        assert read(cache, entry) == DATA
+        settle(cache, entry)
+        assert cache.presence(entry).state is State.COMPLETE
+    with cut(source), opened(tmp_path, source) as cache:
+        assert cache.has_listing()
+        entry = find(cache, "models/a.bin")
+        assert read(cache, entry, 100, 5000) == DATA[100:5100]
+        fd = cache.trusted_fd(entry)
+        assert fd is not None
+        with os.fdopen(fd, "rb") as file:
+            assert file.read() == DATA
+
+
+def test_ends_of_files(tmp_path: Path, source: ScriptedSource) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        entry = find(cache, "models/a.bin")
+        assert read(cache, entry, 49_990, 100) == DATA[-10:]
+        assert read(cache, entry, 50_000, 100) == b""
+        assert read(cache, entry, 60_000, 100) == b""
+        empty = find(cache, "empty")
+        assert read(cache, empty, 0, 10) == b""
+        settle(cache, empty)
+        fd = cache.trusted_fd(empty)
+        assert fd is not None
+        os.close(fd)
+
+
+def test_readers_of_one_object_share_its_download(tmp_path: Path, source: ScriptedSource) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        entry = find(cache, "models/a.bin")
+        answers = [Answer() for _ in range(8 * 13)]
+        for i, answer in enumerate(answers):
+            cache.read(entry, (i // 8) * 4000, 4000, answer)
+        for i, answer in enumerate(answers):
+            assert answer.result() == DATA[(i // 8) * 4000 : (i // 8) * 4000 + 4000]
+            assert answer.count == 1
+        assert source.served == len(DATA)
+
+
+def test_random_reads_fetch_their_chunks_alone(tmp_path: Path, source: ScriptedSource) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        entry = find(cache, "models/a.bin")
+        for chunk in (9, 2, 6):
+            assert read(cache, entry, chunk * 4096 + 7, 10) == DATA[chunk * 4096 + 7 :][:10]
+        assert source.served == 3 * 4096
+
+
+def test_absent_offline_fails_at_once_and_comes_back(
+    tmp_path: Path, source: ScriptedSource
+) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        entry = find(cache, "models/a.bin")
+        with cut(source):
+            with pytest.raises(SourceUnreachable):
+                read(cache, entry)
+            asked = len(source.calls)
+            with pytest.raises(SourceUnreachable):
+                read(cache, entry)
+            assert len(source.calls) == asked  # refused here, nobody was asked
+        cache.refresh()
+        assert read(cache, entry) == DATA
+
+
+def test_an_open_handle_keeps_what_it_has(
+    tmp_path: Path, source: ScriptedSource, memory: MemorySource
+) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        old = find(cache, "models/a.bin")
+        cache.hold(old.id)
+        assert read(cache, old, 0, 10) == DATA[:10]
+        new = bytes_of(30_000, seed=1)
+        memory.put("models/a.bin", new)
+        with pytest.raises(ObjectChanged):
+            read(cache, old, 40_000, 10)
+        changed: list[tuple[int, str]] = []
+        cache.on_invalidate(changed.extend)
+        result = cache.refresh()
+        assert (result.added, result.removed) == (1, 1)
+        assert changed == [(old.parent, "a.bin")]
+        assert read(cache, old, 5, 10) == DATA[5:15]
+        young = find(cache, "models/a.bin")
+        assert young.id != old.id
+        assert read(cache, young) == new
+        cache.drop(old.id)
+
+
+@pytest.mark.parametrize("offset", [0, 4095, 4096, 49_999])
+def test_a_flipped_byte_is_fetched_anew(
+    tmp_path: Path, source: ScriptedSource, offset: int
+) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        entry = find(cache, "models/a.bin")
+        cache.prefetch([])
+        path = cache.content(entry).path
+    flip(path, offset)
+    with opened(tmp_path, source) as cache:
+        entry = find(cache, "models/a.bin")
+        assert cache.trusted_fd(entry) is None
+        with cut(source), pytest.raises(CorruptContent, match=r"models/a\.bin"):
+            read(cache, entry, offset, 1)
+        cache.refresh()
+        assert read(cache, entry) == DATA
+        settle(cache, entry)
+        fd = cache.trusted_fd(entry)
+        assert fd is not None
+        os.close(fd)
+
+
+def flip(path: Path, offset: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 0xFF
+    path.write_bytes(data)
+
+
+def test_a_truncated_content_is_filled_again(tmp_path: Path, source: ScriptedSource) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        entry = find(cache, "models/a.bin")
+        cache.prefetch([])
+        os.truncate(cache.content(entry).path, 10_000)
+        assert read(cache, entry) == DATA
+
+
+def test_a_lost_map_costs_nothing_while_the_seal_holds(
+    tmp_path: Path, source: ScriptedSource
+) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        cache.prefetch([])
+        path = cache.content(find(cache, "models/a.bin")).path
+    path.with_suffix(".map").unlink()
+    with cut(source), opened(tmp_path, source) as cache:
+        assert read(cache, find(cache, "models/a.bin")) == DATA
+
+
+def test_verify_finds_and_repairs(tmp_path: Path, source: ScriptedSource) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        cache.prefetch([])
+        flip(cache.content(find(cache, "models/a.bin")).path, 5000)
+        found = cache.verify(repair=False)
+        assert [(d.path, d.chunk, d.repaired) for d in found.bad] == [("models/a.bin", 1, False)]
+        assert cache.verify(repair=True).bad == ()
+        flip(cache.content(find(cache, "models/a.bin")).path, 9000)
+        assert [d.repaired for d in cache.verify(repair=True).bad] == [True]
+        assert read(cache, find(cache, "models/a.bin")) == DATA
+
+
+def test_releases_stay_and_are_rolled_back_to_offline(
+    tmp_path: Path, source: ScriptedSource, memory: MemorySource
+) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        assert cache.pin("one").generation == 1
+        cache.prefetch([], release="one")
+        memory.put("models/a.bin", b"new")
+        cache.refresh()
+        cache.prefetch([])
+        assert cache.evict([]).kept == 2  # a.bin of the release, and the empty file
+        (release,) = cache.releases()
+        assert release.present_bytes == release.bytes == len(DATA)
+    with cut(source):
+        follow = replace(SMALL, follow="release one")
+        with opened(tmp_path, source, follow) as cache:
+            assert read(cache, find(cache, "models/a.bin")) == DATA
+
+
+def test_a_second_owner_is_refused_by_name(tmp_path: Path, source: ScriptedSource) -> None:
+    code = (
+        "import sys, pathlib\n"
+        "from hardtack.cache.owner import Owner\n"
+        "owner = Owner(pathlib.Path(sys.argv[1]), 'a mount')\n"
+        "print('held', flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(CacheBusy, match=rf"process {other.pid} \(a mount\)"):
+            opened(tmp_path, source).__enter__()
+        other.communicate()
+    with opened(tmp_path, source):
+        pass
+
+
+def test_an_etag_that_is_no_md5_is_learnt(tmp_path: Path, memory: MemorySource) -> None:
+    memory.put("kms", DATA, etag="0" * 32)
+    with opened(tmp_path, memory) as cache:
+        cache.refresh()
+        assert cache.prefetch(["kms"]).failed == ()
+        assert not cache.store.index.etags_are_md5(memory.url)
+
+
+def test_wrong_bytes_for_a_right_etag_are_not_kept(tmp_path: Path, source: ScriptedSource) -> None:
+    source.script(Fault(flip=4100, times=1, key="models/a.bin"))
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        entry = find(cache, "models/a.bin")
+        assert cache.prefetch(["models"]).failed
+        assert cache.trusted_fd(entry) is None
+        assert cache.prefetch(["models"]).failed == ()
+        assert read(cache, entry) == DATA
+
+
+def test_prefetch_resumes_at_the_first_hole(tmp_path: Path, source: ScriptedSource) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        source.script(Fault(after=9000, times=None, error=SourceUnreachable("cut")))
+        assert [path for path, _ in cache.prefetch(["models"]).failed] == ["models/a.bin"]
+        had = cache.presence(find(cache, "models/a.bin")).present
+        assert had >= 8192
+        source.script()
+        done = cache.prefetch(["models/*"])
+        assert (done.files, done.bytes, done.fetched_bytes) == (1, 50_000, 50_000 - had)
+        assert cache.prefetch(["nothing*"]).failed == (("nothing*", "no file has this name."),)
+
+
+def test_export_writes_plain_files(
+    tmp_path: Path, source: ScriptedSource, memory: MemorySource
+) -> None:
+    memory.put("models/link.rclonelink", b"a.bin")
+    with opened(tmp_path / "cache", source) as cache:
+        cache.refresh()
+        done = cache.export([], tmp_path / "out")
+        assert done.failed == ()
+        assert (tmp_path / "out/models/a.bin").read_bytes() == DATA
+        assert (tmp_path / "out/models/link").read_bytes() == DATA
+        served = source.served
+        assert cache.export([], tmp_path / "out").failed == ()
+        assert source.served == served
+        fd = cache.trusted_fd(find(cache, "models/a.bin"))
+        assert fd is not None
+        os.close(fd)
