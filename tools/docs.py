@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 
@@ -22,8 +23,6 @@ def exit_codes() -> str:
         (130, "", "", "interrupted with Ctrl-C"),
         (141, "", "", "the reader of the output went away"),
     ]
-    import errno
-
     from_tree = [
         (cls.exit_code, cls.__name__, errno.errorcode[cls.errno], cls.summary) for cls in tree()
     ]
@@ -32,8 +31,9 @@ def exit_codes() -> str:
         for code, name, number, text in sorted(fixed + from_tree)
     )
     return (
-        f"# Exit codes\n\n{MADE}\nWhat a command ends with, and the errno that a reader of the mount "
-        f"sees for the same error.\n\n| code | error | errno | when |\n| --- | --- | --- | --- |\n{rows}\n"
+        f"# Exit codes\n\n{MADE}\n"
+        "What a command ends with, and the errno that a reader of the mount sees for the same."
+        f"\n\n| code | error | errno | when |\n| --- | --- | --- | --- |\n{rows}\n"
     )
 
 
@@ -64,7 +64,8 @@ def metrics() -> str:
 
     rows = "\n".join(f"| `{m.name}` | {m.kind} | {m.help} |" for m in mount_metrics.TABLE)
     return (
-        f"# Metrics\n\n{MADE}\n`hardtack mount --metrics HOST:PORT` serves these for Prometheus.\n\n"
+        f"# Metrics\n\n{MADE}\n"
+        "`hardtack mount --metrics HOST:PORT` serves these for Prometheus.\n\n"
         f"| metric | kind | meaning |\n| --- | --- | --- |\n{rows}\n"
     )
 

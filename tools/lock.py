@@ -1,4 +1,4 @@
-"""Write or check the lock files: versions and hashes for every platform, and no registry address."""
+"""Write or check the lock files: versions and hashes for every platform, no registry address."""
 
 from __future__ import annotations
 

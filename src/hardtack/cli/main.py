@@ -1,7 +1,8 @@
-"""The command `hardtack`: its commands are imported when they are called, so that each starts fast."""
+"""The command `hardtack`. Its commands are imported when called, so that each starts fast."""
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -66,12 +67,9 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            import difflib
-
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            if near:
-                error.message += f" Did you mean {near[0]!r}?"
-            raise
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(error.message + hint, ctx) from None
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -45,6 +45,7 @@ MOUNTPOINT = click.Path(file_okay=False, path_type=Path)
 @click.pass_context
 def mount(
     ctx: click.Context,
+    /,
     source: str | None,
     mountpoint: Path | None,
     foreground: bool,
@@ -57,12 +58,13 @@ def mount(
     Returns when the mount answers. SOURCE and MOUNTPOINT may come from S3_BUCKET and MOUNT_PATH.
     """
     from hardtack.mount import launch
+    from hardtack.mount.filesystem import Look
 
     if replace:
         launch.replace(_sole_mountpoint(source, mountpoint))
         return
     if mountpoint is None and source is not None and os.environ.get("S3_BUCKET"):
-        source, mountpoint = None, Path(source)
+        mountpoint, source = Path(source), None
     if mountpoint is None:
         raise click.UsageError("MOUNTPOINT is missing: give a directory, or set MOUNT_PATH.")
     url = source_url(source, values["prefix"])
@@ -75,7 +77,7 @@ def mount(
         cache_directory(values["cache_directory"], url),
         cache_options(values),
         launch.MountOptions(
-            look=launch.Look(
+            look=Look(
                 uid=os.getuid() if values["uid"] is None else values["uid"],
                 gid=os.getgid() if values["gid"] is None else values["gid"],
                 file_mode=values["file_mode"],
@@ -159,7 +161,8 @@ def _status(mountpoint: Path) -> Status:
         raise MountUnhealthy(
             f"The worker of {mountpoint} does not answer on {directory}/control.sock."
         )
-    return remote.status()
+    state: Status = remote.status()
+    return state
 
 
 def _facts(state: Status) -> list[tuple[str, str]]:

@@ -1,7 +1,8 @@
 """The options that several commands share, each declared once.
 
 Every option is a flag, an environment variable and a key of hardtack.toml of the same name.
-The environment of mount-s3 sidecars (`S3_BUCKET`, `S3_REGION`, `MOUNT_PATH`, `CACHE_PATH`) works too.
+The environment of mount-s3 sidecars (`S3_BUCKET`, `S3_REGION`, `MOUNT_PATH`, `CACHE_PATH`) works
+too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from hardtack.source.options import SourceOptions
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Parsed(click.ParamType):
+class Parsed(click.ParamType[Any]):
     """A parameter read by a function of core.units."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
@@ -59,7 +60,7 @@ def _mode(text: str) -> int:
 
 def option(flag: str, *names: str, env: tuple[str, ...] = (), **settings: Any) -> Any:
     """A click option with its variable `HARDTACK_…` first, then `env`."""
-    own = "HARDTACK_" + flag.split("/")[0].lstrip("-").replace("-", "_").upper()
+    own = "HARDTACK_" + flag.partition("/")[0].lstrip("-").replace("-", "_").upper()
     settings.setdefault("show_envvar", True)
     return click.option(flag, *names, envvar=[own, *env], **settings)
 

@@ -24,7 +24,7 @@ def config() -> None:
 @using(SOURCE, CACHE, MOUNT)
 @json_option
 @click.pass_context
-def show(ctx: click.Context, as_json: bool, **values: Any) -> None:
+def show(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
     """Every setting: its value, and whether a flag, the environment or a file gave it."""
     settings: Settings = ctx.obj
     ctx_file = str(settings.path) if settings.path else "no hardtack.toml"

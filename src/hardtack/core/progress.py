@@ -29,7 +29,7 @@ class Quiet:
 
 
 class Meter:
-    """Rate and time left from (time, bytes) samples of the last `window` seconds; no clock inside."""
+    """Rate and time left from samples of the last `window` seconds; no clock inside."""
 
     def __init__(self, window: float = 10.0) -> None:
         self._window = window

@@ -1,4 +1,4 @@
-"""The demo's bucket: a real S3 server on loopback that holds real weights as a Hugging Face cache."""
+"""The demo's bucket: a real S3 server on loopback with real weights as a Hugging Face cache."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ class Server:
                 "--port", str(self.port), "--data-dir", str(self.data),
                 "--log-level", "error", "--no-access-log",
             ],
-            env=os.environ | {"NANIO_ACCESS_KEY": self.access_key, "NANIO_SECRET_KEY": self._secret},
+            env=os.environ
+            | {"NANIO_ACCESS_KEY": self.access_key, "NANIO_SECRET_KEY": self._secret},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
