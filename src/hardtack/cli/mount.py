@@ -22,7 +22,6 @@ from hardtack.cli.options import (
     using,
 )
 from hardtack.cli.output import json_option, print_facts, print_json
-from hardtack.core.errors import MountUnhealthy
 from hardtack.core.units import format_duration, format_size
 
 MOUNTPOINT = click.Path(file_okay=False, path_type=Path)
@@ -58,7 +57,6 @@ def mount(
     Returns when the mount answers. SOURCE and MOUNTPOINT may come from S3_BUCKET and MOUNT_PATH.
     """
     from hardtack.mount import launch
-    from hardtack.mount.filesystem import Look
 
     if replace:
         launch.replace(_sole_mountpoint(source, mountpoint))
@@ -69,7 +67,6 @@ def mount(
         raise click.UsageError("MOUNTPOINT is missing: give a directory, or set MOUNT_PATH.")
     url = source_url(source, values["prefix"])
     root = ctx.find_root().params
-    waits = foreground if wait is None else wait
     launch.mount(
         url,
         mountpoint,
@@ -77,16 +74,14 @@ def mount(
         cache_directory(values["cache_directory"], url),
         cache_options(values),
         launch.MountOptions(
-            look=Look(
-                uid=os.getuid() if values["uid"] is None else values["uid"],
-                gid=os.getgid() if values["gid"] is None else values["gid"],
-                file_mode=values["file_mode"],
-                dir_mode=values["dir_mode"],
-            ),
             allow_other=values["allow_other"] or os.geteuid() == 0,
-            metrics=values["metrics_address"] or "",
+            uid=os.getuid() if values["uid"] is None else values["uid"],
+            gid=os.getgid() if values["gid"] is None else values["gid"],
+            file_mode=values["file_mode"],
+            dir_mode=values["dir_mode"],
+            metrics_address=values["metrics_address"],
             foreground=foreground,
-            wait=None if waits else 0.0,
+            wait=foreground if wait is None else wait,
             log_level=root["log_level"],
             log_format=root["log_format"],
         ),
@@ -132,8 +127,10 @@ def health(mountpoint: Path, timeout: float) -> None:
 @json_option
 def status(mountpoint: Path | None, as_json: bool) -> None:
     """What the mount on MOUNTPOINT holds and does; of all mounts without one."""
-    points = [mountpoint] if mountpoint is not None else _all_mountpoints()
-    found = {str(point): _status(point) for point in points}
+    from hardtack.mount import launch
+
+    points = [mountpoint] if mountpoint is not None else launch.mountpoints()
+    found = {str(point): launch.remote(point).status() for point in points}
     if as_json:
         print_json(found)
         return
@@ -142,27 +139,6 @@ def status(mountpoint: Path | None, as_json: bool) -> None:
     for point, state in found.items():
         click.echo(point)
         print_facts(_facts(state))
-
-
-def _all_mountpoints() -> list[Path]:
-    from hardtack.mount import mountinfo
-
-    table = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
-    return [Path(m.mountpoint) for m in mountinfo.parse(table) if m.ours]
-
-
-def _status(mountpoint: Path) -> Status:
-    """What the worker of a mount says. Raises MountpointError, MountUnhealthy."""
-    from hardtack.mount import control, launch
-
-    directory = launch.health(mountpoint)["cache"]
-    remote = control.connect(Path(directory))
-    if remote is None:
-        raise MountUnhealthy(
-            f"The worker of {mountpoint} does not answer on {directory}/control.sock."
-        )
-    state: Status = remote.status()
-    return state
 
 
 def _facts(state: Status) -> list[tuple[str, str]]:
