@@ -9,7 +9,7 @@ node that it names, and keeps that node's place.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ class Scalar:
     text: str
     style: str = ""
     tag: str = "str"
+    end_line: int = 0
 
     def get(self, *path: str | int) -> Node | None:
         return None if path else self
@@ -155,18 +156,22 @@ def children(node: Node | None) -> tuple[Node, ...]:
 
 
 def parse(
-    text: str, file: Path, *, first_line: int = 1, column: int = 0
+    text: str,
+    file: Path,
+    *,
+    lines: Callable[[int], int] = lambda n: n + 1,
+    column: int = 0,
 ) -> tuple[list[Document], list[Problem]]:
     """The documents of `text`, and what is wrong with it; malformed YAML is a problem, not an
     exception, and ends the stream where it stands.
 
-    `first_line` is the line on disk of the text's first line, `column` how far it is indented
-    there (for text that stands in a block of another file).
+    `lines` gives the line on disk (from 1) of the text's line (from 0), `column` how far the text
+    is indented there (for text that stands in a block of another file).
     """
-    comments = {first_line + n: body for n, body in _comments(text)}
+    comments = {lines(n): body for n, body in _comments(text)}
     documents: list[Document] = []
     problems: list[Problem] = []
-    builder = _Builder(file, first_line - 1, column, problems)
+    builder = _Builder(file, lines, column, problems)
     try:
         loader = _Loader(text)
         try:
@@ -178,7 +183,7 @@ def parse(
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = (mark.line if mark else 0) + first_line
+        line = lines(mark.line if mark else 0)
         problems.append(
             Problem(
                 Place(file, line, (mark.column if mark else 0) + 1 + column),
@@ -186,10 +191,10 @@ def parse(
             )
         )
     except yaml.YAMLError as error:
-        problems.append(Problem(Place(file, first_line), f"malformed YAML: {_one_line(error)}"))
+        problems.append(Problem(Place(file, lines(0)), f"malformed YAML: {_one_line(error)}"))
     except (_TooBig, RecursionError) as error:
         why = str(error) or f"it is nested more than {DEEPEST} deep"
-        problems.append(Problem(Place(file, first_line), f"this YAML is refused: {why}"))
+        problems.append(Problem(Place(file, lines(0)), f"this YAML is refused: {why}"))
     return documents, problems
 
 
@@ -200,7 +205,9 @@ class _TooBig(Exception):
 class _Builder:
     """Turns PyYAML's nodes into ours, each alias's target once, counting what aliases stand for."""
 
-    def __init__(self, file: Path, lines: int, columns: int, problems: list[Problem]) -> None:
+    def __init__(
+        self, file: Path, lines: Callable[[int], int], columns: int, problems: list[Problem]
+    ) -> None:
         self.file = file
         self.lines = lines
         self.columns = columns
@@ -221,11 +228,12 @@ class _Builder:
             raise _TooBig(f"it is nested more than {DEEPEST} deep")
         if identity in self.open:
             raise _TooBig("an alias contains itself")
-        line, column = node.start_mark.line + 1 + self.lines, node.start_mark.column + 1
+        line, column = self.lines(node.start_mark.line), node.start_mark.column + 1
         column += self.columns
+        end = self.lines(node.end_mark.line)
         if isinstance(node, yaml.ScalarNode):
             tag = node.tag.removeprefix(_SHORT_TAG)
-            done: tuple[Node, int] = Scalar(line, column, node.value, node.style or "", tag), 1
+            done: tuple[Node, int] = Scalar(line, column, node.value, node.style or "", tag, end), 1
         else:
             self.open.add(identity)
             if isinstance(node, yaml.SequenceNode):

@@ -1,0 +1,94 @@
+"""Images of a Dockerfile: `FROM` with its ARGs and stages, `COPY --from`, and pulls in `RUN`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from hardtack.manifests.build import found
+from hardtack.manifests.model import FoundImage, Kind, Place
+from hardtack.manifests.shell import pulled, substitute
+
+_HEREDOC = re.compile(r"<<-?([\"']?)(\w+)\1")
+_ESCAPE = re.compile(r"#\s*escape\s*=\s*(\S)\s*$", re.IGNORECASE)
+_PAIR = re.compile(r"(\w+)=(\"[^\"]*\"|'[^']*'|\S*)")
+_FROM_OPTION = re.compile(r"--from=(\S+)|\bfrom=([^\s,]+)")
+
+
+def instructions(text: str) -> Iterator[tuple[int, str, str]]:
+    """(line from 0, instruction in capitals, the rest with its line structure kept)."""
+    lines = text.split("\n")
+    first = _ESCAPE.match(lines[0])
+    escape = first[1] if first else "\\"
+    at = 0
+    while at < len(lines):
+        start, body = at, []
+        while at < len(lines):
+            line = lines[at].rstrip("\r")
+            at += 1
+            if line.lstrip().startswith("#"):
+                body.append("")
+                if len(body) == 1:
+                    break
+                continue
+            continued = line.rstrip().endswith(escape)
+            body.append(line.rstrip()[:-1] + "\\" if continued else line)
+            if not continued and (line.strip() or len(body) == 1):
+                break
+        for _, word in _HEREDOC.findall("\n".join(body)) if body else ():
+            while at < len(lines):
+                body.append(lines[at])
+                at += 1
+                if body[-1].strip() == word:
+                    break
+        whole = "\n".join(body).lstrip()
+        name, _, rest = whole.partition(" ")
+        if name.strip():
+            yield start, name.upper(), rest
+
+
+def images(text: str, file: Path) -> Iterator[FoundImage]:
+    outer: dict[str, str] = {}
+    inner: dict[str, str] = {}
+    stages: set[str] = set()
+    platform, stage = "", -1
+    for line, name, rest in instructions(text):
+        flat = rest.replace("\\\n", " ")
+        place = Place(file, line + 1)
+        known = outer if stage < 0 else inner
+        if name == "ARG":
+            if "=" not in flat and flat.strip() in outer:
+                known[flat.strip()] = outer[flat.strip()]
+            known.update(_pairs(flat, known))
+        elif name == "ENV":
+            known.update(_pairs(flat, known))
+        elif name == "FROM":
+            stage, inner = stage + 1, {}
+            words = substitute(flat, outer).split()
+            platform = next((w[11:] for w in words if w.startswith("--platform=")), "")
+            words = [word for word in words if not word.startswith("--")]
+            if words and words[0] != "scratch" and words[0].lower() not in stages:
+                yield _image(words[0], place, f"stage {stage} › FROM", Kind.DOCKERFILE, platform)
+            if len(words) >= 3 and words[1].lower() == "as":
+                stages.add(words[2].lower())
+        elif name == "COPY" or (name == "RUN" and "--mount" in flat):
+            for copied in _FROM_OPTION.finditer(flat):
+                image = substitute(copied[1] or copied[2], outer | inner)
+                if not image.isdigit() and image.lower() not in stages:
+                    yield _image(image, place, f"stage {stage} › {name}", Kind.DOCKERFILE, platform)
+        if name in ("RUN", "CMD", "ENTRYPOINT"):
+            for offset, command, raw, wanted in pulled(rest, inner):
+                place = Place(file, line + 1 + offset)
+                yield _image(
+                    raw, place, f"stage {stage} › {name} › {command}", Kind.COMMAND, wanted
+                )
+
+
+def _image(raw: str, place: Place, path: str, kind: Kind, platform: str) -> FoundImage:
+    platforms = (platform,) if platform and "$" not in platform else ()
+    return found(raw, place, path, kind, platforms=platforms)
+
+
+def _pairs(text: str, known: dict[str, str]) -> dict[str, str]:
+    return {key: substitute(value.strip("\"'"), known) for key, value in _PAIR.findall(text)}

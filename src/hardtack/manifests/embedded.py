@@ -1,0 +1,74 @@
+"""YAML inside strings of ConfigMaps and Secrets, to any depth, with the lines it has on disk."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from hardtack.manifests.podspecs import resources
+from hardtack.manifests.yamlpos import Document, Mapping, Scalar, parse, text_of
+
+DEEPEST = 8
+_WORTH_READING = re.compile(r"image|kind:|\"kind\"|containers|services:")
+
+
+def documents(outer: Document, source: Sequence[str], depth: int = 0) -> Iterator[Document]:
+    """The documents inside `outer`'s strings, innermost too; `source` are the file's lines.
+
+    A string that isn't YAML is nothing to report: most of them are not meant to be.
+    """
+    if depth > DEEPEST:
+        return
+    for way, root in resources(outer):
+        kind = text_of(root.get("kind"))
+        if kind not in ("ConfigMap", "Secret"):
+            continue
+        for field in ("data", "stringData", "binaryData"):
+            values = root.get(field)
+            for key, value in values.items() if isinstance(values, Mapping) else ():
+                if not isinstance(value, Scalar):
+                    continue
+                encoded = field == "binaryData" or (kind == "Secret" and field == "data")
+                text = _decoded(value.text) if encoded else value.text
+                if not _WORTH_READING.search(text):
+                    continue
+                lines = _flat(value) if encoded else _lines(value, text, source)
+                inner, _ = parse(text, outer.file, lines=lines)
+                for document in inner:
+                    if isinstance(document.root, Scalar):
+                        continue
+                    named = replace(document, hidden=True, path=f"{way} › {field}.{key.text}",
+                                    template=outer.template)  # fmt: skip
+                    yield named
+                    yield from documents(named, source, depth + 1)
+
+
+def _decoded(text: str) -> str:
+    try:
+        return base64.b64decode(text).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return ""
+
+
+def _flat(node: Scalar) -> Callable[[int], int]:
+    return lambda _: node.line
+
+
+def _lines(node: Scalar, text: str, source: Sequence[str]) -> Callable[[int], int]:
+    """Where the lines of a string stand. Literal blocks are exact; for folded and quoted strings
+    each line is looked for among the source lines of the node, in order."""
+    wanted = text.split("\n")
+    end = min(node.end_line, len(source))
+    if node.style == "|" and end - node.line >= len([line for line in wanted if line]):
+        return lambda n: node.line + 1 + n
+    places: list[int] = []
+    at = node.line
+    for line in wanted:
+        piece = line.strip()[:60]
+        match = next((n for n in range(at, end + 1) if piece and piece in source[n - 1]), at)
+        places.append(match)
+        at = match
+    return lambda n: places[min(n, len(places) - 1)]

@@ -1,0 +1,193 @@
+"""Images of one Kubernetes document: pod specs of every kind, and custom resources."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from hardtack.manifests.build import CLOSE, OPEN, found, policy_in_force
+from hardtack.manifests.model import FoundImage, Kind, PullPolicy
+from hardtack.manifests.shell import pulled
+from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, Sequence, children, text_of
+
+POD_SPEC = {
+    "Pod": ("spec",),
+    "PodTemplate": ("template", "spec"),
+    "CronJob": ("spec", "jobTemplate", "spec", "template", "spec"),
+} | dict.fromkeys(
+    ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "ReplicationController"),
+    ("spec", "template", "spec"),
+)
+_CONTAINERS = {
+    "containers": Kind.CONTAINER,
+    "initContainers": Kind.INIT,
+    "ephemeralContainers": Kind.EPHEMERAL,
+}
+_ACTION = re.compile(f"{OPEN}[0-9]*{CLOSE}")
+
+
+def pod_specs(document: Document) -> Iterator[tuple[str, Mapping]]:
+    """(way, pod spec) for each pod spec of a document, those inside a List too."""
+    for way, root in resources(document):
+        spec = root.get(*POD_SPEC.get(text_of(root.get("kind")), ("\0",)))
+        if isinstance(spec, Mapping):
+            yield way, spec
+
+
+def resources(document: Document) -> Iterator[tuple[str, Mapping]]:
+    """(way, resource): the document itself, or each item of a List."""
+    yield from _resources(document.root, document.path, 0)
+
+
+def _resources(root: Node, above: str, depth: int) -> Iterator[tuple[str, Mapping]]:
+    if not isinstance(root, Mapping):
+        for item in root if isinstance(root, Sequence) else ():
+            if isinstance(item, Mapping) and "kind" in item:
+                yield from _resources(item, above, depth + 1)
+        return
+    kind = text_of(root.get("kind"))
+    name = _ACTION.sub("…", text_of(root.get("metadata", "name")))
+    way = " › ".join(part for part in (above, f"{kind}/{name}".strip("/")) if part)
+    if kind.endswith("List") and "items" in root and depth < 10:
+        for item in children(root.get("items")):
+            yield from _resources(item, way, depth + 1)
+    else:
+        yield way, root
+
+
+@dataclass(frozen=True)
+class _Reader:
+    document: Document
+    reasons: tuple[str, ...]
+
+    def unknown(self, raw: str) -> str:
+        """Why a text with an unresolved template action can't be told."""
+        _, mark, rest = raw.partition(OPEN)
+        if not mark:
+            return ""
+        number = rest.partition(CLOSE)[0]
+        return "cannot tell: " + (
+            self.reasons[int(number)] if number.isdigit() else "it's made by a template"
+        )
+
+    def image(
+        self, node: Scalar, path: str, kind: Kind, owner: Mapping, platforms: tuple[str, ...] = ()
+    ) -> FoundImage:
+        place = self.document.place(node)
+        image = found(node.text, place, path, kind, platforms=platforms,
+                      hidden=self.document.hidden, unknown=self.unknown(node.text))  # fmt: skip
+        return replace(image, policy=self.policy(owner, image, kind))
+
+    def policy(self, owner: Mapping, image: FoundImage, kind: Kind) -> PullPolicy:
+        names = ("imagePullPolicy", "pullPolicy")
+        nodes = [value for key, value in owner.items() if key.text in names]
+        written = text_of(nodes[-1]) if nodes else ""
+        unclear = self.unknown(written)
+        if len({text_of(node) for node in nodes}) > 1:
+            unclear = "cannot tell: a condition of the template chooses it"
+        if kind is Kind.CRD and not nodes:
+            return PullPolicy(None, False, "whoever reads this resource decides")
+        return policy_in_force(written, image.reference, unclear=unclear)
+
+    def pod(self, way: str, spec: Mapping) -> Iterator[FoundImage]:
+        platforms = _platforms(spec)
+        for key, value in spec.items():
+            if kind := _CONTAINERS.get(key.text):
+                for number, container in enumerate(children(value)):
+                    if isinstance(container, Mapping):
+                        step = f"{way} › {key.text}[{number}]".removeprefix(" › ")
+                        yield from self.container(step, container, kind, platforms)
+            elif key.text == "volumes":
+                for number, volume in enumerate(children(value)):
+                    source = volume.get("image")
+                    named = source.get("reference") if source else None
+                    if isinstance(named, Scalar) and isinstance(source, Mapping):
+                        step = f"{way} › volumes[{number}]"
+                        yield self.image(named, step, Kind.VOLUME, source, platforms)
+
+    def container(
+        self, way: str, container: Mapping, kind: Kind, platforms: tuple[str, ...]
+    ) -> Iterator[FoundImage]:
+        for key, value in container.items():
+            if key.text == "image" and isinstance(value, Scalar):
+                yield self.image(_standing_at(key, value), way, kind, container, platforms)
+            elif key.text in ("command", "args"):
+                for word in children(value):
+                    yield from self.script(word, f"{way} › {key.text}")
+
+    def script(self, node: Node, way: str) -> Iterator[FoundImage]:
+        """Images that a script in a string pulls."""
+        if not isinstance(node, Scalar) or " " not in node.text:
+            return
+        for line, command, raw, platform in pulled(node.text):
+            place = self.document.place(node)
+            if node.style == "|":
+                place = replace(place, line=node.line + 1 + line)
+            yield found(raw, place, f"{way} › {command}", Kind.COMMAND,
+                        platforms=(platform,) if platform else (),
+                        hidden=self.document.hidden, unknown=self.unknown(raw))  # fmt: skip
+
+    def custom(self, way: str, node: Node, depth: int = 0) -> Iterator[FoundImage]:
+        """Images of any other resource, by `image` fields and pod specs."""
+        if isinstance(node, Sequence):
+            for number, child in enumerate(node):
+                yield from self.custom(f"{way}[{number}]", child, depth + 1)
+        if not isinstance(node, Mapping) or depth > 60:
+            return
+        if children(node.get("containers")):
+            yield from self.pod(way, node)
+        for key, value in node.items():
+            step = f"{way} › {key.text}".removeprefix(" › ")
+            if key.text in _CONTAINERS and children(node.get("containers")):
+                continue
+            if key.text == "image" and isinstance(value, Scalar) and value.tag == "str":
+                yield self.image(value, step, Kind.CRD, node)
+            elif key.text == "image" and isinstance(value, Mapping) and "repository" in value:
+                yield self.image(_joined(value), step, Kind.CRD, value)
+            else:
+                yield from self.custom(step, value, depth + 1)
+
+
+def images(document: Document, reasons: tuple[str, ...] = ()) -> Iterator[FoundImage]:
+    """Every image that the document names. `reasons` are those of its unresolved actions."""
+    reader = _Reader(document, reasons)
+    for way, root in resources(document):
+        kind = text_of(root.get("kind"))
+        if kind in POD_SPEC:
+            spec = root.get(*POD_SPEC[kind])
+            if isinstance(spec, Mapping):
+                yield from reader.pod(way, spec)
+        elif kind in ("ConfigMap", "Secret"):
+            for field in ("data", "stringData"):
+                values = root.get(field)
+                for key, value in values.items() if isinstance(values, Mapping) else ():
+                    for image in reader.script(value, f"{way} › {field}.{key.text}"):
+                        yield replace(image, hidden=True)
+        elif kind != "CustomResourceDefinition":
+            yield from reader.custom(way, root)
+
+
+def _standing_at(key: Scalar, value: Scalar) -> Scalar:
+    """The value, at the key when an alias brought it from elsewhere."""
+    if key.line <= value.line <= key.line + 1:
+        return value
+    return replace(value, line=key.line, column=key.column)
+
+
+def _joined(image: Mapping) -> Scalar:
+    """`{registry, repository, tag, digest}` as one text."""
+    part = {name: text_of(image.get(name)) for name in ("registry", "repository", "tag", "digest")}
+    text = "/".join(piece for piece in (part["registry"], part["repository"]) if piece)
+    text += f":{part['tag']}" if part["tag"] else ""
+    text += f"@{part['digest']}" if part["digest"] else ""
+    at = image.get("repository") or image
+    return Scalar(at.line, at.column, text)
+
+
+def _platforms(spec: Mapping) -> tuple[str, ...]:
+    selector = spec.get("nodeSelector")
+    arch = text_of(selector.get("kubernetes.io/arch")) if selector else ""
+    if not arch or not arch.isalnum():
+        return ()
+    return (f"{text_of(selector.get('kubernetes.io/os')) or 'linux' if selector else ''}/{arch}",)
