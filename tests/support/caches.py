@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hardtack.cache.api import Entry, Options
-from hardtack.cache.cache import Cache
+from hardtack.cache.cache import Cache, info_of
 from hardtack.cache.disk import Disk
 from hardtack.source.api import Source
 
@@ -73,8 +73,11 @@ def read(cache: Cache, entry: Entry, offset: int = 0, size: int | None = None) -
 
 
 def settle(cache: Cache, entry: Entry) -> None:
-    """Wait until what was fetched is recorded, and sealed when complete."""
-    cache.store.flush()
+    """Fetch what is left of `entry`, and wait until it is recorded and sealed."""
     content = cache.content(entry)
-    if content.complete and not content.trusted:
+    done = threading.Event()
+    cache.downloader.fetch(content, info_of(entry), lambda _: done.set())
+    assert done.wait(30)
+    cache.store.flush()
+    if not content.trusted:
         assert cache.store.complete(content).result()

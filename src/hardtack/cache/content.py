@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import xxhash
@@ -58,6 +59,7 @@ class ContentFile:
         self.id, self.disk, self.path = id, disk, data_path(directory, id)
         self.lock = threading.Lock()
         self.trusted = self.gone = False
+        self.unseal: Callable[[], None] = lambda: None
         self.checked: set[int] = set()
         self.bad: set[int] = set()
         try:
@@ -150,6 +152,7 @@ class ContentFile:
             if self.sums.pop(chunk, None) is None:
                 return
             self.trusted = False
+            self.unseal()  # first of all: a seal vouches for bytes without a record
             self.checked.discard(chunk)
             self.recorded.discard(chunk)
             self.bad.add(chunk)

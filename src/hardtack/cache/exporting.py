@@ -68,14 +68,14 @@ def _write(cache: Cache, entry: Entry, target: Path) -> None:
     else:
         _copy(cache, entry, temporary)
     temporary.rename(target)
+    if entry.kind is Kind.FILE:
+        cache.store.reseal(cache.content(entry))
 
 
 def _copy(cache: Cache, entry: Entry, to: Path) -> None:
     content = cache.content(entry)
     if not _clone(content.path, to):
-        linked = _link(content.path, to)
-        cache.store.reseal(content)
-        if linked:  # shares its times with the cache's file, which are left alone
+        if _link(content.path, to):  # shares its times with the cache's file, which are left alone
             return
         shutil.copyfile(content.path, to)
     to.chmod(0o644)

@@ -16,6 +16,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from hardtack.cache.api import Options
@@ -75,6 +76,7 @@ class Store:
                 self.index.add(id, identity)
                 size = self._options.chunk_size
                 content = ContentFile(self.disk, self._directory, id, identity, size)
+                content.unseal = partial(self.index.seal, id, None)
                 content.trusted = self._seal_holds(id, content)
                 self._open[id] = content
                 if content.complete and not content.trusted and not content.header.chunks:
@@ -297,8 +299,9 @@ class Store:
 
     def reseal(self, content: ContentFile) -> None:
         """Keep the seal of a file that was only linked (which changes its ctime)."""
-        if content.trusted:
-            self.index.seal(content.id, content.fingerprint())
+        row, now = self.index.get(content.id), content.fingerprint()
+        if row is not None and row.seal is not None and row.seal[:3] == now[:3]:
+            self.index.seal(content.id, now)
 
     # -- space
 
