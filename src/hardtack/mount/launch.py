@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +22,7 @@ from hardtack.core.errors import (
 )
 from hardtack.core.files import write_atomically
 from hardtack.mount import device, keeper, mountinfo, shared
-from hardtack.mount.filesystem import Look
+from hardtack.mount.control import RemoteCache, connect
 
 RUN_FILE = "mount.json"
 LOG_FILE = "hardtack.log"
@@ -32,14 +32,18 @@ _PROBE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class MountOptions:
-    """How a mount looks and runs. `wait`: seconds to wait for a first listing, None for ever;
-    `ready`: seconds within which the mount must answer; `metrics`: `host:port` or empty."""
+    """How a mount looks and runs. `wait` for a first listing, for ever if need be; `ready`:
+    seconds within which the mount must answer; `metrics_address`: `host:port` or empty;
+    `opener`: the `module:function` that opens the cache in the worker."""
 
-    look: Look = field(default_factory=Look)
     allow_other: bool = True
-    metrics: str = ""
+    uid: int = 0
+    gid: int = 0
+    file_mode: int = 0o444
+    dir_mode: int = 0o555
+    metrics_address: str | None = None
     foreground: bool = False
-    wait: float | None = 0.0
+    wait: bool = False
     ready: float = 15.0
     log_level: str = "info"
     log_format: str = "text"
@@ -165,28 +169,32 @@ def _run(
         "source_options": dataclasses.asdict(source_options),
         "cache": str(cache_directory),
         "cache_options": dataclasses.asdict(cache_options),
-        "look": dataclasses.asdict(options.look),
-        "metrics": options.metrics,
+        "look": {
+            "uid": options.uid,
+            "gid": options.gid,
+            "file_mode": options.file_mode,
+            "dir_mode": options.dir_mode,
+        },
+        "metrics": options.metrics_address or "",
         "log_level": options.log_level,
         "log_format": options.log_format,
         "opener": options.opener,
     }
 
 
-def _first_listing(run: dict[str, Any], wait: float | None) -> None:
+def _first_listing(run: dict[str, Any], wait: bool) -> None:
     """See to it that there is a catalogue, before anything is mounted."""
     import importlib
 
     module, _, name = run["opener"].partition(":")
     cache = getattr(importlib.import_module(module), name)(run)
-    deadline = None if wait is None else time.monotonic() + wait
     delay = 1.0
     try:
         while not cache.has_listing():
             try:
                 cache.refresh()
             except SourceUnreachable as problem:
-                if deadline is not None and time.monotonic() >= deadline:
+                if not wait:
                     raise SourceUnreachable(
                         f"{run['source']} was never listed and can't be reached: "
                         f"{problem.message}",
@@ -308,6 +316,23 @@ def replace(mountpoint: str | Path, seconds: float = 30.0) -> None:
             return
         time.sleep(0.05)
     raise MountUnhealthy(f"No new worker answered at {path} within {seconds:.0f} s.")
+
+
+def mountpoints() -> list[Path]:
+    """Where hardtack mounts are."""
+    return [Path(mounted.mountpoint) for mounted in mountinfo.all_mounts() if mounted.ours]
+
+
+def remote(mountpoint: str | Path) -> RemoteCache:
+    """The cache of the mount at `mountpoint`. Raises MountpointError, MountUnhealthy."""
+    path = mountinfo.absolute(os.fspath(mountpoint))
+    found = connect(Path(str(_identity(path)["cache"])))
+    if found is None:
+        raise MountUnhealthy(
+            f"The mount at {path} answers, its control socket does not.",
+            remedy="It is starting, or its log says why.",
+        )
+    return found
 
 
 def health(mountpoint: str | Path, timeout: float = 5.0) -> dict[str, Any]:

@@ -47,10 +47,14 @@ def _unescape(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
+def all_mounts() -> list[Mounted]:
+    """The mounts that this process sees."""
+    return parse(Path("/proc/self/mountinfo").read_text(errors="surrogateescape"))
+
+
 def mounted_at(path: str) -> list[Mounted]:
     """What is mounted at `path`, the topmost last."""
-    text = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
-    return [mounted for mounted in parse(text) if mounted.mountpoint == path]
+    return [mounted for mounted in all_mounts() if mounted.mountpoint == path]
 
 
 def absolute(path: str) -> str:

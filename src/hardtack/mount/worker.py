@@ -95,7 +95,7 @@ class Worker:
             ENTRY_VALID if session.minor >= 44 else ENTRY_VALID_OLD,
         )
         cache.on_invalidate(Notifier(session.notify))
-        control = None
+        control = self._start_control(cache)
         session.serve(filesystem)
         cache.start()
         os.kill(os.getppid(), signal.SIGUSR1)
@@ -138,11 +138,15 @@ class Worker:
             return None
 
     def _start_metrics(self, cache: Cache) -> None:
-        address = self._run.get("metrics", "")
-        if address:
-            from hardtack.mount.metrics import serve
+        """A port that is taken costs the metrics, not the mount."""
+        if not self._run["metrics"]:
+            return
+        from hardtack.mount.metrics import serve
 
-            serve(cache, address)
+        try:
+            serve(cache, self._run["metrics"])
+        except (OSError, HardtackError) as problem:
+            log.error("no metrics on %s: %s", self._run["metrics"], problem)
 
 
 def _die_with_keeper(life: int) -> None:
