@@ -1,0 +1,188 @@
+"""What the disk can do to a cache: be full, read-only, broken, gone, or lose what wasn't synced."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hardtack.cache.chunkmap import unpack_header, unpack_records
+from hardtack.cache.content import checksum
+from hardtack.core.errors import FormatError, HardtackError, SourceUnreachable
+from hardtack.source.memory import MemorySource
+from hardtack.source.scripted import Fault, ScriptedSource
+from tests.support.caches import SMALL, bytes_of, find, opened, read, settle
+from tests.support.disks import FailingDisk, RecordingDisk, Write
+
+DATA = bytes_of(50_000)
+
+
+@pytest.fixture
+def source() -> ScriptedSource:
+    memory = MemorySource()
+    memory.put("a.bin", DATA)
+    memory.put("b.bin", DATA[::-1])
+    return ScriptedSource(memory)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT])
+def test_reads_stream_past_a_disk_that_takes_nothing(
+    tmp_path: Path, source: ScriptedSource, number: int
+) -> None:
+    disk = FailingDisk()
+    with opened(tmp_path, source, disk=disk) as cache:
+        cache.refresh()
+        entry = find(cache, "a.bin")
+        assert read(cache, entry, 0, 100) == DATA[:100]
+        cache.store.flush()
+        disk.errors["pwrite"] = number
+        assert read(cache, entry) == DATA
+        assert read(cache, entry, 0, 100) == DATA[:100]
+        assert cache.counters.passed_bytes > 0
+        assert [path for path, _ in cache.prefetch(["a.bin"]).failed] == ["a.bin"]
+        disk.errors.clear()
+        assert cache.prefetch(["a.bin"]).failed == ()
+
+
+def test_chunks_that_cannot_be_made_to_last_are_holes(
+    tmp_path: Path, source: ScriptedSource
+) -> None:
+    disk = FailingDisk()
+    disk.errors["fdatasync"] = errno.EIO
+    with opened(tmp_path, source, disk=disk) as cache:
+        cache.refresh()
+        entry = find(cache, "a.bin")
+        assert read(cache, entry) == DATA
+        cache.store.flush()
+        assert read(cache, entry) == DATA
+    with opened(tmp_path, source) as cache:
+        assert cache.content(find(cache, "a.bin")).sums == {}
+
+
+def test_the_oldest_make_room(tmp_path: Path, source: ScriptedSource) -> None:
+    with opened(tmp_path, source, replace(SMALL, size_limit=60_000)) as cache:
+        cache.refresh()
+        first, second = find(cache, "a.bin"), find(cache, "b.bin")
+        assert read(cache, first) == DATA
+        settle(cache, first)
+        assert read(cache, second) == DATA[::-1]
+        settle(cache, second)
+        assert cache.usage().present <= 60_000
+        assert cache.presence(first).present == 0
+        cache.hold(second.id)
+        assert [path for path, _ in cache.prefetch(["a.bin"]).failed] == ["a.bin"]
+        assert read(cache, first) == DATA
+        assert cache.trusted_fd(first) is None
+
+
+def test_a_full_cache_names_itself(tmp_path: Path, source: ScriptedSource) -> None:
+    with opened(tmp_path, source, replace(SMALL, size_limit=10_000)) as cache:
+        cache.refresh()
+        (_, why), *_ = cache.prefetch(["a.bin"]).failed
+        assert "a.bin" in why
+        assert "--cache-size" in why
+        assert read(cache, find(cache, "a.bin")) == DATA
+
+
+def test_a_cache_directory_removed_underfoot(tmp_path: Path, source: ScriptedSource) -> None:
+    directory = tmp_path / "cache"
+    with opened(directory, source) as cache:
+        cache.refresh()
+        entry = find(cache, "a.bin")
+        read(cache, entry, 0, 10)
+        cache.store.flush()
+        shutil.rmtree(directory)
+        for path in ("a.bin", "b.bin"):
+            try:
+                entry = find(cache, path)
+                assert len(read(cache, entry, 0, 10)) == 10
+            except HardtackError as error:
+                assert "cache" in str(error)
+
+
+def test_after_a_power_cut_a_chunk_has_a_record_or_is_a_hole(
+    tmp_path: Path, source: ScriptedSource
+) -> None:
+    disk = RecordingDisk()
+    with opened(tmp_path / "first", source, disk=disk) as cache:
+        cache.refresh()
+        for offset in range(0, 50_000, 5000):
+            read(cache, find(cache, "a.bin"), offset, 5000)
+            cache.store.flush()
+    maps = [write for write in disk.log if write.path.suffix == ".map"]
+    assert len(maps) > 5
+    for stop in range(len(disk.log) + 1):
+        data, chunks = survivors(disk.log[:stop])
+        for chunk, total in chunks.items():
+            assert checksum(data[chunk * 4096 : (chunk + 1) * 4096]) == total
+
+
+def survivors(log: list[Write]) -> tuple[bytes, dict[int, int]]:
+    """The worst that a power cut leaves: records, but of the data only what was synced."""
+    data, unsynced, text = bytearray(50_000), [], b""
+    for write in log:
+        if write.path.suffix == ".map":
+            text += write.data
+        elif write.data:
+            unsynced.append(write)
+        else:
+            for late in unsynced:
+                assert late.offset is not None
+                data[late.offset : late.offset + len(late.data)] = late.data
+            unsynced = []
+    if not text:
+        return bytes(data), {}
+    header, length = unpack_header(text)
+    return bytes(data), unpack_records(text[length:], header.chunks)
+
+
+def test_a_torn_record_does_not_shift_the_next(tmp_path: Path, source: ScriptedSource) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        read(cache, find(cache, "a.bin"), 0, 10)
+        cache.store.flush()
+        path = cache.content(find(cache, "a.bin")).path.with_suffix(".map")
+    with path.open("ab") as file:
+        file.write(b"torn")
+    with opened(tmp_path, source) as cache:
+        read(cache, find(cache, "a.bin"), 9000, 10)
+        cache.store.flush()
+    source.script(Fault(times=None, error=SourceUnreachable("cut")))
+    with opened(tmp_path, source) as cache:
+        assert read(cache, find(cache, "a.bin"), 9000, 10) == DATA[9000:9010]
+
+
+def test_an_unknown_format_is_left_alone(tmp_path: Path, source: ScriptedSource) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        read(cache, find(cache, "a.bin"), 0, 10)
+        cache.store.flush()
+        path = cache.content(find(cache, "a.bin")).path.with_suffix(".map")
+    text = bytearray(path.read_bytes())
+    _, length = unpack_header(bytes(text))
+    text[8] = 99
+    text[length - 4 : length] = zlib.crc32(text[: length - 4]).to_bytes(4, "little")
+    path.write_bytes(text)
+    with opened(tmp_path, source) as cache:
+        with pytest.raises(FormatError, match="format 99"):
+            read(cache, find(cache, "a.bin"), 0, 10)
+        assert read(cache, find(cache, "b.bin")) == DATA[::-1]
+    assert path.read_bytes() == text
+
+
+def test_every_byte_of_a_map_may_flip(tmp_path: Path, source: ScriptedSource) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        cache.prefetch(["a.bin"])
+        path = cache.content(find(cache, "a.bin")).path.with_suffix(".map")
+    good = path.read_bytes()
+    for offset in range(0, len(good), 7):
+        bad = bytearray(good)
+        bad[offset] ^= 0x10
+        path.write_bytes(bad)
+        with opened(tmp_path, source) as cache:
+            assert read(cache, find(cache, "a.bin")) == DATA
