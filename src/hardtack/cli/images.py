@@ -1,0 +1,310 @@
+"""`hardtack images scan`, `lock`, `pull`: from what a deployment names to bundles."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hardtack.cli.options import option, using
+from hardtack.cli.output import json_option, print_json, print_table
+from hardtack.cli.progress import shown
+from hardtack.core.errors import LockError
+from hardtack.core.units import format_size
+from hardtack.images import lock as locking
+from hardtack.images.lockfile import Lock, read_lock, write_lock
+from hardtack.images.mirrors import Registries
+from hardtack.images.platforms import Platform
+from hardtack.images.pull import pull as pull_images
+from hardtack.images.registry import Registry
+from hardtack.manifests.model import FoundImage, Scan
+from hardtack.manifests.reference import Reference
+from hardtack.manifests.scan import scan as scan_paths
+
+PATHS = click.argument(
+    "paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path)
+)
+EVERY_TAG = "*"
+LOCK = option(
+    "--lock",
+    "lock_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="images.lock",
+    show_default=True,
+    help="The lock file.",
+)
+HELM = click.option(
+    "--helm",
+    type=click.Choice(["auto", "raw", "rendered"]),
+    default="auto",
+    show_default=True,
+    help="Helm charts as their templates stand, or as `helm template` renders them.",
+)
+PLATFORM = click.option(
+    "--platform", "platforms", multiple=True, metavar="OS/ARCH", help="Again for each platform."
+)
+REGISTRY = [
+    option(
+        "--registries",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="k3s's registries.yaml: mirrors, certificates, credentials.",
+    ),
+    option(
+        "--insecure-registry",
+        multiple=True,
+        metavar="HOST",
+        help="Talk http, or TLS without checking, to this host.",
+    ),
+    option(
+        "--registry-ca",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="A CA certificate to trust for registries.",
+    ),
+]
+
+
+@click.group()
+def images() -> None:
+    """Container images: scan, lock, pull, install, audit."""
+
+
+@contextmanager
+def registry_of(values: dict[str, Any]) -> Iterator[Registry]:
+    """The registry client that a command's parameters say."""
+    insecure = frozenset(values["insecure_registry"])
+    file, ca = values["registries"], values["registry_ca"]
+    if file is not None:
+        registries = Registries.read(file, insecure=insecure, ca=ca)
+    else:
+        registries = Registries(insecure=insecure, ca=ca)
+    registry = Registry(registries)
+    try:
+        yield registry
+    finally:
+        registry.close()
+
+
+@images.command()
+@PATHS
+@HELM
+@json_option
+def scan(paths: tuple[Path, ...], helm: Any, as_json: bool) -> None:
+    """Every image that PATHS name, where, how it is reached, and the pull policy in force."""
+    found = scan_paths(paths, helm=helm)
+    if as_json:
+        print_json({"images": list(map(_row, found.images)), "problems": _problems(found)})
+    else:
+        print_table(
+            ("image", "at", "reached by", "policy", "why"),
+            (
+                (
+                    i.reference.name if i.reference else f"? {i.raw}",
+                    i.place,
+                    i.path,
+                    (i.policy.value or "?") if i.policy else "",
+                    i.policy.why if i.policy else i.reason,
+                )
+                for i in found.images
+            ),
+        )
+    tell_problems(found)
+
+
+def _row(image: FoundImage) -> dict[str, Any]:
+    policy = image.policy
+    return {
+        "image": image.reference.name if image.reference else None,
+        "raw": image.raw,
+        "file": str(image.place.file),
+        "line": image.place.line,
+        "path": image.path,
+        "kind": image.kind,
+        "policy": policy.value if policy else None,
+        "policy_explicit": policy.explicit if policy else None,
+        "why": policy.why if policy else image.reason,
+        "platforms": image.platforms,
+        "hidden": image.hidden,
+    }
+
+
+def _problems(found: Scan) -> list[dict[str, Any]]:
+    return [
+        {
+            "file": str(p.place.file),
+            "line": p.place.line,
+            "severity": p.severity,
+            "message": p.message,
+        }
+        for p in found.problems
+    ]
+
+
+def tell_problems(found: Scan) -> None:
+    """What could not be read, on stderr."""
+    for problem in found.problems:
+        click.echo(f"hardtack: {problem}", err=True)
+
+
+@images.command()
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@LOCK
+@PLATFORM
+@HELM
+@click.option(
+    "--update",
+    "moving",
+    is_flag=False,
+    flag_value=EVERY_TAG,
+    multiple=True,
+    metavar="[IMAGE]",
+    help="Move this tag, or all without IMAGE, to what the registry now says. Put it last.",
+)
+@click.option("--check", is_flag=True, help="Compare with PATHS, offline; exit 1 when out of step.")
+@click.option(
+    "--k3s-images",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="k3s's k3s-images.txt: lock what it lists too.",
+)
+@using(REGISTRY)
+@json_option
+@click.pass_context
+def lock(ctx: click.Context, /, paths: tuple[Path, ...], as_json: bool, **values: Any) -> None:
+    """Write images.lock: each image that PATHS name, by digest, for each platform.
+
+    What is locked stays as it is; only --update moves it.
+    """
+    file: Path = values["lock_file"]
+    found = scan_paths(paths, helm=values["helm"]) if paths else Scan()
+    wanted = dict(locking.wanted(found, file.absolute().parent))
+    if values["k3s_images"] is not None:
+        wanted |= locking.parse_image_list(values["k3s_images"].read_text())
+    tell_problems(found)
+    platforms = [Platform.parse(p) for p in values["platforms"]]
+    if values["check"]:
+        _check(ctx, read_lock(file), wanted, platforms, as_json)
+        return
+    if not wanted:
+        raise LockError("Nothing to lock: no image was found.", remedy="Give the PATHs to scan.")
+    existing = read_lock(file) if file.exists() else None
+    if not platforms:
+        platforms = [Platform.parse(p) for p in (existing.platforms if existing else ())]
+    with registry_of(values) as registry:
+        locked = locking.lock(
+            wanted,
+            platforms or [Platform.here()],
+            registry,
+            existing,
+            _moving(values["moving"], wanted),
+        )
+    write_lock(file, locked)
+    _tell_lock(file, locked, as_json)
+
+
+def _moving(texts: Sequence[str], wanted: locking.Wanted) -> locking.Update | list[Reference]:
+    """Which tags --update moves. Raises LockError for an image that nothing names."""
+    if EVERY_TAG in texts:
+        return locking.Update.ALL
+    moving = [Reference.parse(text) for text in texts]
+    for reference in moving:
+        if reference not in wanted:
+            raise LockError(
+                f"--update {reference}: no manifest names this image.",
+                remedy="Put a bare --update after the PATHs.",
+            )
+    return moving
+
+
+def _check(
+    ctx: click.Context,
+    locked: Lock,
+    wanted: locking.Wanted,
+    platforms: Sequence[Platform],
+    as_json: bool,
+) -> None:
+    differences = locking.check(locked, wanted, platforms)
+    if as_json:
+        print_json(
+            [{"image": d.image.name, "difference": d.step, "detail": d.detail} for d in differences]
+        )
+    else:
+        for difference in differences:
+            click.echo(str(difference))
+        if not differences:
+            click.echo(f"In step: {len(locked.images)} images.")
+    ctx.exit(1 if differences else 0)
+
+
+def _tell_lock(file: Path, locked: Lock, as_json: bool) -> None:
+    rows = [
+        (image.reference.name, platform, there.digest, there.size)
+        for image in locked.images
+        for platform, there in image.platforms.items()
+    ]
+    if as_json:
+        print_json(
+            [dict(zip(("image", "platform", "digest", "size"), r, strict=True)) for r in rows]
+        )
+        return
+    print_table(
+        ("image", "platform", "digest", "size"),
+        ((name, platform, digest[:19], format_size(size)) for name, platform, digest, size in rows),
+    )
+    click.echo(f"{len(locked.images)} images in {os.fspath(file)}.", err=True)
+
+
+@images.command()
+@LOCK
+@PLATFORM
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory for the bundles.",
+)
+@click.option("--split", is_flag=True, help="One bundle for each image.")
+@click.option(
+    "--compress", type=click.Choice(["zstd"]), help="For k3s; containerd 1.6's ctr reads none."
+)
+@using(REGISTRY)
+@json_option
+def pull(lock_file: Path, platforms: tuple[str, ...], out: Path, **values: Any) -> None:
+    """Pull what images.lock names into bundles; goes on where it was interrupted.
+
+    With nothing to do, no registry is asked.
+    """
+    locked = read_lock(lock_file)
+    with registry_of(values) as registry, shown("pull") as progress:
+        done = pull_images(
+            locked,
+            out,
+            registry,
+            [Platform.parse(p) for p in platforms],
+            split=values["split"],
+            zstd=values["compress"] == "zstd",
+            progress=progress,
+        )
+    if values["as_json"]:
+        print_json(
+            {
+                "bundles": [b.path for b in done.bundles],
+                "written": done.written,
+                "removed": done.removed,
+                "fetched_bytes": done.fetched,
+                "foreign": done.foreign,
+            }
+        )
+    else:
+        for bundle in done.bundles:
+            news = "written" if bundle.path in done.written else "there already"
+            size = format_size(bundle.path.stat().st_size)
+            click.echo(f"{bundle.path}  {size}  {len(bundle.images)} images  {news}")
+        click.echo(f"{format_size(done.fetched)} fetched.", err=True)
+    for layer in done.foreign:
+        click.echo(f"hardtack: not in the bundle, registries don't hand it out: {layer}", err=True)
+    if done.foreign:
+        sys.exit(1)
