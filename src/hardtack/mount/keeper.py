@@ -19,8 +19,6 @@ GRACE = 10.0
 """Seconds that a worker has to end after SIGTERM."""
 SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
 FIRST_DELAY, LONGEST_DELAY = 0.05, 10.0
-LIVED = 30.0
-"""A worker that lived so many seconds is followed at once when it dies."""
 
 
 def log(message: str) -> None:
@@ -55,7 +53,6 @@ class Keeper:
         self.command: list[str] = []
         self.mountpoint = ""
         self.worker = 0
-        self.started = 0.0
         self.delay = 0.0
         self.next_start = 0.0
         # The worker reads this pipe's other end: end of file is the keeper's death.
@@ -74,7 +71,6 @@ class Keeper:
 
     def start(self) -> None:
         arguments = [*self.command, self.run_file, *map(str, self.fds), str(self.alive)]
-        self.started = time.monotonic()
         try:
             self.worker = os.posix_spawn(
                 arguments[0], arguments, os.environ, setsigmask=[], setsigdef=list(SIGNALS)
@@ -84,13 +80,9 @@ class Keeper:
             self.schedule()
 
     def schedule(self) -> None:
-        """Set the time of the next start: at once after a long life, later after each short one."""
-        lived = time.monotonic() - self.started
-        self.delay = 0.0 if lived > LIVED else min(LONGEST_DELAY, self.delay * 2 or FIRST_DELAY)
-        if self.delay == FIRST_DELAY:
-            self.next_start = time.monotonic()
-        else:
-            self.next_start = time.monotonic() + self.delay
+        """Set the time of the next start: at once, and later after each that never answered."""
+        self.next_start = time.monotonic() + self.delay
+        self.delay = min(LONGEST_DELAY, self.delay * 2 or FIRST_DELAY)
 
     def reap(self) -> bool:
         """True when the worker ended because the connection did."""
@@ -164,6 +156,7 @@ class Keeper:
                 self.stop_worker()
                 self.delay = self.next_start = 0.0
             elif number == signal.SIGUSR1:
+                self.delay = 0.0
                 notify("READY=1")
             elif self.reap():
                 log("unmounted")

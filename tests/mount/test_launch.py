@@ -1,0 +1,112 @@
+"""Mountpoints as people have them: missing, busy, stale, stacked, taken."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from hardtack.core.errors import MountError, MountpointError, SourceUnreachable
+from hardtack.mount import device, launch, mountinfo
+from tests.mount.conftest import Mount
+
+pytestmark = pytest.mark.needs("root", "fuse")
+
+
+def test_missing_not_a_directory_not_empty(mount: Mount, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thing").touch()
+    for name, words in [
+        ("none", "does not exist"),
+        ("file", "not a directory"),
+        ("full", "not empty: it holds 1 names (thing)"),
+    ]:
+        mount.point = tmp_path / name
+        with pytest.raises(MountpointError) as caught:
+            mount.start()
+        assert words in caught.value.message and name in caught.value.message
+    assert not (mount.cache / "mount.json").exists()
+
+
+def test_taken_by_a_living_mount(mount: Mount) -> None:
+    mount.start()
+    with pytest.raises(MountpointError) as caught:
+        launch.check_mountpoint(str(mount.point))
+    assert str(mount.keeper) in str(caught.value) and "--replace" in caught.value.remedy
+
+
+def test_stacked_dead_mounts_are_cleared(mount: Mount) -> None:
+    path = str(mount.point)
+    for _ in range(3):
+        os.close(device.mount(path, "s3://dead/one", allow_other=False))
+    assert len(mountinfo.mounted_at(path)) == 3
+    mount.start()
+    assert len(mountinfo.mounted_at(path)) == 1
+
+
+def test_busy_names_who(mount: Mount) -> None:
+    (mount.tree / "a").write_bytes(b"abc")
+    mount.start()
+    with (mount.point / "a").open("rb") as file:
+        with pytest.raises(MountpointError) as caught:
+            launch.unmount(mount.point)
+        assert str(os.getpid()) in caught.value.message and "--lazy" in caught.value.remedy
+        launch.unmount(mount.point, lazy=True)
+        assert file.read() == b"abc"
+        assert os.listdir(mount.point) == []
+    assert os.waitpid(mount.keeper, 0)[1] == 0
+
+
+def test_unmount_ends_keeper_and_worker(mount: Mount) -> None:
+    mount.start()
+    worker = mount.worker
+    launch.unmount(mount.point)
+    assert os.waitpid(mount.keeper, 0)[1] == 0
+    assert not Path(f"/proc/{worker}").exists()
+    with pytest.raises(MountpointError):
+        launch.unmount(mount.point)
+
+
+def test_no_listing_and_no_network(mount: Mount) -> None:
+    mount.flag("unreachable")
+    with pytest.raises(SourceUnreachable) as caught:
+        mount.start()
+    assert "never listed" in caught.value.message
+    assert not mountinfo.mounted_at(str(mount.point))
+
+
+def test_a_worker_that_never_answers_is_undone(mount: Mount) -> None:
+    with pytest.raises(MountError) as caught:
+        mount.start(metrics_address="", ready=1.0, log_level="no such level")
+    assert "did not answer" in caught.value.message
+    assert not mountinfo.mounted_at(str(mount.point))
+
+
+def test_the_source_is_named_in_mountinfo(mount: Mount) -> None:
+    mount.start()
+    assert mountinfo.mounted_at(str(mount.point))[0].source == "file:///models"
+    assert mount.point in launch.mountpoints()
+
+
+def test_parse_escapes() -> None:
+    line = r"36 35 98:0 / /a\040b rw,noatime shared:1 - fuse.hardtack s3://x\134y rw"
+    assert mountinfo.parse(line) == [
+        mountinfo.Mounted("98:0", "/a b", "fuse.hardtack", "s3://x\\y")
+    ]
+
+
+def test_systemd_is_told(mount: Mount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.bind(str(tmp_path / "notify"))
+        channel.settimeout(30)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        mount.start()
+        assert channel.recv(100) == b"READY=1"
+        os.kill(mount.keeper, signal.SIGTERM)
+        assert channel.recv(100) == b"STOPPING=1"
+    os.waitpid(mount.keeper, 0)
+
