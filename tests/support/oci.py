@@ -18,7 +18,9 @@ def digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def layer(files: Mapping[str, bytes], *, level: int = 1, links: Mapping[str, str] | None = None) -> bytes:
+def layer(
+    files: Mapping[str, bytes], *, level: int = 1, links: Mapping[str, str] | None = None
+) -> bytes:
     """A gzipped layer with `files` (mode 0755) and symbolic `links`; the same bytes each time."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as tar:
@@ -68,14 +70,26 @@ def image(
         config["variant"] = variant[0]
     raw = json.dumps(config).encode()
     kind = DOCKER_MANIFEST if docker else OCI_MANIFEST
-    config_type = "application/vnd.docker.container.image.v1+json" if docker else "application/vnd.oci.image.config.v1+json"
-    layer_type = "application/vnd.docker.image.rootfs.diff.tar.gzip" if docker else "application/vnd.oci.image.layer.v1.tar+gzip"
+    config_type = (
+        "application/vnd.docker.container.image.v1+json"
+        if docker
+        else "application/vnd.oci.image.config.v1+json"
+    )
+    layer_type = (
+        "application/vnd.docker.image.rootfs.diff.tar.gzip"
+        if docker
+        else "application/vnd.oci.image.layer.v1.tar+gzip"
+    )
     manifest = {
         "schemaVersion": 2,
         "mediaType": kind,
         "config": {"mediaType": config_type, "digest": digest(raw), "size": len(raw)},
         "layers": [
-            {"mediaType": (layer_types or {}).get(n, layer_type), "digest": digest(data), "size": len(data)}
+            {
+                "mediaType": (layer_types or {}).get(n, layer_type),
+                "digest": digest(data),
+                "size": len(data),
+            }
             for n, data in enumerate(layers)
         ],
     }
@@ -88,8 +102,17 @@ def index(images: Mapping[str, Image], *, docker: bool = False, attestation: boo
     entries: list[dict[str, Any]] = []
     for platform, one in images.items():
         system, architecture, *variant = platform.split("/")
-        where = {"os": system, "architecture": architecture} | ({"variant": variant[0]} if variant else {})
-        entries.append({"mediaType": one.media_type, "digest": one.digest, "size": len(one.manifest), "platform": where})
+        where = {"os": system, "architecture": architecture} | (
+            {"variant": variant[0]} if variant else {}
+        )
+        entries.append(
+            {
+                "mediaType": one.media_type,
+                "digest": one.digest,
+                "size": len(one.manifest),
+                "platform": where,
+            }
+        )
     if attestation:
         entries.append({
             "mediaType": OCI_MANIFEST, "digest": "sha256:" + "ab" * 32, "size": 1,

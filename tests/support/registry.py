@@ -34,10 +34,17 @@ class RegistryServer:
         name = oci.digest(data)
         if self._http.request("HEAD", f"{self._base}/{repository}/blobs/{name}").status == 200:
             return
-        started = self._http.request("POST", f"{self._base}/{repository}/blobs/uploads/", redirect=False)
+        started = self._http.request(
+            "POST", f"{self._base}/{repository}/blobs/uploads/", redirect=False
+        )
         where = started.headers["Location"]
         url = where if "://" in where else self._base.removesuffix("/v2") + where
-        done = self._http.request("PUT", f"{url}&digest={name}", body=data, headers={"Content-Type": "application/octet-stream"})
+        done = self._http.request(
+            "PUT",
+            f"{url}&digest={name}",
+            body=data,
+            headers={"Content-Type": "application/octet-stream"},
+        )
         assert done.status == 201, done.data
 
     def push(self, repository: str, tag: str, *images: oci.Image) -> None:
@@ -48,7 +55,9 @@ class RegistryServer:
             self.put_manifest(repository, image.digest, image.manifest, image.media_type)
             self.put_manifest(repository, tag, image.manifest, image.media_type)
 
-    def push_index(self, repository: str, tag: str, images: Mapping[str, oci.Image], *, docker: bool = False) -> str:
+    def push_index(
+        self, repository: str, tag: str, images: Mapping[str, oci.Image], *, docker: bool = False
+    ) -> str:
         """An index of `images` by platform; its digest."""
         for image in images.values():
             self.push(repository, tag, image)
@@ -57,13 +66,21 @@ class RegistryServer:
         return oci.digest(raw)
 
     def put_manifest(self, repository: str, reference: str, raw: bytes, media_type: str) -> None:
-        done = self._http.request("PUT", f"{self._base}/{repository}/manifests/{reference}", body=raw, headers={"Content-Type": media_type})
+        done = self._http.request(
+            "PUT",
+            f"{self._base}/{repository}/manifests/{reference}",
+            body=raw,
+            headers={"Content-Type": media_type},
+        )
         assert done.status == 201, done.data
 
     def wait(self) -> None:
         for _ in range(200):
             try:
-                if self._http.request("GET", f"{self._base}/", retries=False, timeout=1).status == 200:
+                if (
+                    self._http.request("GET", f"{self._base}/", retries=False, timeout=1).status
+                    == 200
+                ):
                     return
             except urllib3.exceptions.HTTPError:
                 pass
@@ -88,7 +105,9 @@ def registry(directory: Path) -> Iterator[RegistryServer]:
         f"http: {{addr: '127.0.0.1:{port}'}}\n"
     )
     with (directory / "registry.log").open("wb") as log:
-        process = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=log, stderr=log)
+        process = subprocess.Popen(
+            ["docker-registry", "serve", str(config)], stdout=log, stderr=log
+        )
     server = RegistryServer(port, process)
     try:
         server.wait()

@@ -66,7 +66,11 @@ class DockerConfig:
         Raises ConfigError for a file that can't be read, AccessDenied for a helper that fails.
         """
         document = self._load()
-        keys = _HUB_KEYS if host in _HUB_KEYS else (host, f"https://{host}", f"https://{host}/v1/", f"https://{host}/v2/")
+        keys = (
+            _HUB_KEYS
+            if host in _HUB_KEYS
+            else (host, f"https://{host}", f"https://{host}/v1/", f"https://{host}/v2/")
+        )
         helpers = document.get("credHelpers") or {}
         for key in keys:
             if key in helpers:
@@ -116,11 +120,21 @@ def decode_auth(encoded: str, place: str) -> Credentials:
 def _ask_helper(name: str, host: str) -> Credentials | None:
     program = f"docker-credential-{name}"
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name) or shutil.which(program) is None:
-        raise ConfigError(f"Docker's config names the credential helper {program}, which is not on the PATH.")
+        raise ConfigError(
+            f"Docker's config names the credential helper {program}, which is not on the PATH."
+        )
     try:
-        done = subprocess.run([program, "get"], input=host.encode(), capture_output=True, timeout=_HELPER_SECONDS, check=False)
+        done = subprocess.run(
+            [program, "get"],
+            input=host.encode(),
+            capture_output=True,
+            timeout=_HELPER_SECONDS,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
-        raise AccessDenied(f"{program} gave no credentials for {host} in {_HELPER_SECONDS} s.") from error
+        raise AccessDenied(
+            f"{program} gave no credentials for {host} in {_HELPER_SECONDS} s."
+        ) from error
     if done.returncode:
         if b"not found" in (done.stdout + done.stderr).lower():
             return None
@@ -129,7 +143,9 @@ def _ask_helper(name: str, host: str) -> Credentials | None:
         answer = json.loads(done.stdout)
         user, secret = str(answer["Username"]), str(answer["Secret"])
     except (ValueError, KeyError, TypeError) as error:
-        raise AccessDenied(f"{program} gave an answer for {host} that isn't credentials.") from error
+        raise AccessDenied(
+            f"{program} gave an answer for {host} that isn't credentials."
+        ) from error
     return Credentials(user, "", secret) if user == "<token>" else Credentials(user, secret)
 
 
@@ -150,7 +166,10 @@ def ecr_credentials(host: str) -> Credentials | None:
     if shutil.which("docker-credential-ecr-login"):
         return _ask_helper("ecr-login", host)
     done = subprocess.run(
-        [sys.executable, "-c", _ECR_SCRIPT, match[1]], capture_output=True, timeout=_HELPER_SECONDS, check=False
+        [sys.executable, "-c", _ECR_SCRIPT, match[1]],
+        capture_output=True,
+        timeout=_HELPER_SECONDS,
+        check=False,
     )
     if done.returncode == 0:
         return decode_auth(json.loads(done.stdout), f"ECR's token for {host}")

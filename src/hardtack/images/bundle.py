@@ -17,6 +17,7 @@ import zstandard
 
 from hardtack.core.errors import BundleError
 from hardtack.images.layout import IMAGE_NAME, REF_NAME, Member
+from hardtack.images.platforms import Platform
 
 _CHUNK = 1 << 20
 _SMALL = frozenset({"oci-layout", "index.json", "manifest.json"})
@@ -35,6 +36,7 @@ class Named:
     media_type: str
     digest: str
     size: int
+    platform: Platform | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,9 @@ def verify(path: Path) -> Contents:
     """As `contents`, with every blob read and its digest checked, and every manifest's blobs there."""
     found = _scan(path, check=True)
     for named in found.names:
-        missing = [d for d in blobs_of(read_blob(path, found, named.digest), path) if d not in found.blobs]
+        missing = [
+            d for d in blobs_of(read_blob(path, found, named.digest), path) if d not in found.blobs
+        ]
         if missing:
             raise BundleError(f"{path}: {named.name} lacks the blob {missing[0]}.", remedy=_REMEDY)
     return found
@@ -70,7 +74,7 @@ def read_blob(path: Path, table: Contents, digest: str) -> bytes:
     if member is None or member.size > _MAX_SMALL:
         raise BundleError(f"{path} has no manifest {digest}.", remedy=_REMEDY)
     with open_tar(path) as file:
-        _skip(file, member.offset)
+        skip_to(file, member.offset)
         return file.read(member.size)
 
 
@@ -78,16 +82,25 @@ def blobs_of(manifest: bytes, path: Path) -> list[str]:
     """Digests of the configuration and the layers that `manifest` needs. Raises BundleError."""
     try:
         document = json.loads(manifest)
-        layers = [x for x in document["layers"] if "foreign" not in x.get("mediaType", "") and "nondistributable" not in x.get("mediaType", "")]
+        layers = [
+            x
+            for x in document["layers"]
+            if "foreign" not in x.get("mediaType", "")
+            and "nondistributable" not in x.get("mediaType", "")
+        ]
         return [str(document["config"]["digest"]), *(str(layer["digest"]) for layer in layers)]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{path} holds a manifest that can't be read: {error!r}.", remedy=_REMEDY) from error
+        raise BundleError(
+            f"{path} holds a manifest that can't be read: {error!r}.", remedy=_REMEDY
+        ) from error
 
 
 def compress(source: Path, target: Path) -> None:
     """Write `source` to `target` with zstd; the same bytes each time."""
     with source.open("rb") as plain, target.open("wb") as packed:
-        zstandard.ZstdCompressor(level=_ZSTD_LEVEL).copy_stream(plain, packed, size=source.stat().st_size, read_size=_CHUNK, write_size=_CHUNK)
+        zstandard.ZstdCompressor(level=_ZSTD_LEVEL).copy_stream(
+            plain, packed, size=source.stat().st_size, read_size=_CHUNK, write_size=_CHUNK
+        )
 
 
 @contextmanager
@@ -99,9 +112,11 @@ def open_tar(path: Path) -> Iterator[IO[bytes]]:
                 yield file
                 return
             with zstandard.ZstdDecompressor().stream_reader(file) as reader:
-                yield reader  # type: ignore[misc]
+                yield reader
     except FileNotFoundError:
-        raise BundleError(f"{path} doesn't exist.", remedy="Pull it with `hardtack images pull`.") from None
+        raise BundleError(
+            f"{path} doesn't exist.", remedy="Pull it with `hardtack images pull`."
+        ) from None
     except (zstandard.ZstdError, OSError, tarfile.TarError, EOFError) as error:
         raise BundleError(f"{path} can't be read: {error}.", remedy=_REMEDY) from error
 
@@ -113,7 +128,10 @@ def _scan(path: Path, *, check: bool) -> Contents:
         for member in _members(file, path):
             if match := _BLOB.fullmatch(member.name):
                 if check and _digest(file, member.size, path) != match[1]:
-                    raise BundleError(f"{path}: the blob sha256:{match[1]} has other bytes than its name says.", remedy=_REMEDY)
+                    raise BundleError(
+                        f"{path}: the blob sha256:{match[1]} has other bytes than its name says.",
+                        remedy=_REMEDY,
+                    )
                 blobs[f"sha256:{match[1]}"] = member
             elif member.size > _MAX_SMALL:
                 raise BundleError(f"{path}: {member.name} is too big.", remedy=_REMEDY)
@@ -135,24 +153,29 @@ def _members(file: IO[bytes], path: Path) -> Iterator[Member]:
         try:
             info = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
         except (tarfile.HeaderError, UnicodeDecodeError) as error:
-            raise BundleError(f"{path} is damaged at byte {position}: {error}.", remedy=_REMEDY) from error
+            raise BundleError(
+                f"{path} is damaged at byte {position}: {error}.", remedy=_REMEDY
+            ) from error
         name = info.name
         if info.isdir() and name.rstrip("/") in _DIRECTORIES:
             continue
         if not info.isreg() or not (name in _SMALL or _BLOB.fullmatch(name)):
-            raise BundleError(f"{path} has an entry that no bundle has: {name!r}.", remedy="It wasn't made by hardtack, or was changed: don't load it.")
+            raise BundleError(
+                f"{path} has an entry that no bundle has: {name!r}.",
+                remedy="It wasn't made by hardtack, or was changed: don't load it.",
+            )
         yield Member(name, position, info.size)
         position += -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
         _go_to(file, position, path)
 
 
 def _go_to(file: IO[bytes], position: int, path: Path) -> None:
-    _skip(file, position)
+    skip_to(file, position)
     if file.tell() != position:
         raise BundleError(f"{path} is truncated.", remedy=_REMEDY)
 
 
-def _skip(file: IO[bytes], position: int) -> None:
+def skip_to(file: IO[bytes], position: int) -> None:
     """Move forward; a compressed stream by reading."""
     if isinstance(file, io.BufferedReader):
         file.seek(position)
@@ -187,6 +210,20 @@ def _entries(index: bytes, path: Path) -> Iterator[Named]:
         for entry in json.loads(index)["manifests"]:
             annotations: dict[str, Any] = entry.get("annotations") or {}
             name = annotations.get(IMAGE_NAME) or annotations[REF_NAME]
-            yield Named(str(name), str(entry["mediaType"]), str(entry["digest"]), int(entry["size"]))
+            stated = entry.get("platform")
+            platform = (
+                Platform.of(stated["os"], stated["architecture"], stated.get("variant", ""))
+                if stated
+                else None
+            )
+            yield Named(
+                str(name),
+                str(entry["mediaType"]),
+                str(entry["digest"]),
+                int(entry["size"]),
+                platform,
+            )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{path}: its index.json can't be read: {error!r}.", remedy=_REMEDY) from error
+        raise BundleError(
+            f"{path}: its index.json can't be read: {error!r}.", remedy=_REMEDY
+        ) from error

@@ -38,7 +38,9 @@ class Job:
     @property
     def missing(self) -> int:
         """Bytes to write."""
-        return sum(b - a for p in self.places for a, b in p.partial.missing(p.offset, p.offset + self.size))
+        return sum(
+            b - a for p in self.places for a, b in p.partial.missing(p.offset, p.offset + self.size)
+        )
 
 
 class _Stopped(Exception):
@@ -109,14 +111,21 @@ class _Run:
         self.stop = threading.Event()
         self.fetched = 0
 
-    def parts(self, job: Job, sources: Mapping[str, tuple[int, int]]) -> list[tuple[_Blob, int, int]]:
+    def parts(
+        self, job: Job, sources: Mapping[str, tuple[int, int]]
+    ) -> list[tuple[_Blob, int, int]]:
         """What is missing of the blob, as ranges [start, stop) within it; at least one, so that a
         blob that is all there is checked as well."""
         place = job.places[0]
-        holes = [(a - place.offset, b - place.offset) for a, b in place.partial.missing(place.offset, place.offset + job.size)]
+        holes = [
+            (a - place.offset, b - place.offset)
+            for a, b in place.partial.missing(place.offset, place.offset + job.size)
+        ]
         there = job.size - sum(b - a for a, b in holes)
         self._advance(job, there)
-        cut = [(s, min(s + PART, b)) for a, b in holes for s in range(a, b, PART)] or [(job.size, job.size)]
+        cut = [(s, min(s + PART, b)) for a, b in holes for s in range(a, b, PART)] or [
+            (job.size, job.size)
+        ]
         follower = Follower(place.partial, place.offset, job.size)
         blob = _Blob(job, follower, len(cut), sources.get(job.digest), there > 0)
         return [(blob, a, b) for a, b in cut]
@@ -150,7 +159,7 @@ class _Run:
             with self._lock:
                 self.fetched += len(chunk)
             self._advance(job, len(chunk))
-            blob.follower.follow()
+            blob.follower.follow(place.offset + position - len(chunk), chunk)
 
     def _check(self, blob: _Blob) -> None:
         """Raises CorruptReply when what came from the registry has another digest; what was on disk
@@ -161,7 +170,10 @@ class _Run:
             return
         place.partial.forget(place.offset, place.offset + job.size)
         if blob.source is None and not blob.resumed:
-            raise CorruptReply(f"{job.name}@{job.digest}: the registry sent bytes whose digest is {found}.", remedy="The registry's copy is damaged, or something on the way changes it.")
+            raise CorruptReply(
+                f"{job.name}@{job.digest}: the registry sent bytes whose digest is {found}.",
+                remedy="The registry's copy is damaged, or something on the way changes it.",
+            )
         blob.source, blob.resumed = None, False
         blob.follower = Follower(place.partial, place.offset, job.size)
         self._advance(job, -job.size)

@@ -80,7 +80,9 @@ def plan(images: Sequence[BundleImage], platform: Platform) -> Layout:
     for name, size, content in contents:
         members.append(Member(name, position + BLOCK, size, content))
         position += BLOCK + -(-size // BLOCK) * BLOCK
-    return Layout(tuple(members), -(-(position + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE)
+    return Layout(
+        tuple(members), -(-(position + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+    )
 
 
 def blob_name(digest: str) -> str:
@@ -88,10 +90,16 @@ def blob_name(digest: str) -> str:
     return "blobs/" + digest.replace(":", "/")
 
 
-def bundle_name(stem: str, platform: Platform, images: Sequence[tuple[tuple[str, ...], str]], suffix: str) -> str:
+def bundle_name(
+    stem: str, platform: Platform, images: Sequence[tuple[tuple[str, ...], str]], suffix: str
+) -> str:
     """The file name of the bundle of `images` (names, manifest digest): known from the lock alone."""
-    said = _json([FORMAT, str(platform), sorted([sorted(names), digest] for names, digest in images)])
-    return f"{stem}-{str(platform).replace('/', '-')}-{hashlib.sha256(said).hexdigest()[:16]}{suffix}"
+    said = _json(
+        [FORMAT, str(platform), sorted([sorted(names), digest] for names, digest in images)]
+    )
+    return (
+        f"{stem}-{str(platform).replace('/', '-')}-{hashlib.sha256(said).hexdigest()[:16]}{suffix}"
+    )
 
 
 def _index(images: Sequence[BundleImage], platform: Platform) -> dict[str, Any]:

@@ -42,7 +42,9 @@ def wanted(scan: Scan, root: Path) -> dict[Reference, tuple[str, ...]]:
     for image in scan.images:
         if image.reference is not None and image.kind is not Kind.DOCKERFILE:
             file = os.path.relpath(image.place.file, root)
-            found.setdefault(image.reference, set()).add(f"{file} › {image.path}" if image.path else file)
+            found.setdefault(image.reference, set()).add(
+                f"{file} › {image.path}" if image.path else file
+            )
     return {reference: tuple(sorted(places)) for reference, places in found.items()}
 
 
@@ -58,10 +60,14 @@ def lock(
 
     Raises NotFound, AccessDenied, SourceUnreachable, CorruptReply, RegistryError.
     """
-    moving = set(images) if update is Update.ALL else set() if update is Update.NOTHING else set(update)
+    moving = (
+        set(images) if update is Update.ALL else set() if update is Update.NOTHING else set(update)
+    )
 
     def one(reference: Reference) -> LockedImage:
-        old = existing.image(reference) if existing is not None and reference not in moving else None
+        old = (
+            existing.image(reference) if existing is not None and reference not in moving else None
+        )
         return _lock_one(reference, images[reference], platforms, registry, old)
 
     with ThreadPoolExecutor(_WORKERS, "lock") as pool:
@@ -70,11 +76,17 @@ def lock(
 
 
 def _lock_one(
-    reference: Reference, found: tuple[str, ...], platforms: Sequence[Platform], registry: Registry, old: LockedImage | None
+    reference: Reference,
+    found: tuple[str, ...],
+    platforms: Sequence[Platform],
+    registry: Registry,
+    old: LockedImage | None,
 ) -> LockedImage:
     wanted_platforms = {str(p) for p in platforms}
     if old is not None and wanted_platforms <= old.platforms.keys():
-        return replace(old, found=found, platforms={p: old.platforms[p] for p in sorted(wanted_platforms)})
+        return replace(
+            old, found=found, platforms={p: old.platforms[p] for p in sorted(wanted_platforms)}
+        )
     name = reference.full_repository
     asked = old.digest if old is not None else reference.digest or reference.tag or "latest"
     top = registry.manifest(name, asked)
@@ -86,7 +98,9 @@ def _lock_one(
     return LockedImage(reference, top.descriptor.digest, locked, found)
 
 
-def _choose(registry: Registry, name: str, top: Manifest | Index, platform: Platform, reference: Reference) -> Manifest:
+def _choose(
+    registry: Registry, name: str, top: Manifest | Index, platform: Platform, reference: Reference
+) -> Manifest:
     if isinstance(top, Index):
         manifest = registry.manifest(name, top.choose(platform, str(reference)).digest)
         if isinstance(manifest, Index):
@@ -94,7 +108,10 @@ def _choose(registry: Registry, name: str, top: Manifest | Index, platform: Plat
         return manifest
     built_for = _platform_of(registry, name, top.config)
     if built_for not in platform.accepts():
-        raise NotFound(f"{reference} is built for {built_for} only, not for {platform}.", remedy="Choose an image that is built for it.")
+        raise NotFound(
+            f"{reference} is built for {built_for} only, not for {platform}.",
+            remedy="Choose an image that is built for it.",
+        )
     return top
 
 
@@ -103,12 +120,18 @@ def _platform_of(registry: Registry, name: str, config: Descriptor) -> Platform:
         raise CorruptReply(f"{name}: its configuration claims {config.size} bytes.")
     raw = b"".join(registry.blob(name, config.digest, 0, config.size))
     if sha256(raw) != config.digest:
-        raise CorruptReply(f"{name}: the registry's configuration blob has digest {sha256(raw)}; expected {config.digest}.")
+        raise CorruptReply(
+            f"{name}: the registry's configuration blob has digest {sha256(raw)}; expected {config.digest}."
+        )
     try:
         document = json.loads(raw)
-        return Platform.of(str(document["os"]), str(document["architecture"]), str(document.get("variant", "")))
+        return Platform.of(
+            str(document["os"]), str(document["architecture"]), str(document.get("variant", ""))
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RegistryError(f"{name} is not an image: its configuration names no platform.") from error
+        raise RegistryError(
+            f"{name} is not an image: its configuration names no platform."
+        ) from error
 
 
 class Step(StrEnum):
@@ -131,7 +154,9 @@ class Difference:
         return f"{self.image}: {self.step}: {self.detail}"
 
 
-def check(locked: Lock, images: Wanted, platforms: Sequence[Platform] = ()) -> tuple[Difference, ...]:
+def check(
+    locked: Lock, images: Wanted, platforms: Sequence[Platform] = ()
+) -> tuple[Difference, ...]:
     """What keeps `locked` from being the lock of `images` (for `platforms`; default: the lock's
     own). Touches no network."""
     required = {str(p) for p in platforms} or set(locked.platforms)
@@ -139,9 +164,15 @@ def check(locked: Lock, images: Wanted, platforms: Sequence[Platform] = ()) -> t
     for reference, places in images.items():
         entry = locked.image(reference)
         if entry is None:
-            others = [str(i.reference) for i in locked.images if i.reference.full_repository == reference.full_repository]
+            others = [
+                str(i.reference)
+                for i in locked.images
+                if i.reference.full_repository == reference.full_repository
+            ]
             beside = f"; the lock has {', '.join(others)}" if others else ""
-            found.append(Difference(Step.NOT_LOCKED, reference, f"named by {', '.join(places)}{beside}"))
+            found.append(
+                Difference(Step.NOT_LOCKED, reference, f"named by {', '.join(places)}{beside}")
+            )
         elif missing := sorted(required - entry.platforms.keys()):
             found.append(Difference(Step.NO_PLATFORM, reference, ", ".join(missing)))
     for entry in locked.images:

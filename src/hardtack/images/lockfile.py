@@ -44,7 +44,10 @@ class LockedImage:
             return self.platforms[str(platform)]
         except KeyError:
             there = ", ".join(sorted(self.platforms)) or "no platform"
-            raise LockError(f"images.lock has {self.reference} for {there}, not for {platform}.", remedy=f"Lock it with --platform {platform}.") from None
+            raise LockError(
+                f"images.lock has {self.reference} for {there}, not for {platform}.",
+                remedy=f"Lock it with --platform {platform}.",
+            ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,14 @@ def names(image: LockedImage, platform: Platform, lock: Lock) -> tuple[str, ...]
         tags = {reference.name}
     elif reference.tag:
         plain = reference.with_digest(None)
-        first = next(i for i in lock.images if i.reference.digest and i.reference.with_digest(None) == plain)
+        first = next(
+            i for i in lock.images if i.reference.digest and i.reference.with_digest(None) == plain
+        )
         if lock.image(plain) is None and first == image:
             tags = {plain.name}
-    return tuple(sorted(tags | {f"{repository}@{image.digest}", f"{repository}@{image.at(platform).digest}"}))
+    return tuple(
+        sorted(tags | {f"{repository}@{image.digest}", f"{repository}@{image.at(platform).digest}"})
+    )
 
 
 def read_lock(path: Path) -> Lock:
@@ -90,7 +97,10 @@ def parse_lock(text: str, name: str) -> Lock:
     """The lock in `text`, called `name` in errors. Raises LockError."""
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith(("<<<<<<<", ">>>>>>>", "=======")):
-            raise LockError(f"{name}:{number}: a merge conflict was left in the file.", remedy="Take either side, then run `hardtack images lock`, which adds what is missing.")
+            raise LockError(
+                f"{name}:{number}: a merge conflict was left in the file.",
+                remedy="Take either side, then run `hardtack images lock`, which adds what is missing.",
+            )
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -99,16 +109,27 @@ def parse_lock(text: str, name: str) -> Lock:
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise LockError(f"{name} has no usable `version`; expected {FORMAT}.", remedy=_AGAIN)
     if version > FORMAT:
-        raise LockError(f"{name} has format {version}; this hardtack knows up to {FORMAT}.", remedy="Use a newer hardtack.")
+        raise LockError(
+            f"{name} has format {version}; this hardtack knows up to {FORMAT}.",
+            remedy="Use a newer hardtack.",
+        )
     unknown = document.keys() - {"version", "platforms", "image"}
     if unknown:
-        raise LockError(f"{name} has a key that means nothing here: {sorted(unknown)[0]!r}.", remedy=_AGAIN)
+        raise LockError(
+            f"{name} has a key that means nothing here: {sorted(unknown)[0]!r}.", remedy=_AGAIN
+        )
     platforms = tuple(_platform(p, name) for p in _list(document, "platforms", name))
-    images = [_image(entry, f"{name}: image {n}") for n, entry in enumerate(_list(document, "image", name), 1)]
+    images = [
+        _image(entry, f"{name}: image {n}")
+        for n, entry in enumerate(_list(document, "image", name), 1)
+    ]
     seen: set[Reference] = set()
     for image in images:
         if image.reference in seen:
-            raise LockError(f"{name} has {image.reference} twice.", remedy="Remove one of the two, or write the file anew with `hardtack images lock`.")
+            raise LockError(
+                f"{name} has {image.reference} twice.",
+                remedy="Remove one of the two, or write the file anew with `hardtack images lock`.",
+            )
         seen.add(image.reference)
     return Lock(platforms, tuple(sorted(images, key=lambda i: i.reference.name)))
 
@@ -126,11 +147,22 @@ def render_lock(lock: Lock) -> str:
         f"platforms = {_strings(lock.platforms)}",
     ]
     for image in sorted(lock.images, key=lambda i: i.reference.name):
-        lines += ["", "[[image]]", f"name = {_string(image.reference.name)}", f"digest = {_string(image.digest)}"]
-        lines += ["found = [", *(f"  {_string(place)}," for place in sorted(image.found)), "]"] if image.found else []
+        lines += [
+            "",
+            "[[image]]",
+            f"name = {_string(image.reference.name)}",
+            f"digest = {_string(image.digest)}",
+        ]
+        lines += (
+            ["found = [", *(f"  {_string(place)}," for place in sorted(image.found)), "]"]
+            if image.found
+            else []
+        )
         lines.append("[image.platforms]")
         for platform, locked in sorted(image.platforms.items()):
-            lines.append(f"{_string(platform)} = {{ digest = {_string(locked.digest)}, size = {locked.size} }}")
+            lines.append(
+                f"{_string(platform)} = {{ digest = {_string(locked.digest)}, size = {locked.size} }}"
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -144,10 +176,14 @@ def _image(entry: Any, where: str) -> LockedImage:
     where = f"{where} ({reference})"
     unknown = entry.keys() - {"name", "digest", "found", "platforms"}
     if unknown:
-        raise LockError(f"{where} has a key that means nothing here: {sorted(unknown)[0]!r}.", remedy=_AGAIN)
+        raise LockError(
+            f"{where} has a key that means nothing here: {sorted(unknown)[0]!r}.", remedy=_AGAIN
+        )
     digest = _digest(entry.get("digest"), where)
     if reference.digest not in (None, digest):
-        raise LockError(f"{where} is locked to {digest}, which is not the digest in its name.", remedy=_AGAIN)
+        raise LockError(
+            f"{where} is locked to {digest}, which is not the digest in its name.", remedy=_AGAIN
+        )
     platforms = {}
     stated = entry.get("platforms")
     if not isinstance(stated, dict):
@@ -156,13 +192,20 @@ def _image(entry: Any, where: str) -> LockedImage:
         size = value.get("size") if isinstance(value, dict) else None
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise LockError(f"{where}: {name} has no usable `size`.", remedy=_AGAIN)
-        platforms[_platform(name, where)] = LockedPlatform(_digest(value.get("digest"), f"{where}: {name}"), size)
-    return LockedImage(reference, digest, platforms, tuple(str(f) for f in _list(entry, "found", where)))
+        platforms[_platform(name, where)] = LockedPlatform(
+            _digest(value.get("digest"), f"{where}: {name}"), size
+        )
+    return LockedImage(
+        reference, digest, platforms, tuple(str(f) for f in _list(entry, "found", where))
+    )
 
 
 def _digest(value: Any, where: str) -> str:
     if not isinstance(value, str) or not _DIGEST.fullmatch(value):
-        raise LockError(f"{where} has no usable `digest`: expected sha256: and 64 hexadecimal digits, found {value!r}.", remedy=_AGAIN)
+        raise LockError(
+            f"{where} has no usable `digest`: expected sha256: and 64 hexadecimal digits, found {value!r}.",
+            remedy=_AGAIN,
+        )
     return value
 
 

@@ -103,7 +103,7 @@ def parse(raw: bytes, content_type: str, name: str) -> Manifest | Index:
         raise CorruptReply(f"The manifest of {name} is not JSON: {error}.") from error
     if not isinstance(document, dict):
         raise CorruptReply(f"The manifest of {name} is not a JSON object.")
-    media_type = str(document.get("mediaType") or content_type.split(";")[0].strip())
+    media_type = str(document.get("mediaType") or content_type.split(";", maxsplit=1)[0].strip())
     if document.get("schemaVersion") == 1 or media_type.startswith(SCHEMA1):
         raise RegistryError(
             f"{name} has a manifest of schema 1, which containerd no longer loads.",
@@ -114,7 +114,9 @@ def parse(raw: bytes, content_type: str, name: str) -> Manifest | Index:
         if media_type in INDEXES:
             return Index(descriptor, raw, _descriptors(document["manifests"]))
         if media_type in MANIFESTS:
-            return Manifest(descriptor, raw, _descriptor(document["config"]), _descriptors(document["layers"]))
+            return Manifest(
+                descriptor, raw, _descriptor(document["config"]), _descriptors(document["layers"])
+            )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CorruptReply(f"The manifest of {name} lacks a usable field: {error!r}.") from error
     raise RegistryError(
@@ -135,7 +137,11 @@ def _descriptor(entry: dict[str, Any]) -> Descriptor:
         raise ValueError(f"size {size!r}")
     platform = None
     if stated := entry.get("platform"):
-        platform = Platform.of(str(stated.get("os", "")), str(stated.get("architecture", "")), str(stated.get("variant", "")))
+        platform = Platform.of(
+            str(stated.get("os", "")),
+            str(stated.get("architecture", "")),
+            str(stated.get("variant", "")),
+        )
     annotations = {str(k): str(v) for k, v in (entry.get("annotations") or {}).items()}
     urls = tuple(str(u) for u in entry.get("urls") or ())
     return Descriptor(str(entry.get("mediaType", "")), digest, size, platform, urls, annotations)

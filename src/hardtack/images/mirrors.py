@@ -51,7 +51,9 @@ class Registries:
     ca: Path | None = None
 
     @classmethod
-    def read(cls, path: Path, *, insecure: frozenset[str] = frozenset(), ca: Path | None = None) -> Registries:
+    def read(
+        cls, path: Path, *, insecure: frozenset[str] = frozenset(), ca: Path | None = None
+    ) -> Registries:
         """k3s's file at `path`. Raises ConfigError."""
         try:
             document = yaml.safe_load(path.read_bytes()) or {}
@@ -68,7 +70,9 @@ class Registries:
             (str(p), re.sub(r"\$(\d+|\{\d+\})", lambda m: rf"\g<{m[1].strip('{}')}>", str(r)))
             for p, r in (mirror.get("rewrite") or {}).items()
         )
-        found = [self._endpoint(str(url), registry, rewrites) for url in mirror.get("endpoint") or ()]
+        found = [
+            self._endpoint(str(url), registry, rewrites) for url in mirror.get("endpoint") or ()
+        ]
         host = _HUB if registry == "docker.io" else registry
         own = self._endpoint(f"{self._scheme(registry)}://{host}", "", ())
         if own.base not in {e.base for e in found}:
@@ -78,15 +82,23 @@ class Registries:
     def _scheme(self, host: str) -> str:
         return "http" if host in self.insecure or local(host) else "https"
 
-    def _endpoint(self, url: str, mirror_of: str, rewrites: tuple[tuple[str, str], ...]) -> Endpoint:
+    def _endpoint(
+        self, url: str, mirror_of: str, rewrites: tuple[tuple[str, str], ...]
+    ) -> Endpoint:
         if "://" not in url:
-            url = f"{self._scheme(url.split('/')[0])}://{url}"
+            url = f"{self._scheme(url.split('/', maxsplit=1)[0])}://{url}"
         parts = urlsplit(url)
         base = url.rstrip("/") if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}/v2"
         config = self.configs.get(parts.netloc) or {}
         if parts.netloc == _HUB:
             config = config or self.configs.get("docker.io") or {}
-        return Endpoint(base, mirror_of, self._tls(parts.netloc, config), _credentials(config, parts.netloc), rewrites)
+        return Endpoint(
+            base,
+            mirror_of,
+            self._tls(parts.netloc, config),
+            _credentials(config, parts.netloc),
+            rewrites,
+        )
 
     def _tls(self, host: str, config: Mapping[str, Any]) -> Tls:
         tls = config.get("tls") or {}

@@ -33,7 +33,9 @@ class Partial:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             known = os.fstat(self._fd).st_size == size
-            self._journal = os.open(self._journal_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._journal = os.open(
+                self._journal_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644
+            )
         except OSError:
             os.close(self._fd)
             raise
@@ -77,7 +79,9 @@ class Partial:
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
                 raise full(self.path, error) from error
-            while done < count and (data := os.pread(source, min(_READ, count - done), start + done)):
+            while done < count and (
+                data := os.pread(source, min(_READ, count - done), start + done)
+            ):
                 self.write(offset + done, data)
                 done += len(data)
         self._record(True, offset, offset + done)
@@ -132,11 +136,15 @@ class Follower:
         self._hash = hashlib.sha256()
         self._busy = threading.Lock()
 
-    def follow(self, limit: int = 8 << 20) -> None:
-        """Take in up to `limit` more bytes, unless another thread is at it."""
+    def follow(self, offset: int = -1, data: bytes = b"", limit: int = 8 << 20) -> None:
+        """Take in `data`, just written at `offset`, if it is next, and up to `limit` more bytes,
+        unless another thread is at it."""
         if not self._busy.acquire(blocking=False):
             return
         try:
+            if offset == self._position:
+                self._hash.update(data)
+                self._position += len(data)
             self._advance(limit)
         finally:
             self._busy.release()
@@ -161,7 +169,10 @@ def full(path: Path, error: OSError) -> Exception:
     """`error`, or DiskFull if that is what it means."""
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         return error
-    return DiskFull(f"{path.parent}: no space left for {path.name}.", remedy="Free some and run the command again: it goes on where it stopped.")
+    return DiskFull(
+        f"{path.parent}: no space left for {path.name}.",
+        remedy="Free some and run the command again: it goes on where it stopped.",
+    )
 
 
 def check_space(directory: Path, needed: int) -> None:
@@ -169,4 +180,7 @@ def check_space(directory: Path, needed: int) -> None:
     stat = os.statvfs(directory)
     free = stat.f_bavail * stat.f_frsize
     if needed > free:
-        raise DiskFull(f"{directory} has {format_size(free)} free; {format_size(needed)} are needed.", remedy="Free some space, or choose another directory.")
+        raise DiskFull(
+            f"{directory} has {format_size(free)} free; {format_size(needed)} are needed.",
+            remedy="Free some space, or choose another directory.",
+        )

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os as os_module
 from dataclasses import dataclass
 
 from hardtack.core.errors import ConfigError
 
-_ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "i386": "386", "aarch64": "arm64", "armhf": "arm", "armel": "arm"}
+_ARCHITECTURES = {
+    "x86_64": "amd64",
+    "x86-64": "amd64",
+    "i386": "386",
+    "aarch64": "arm64",
+    "armhf": "arm",
+    "armel": "arm",
+}
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -22,7 +30,9 @@ class Platform:
     def parse(cls, text: str) -> Platform:
         """`linux/amd64`, `linux/arm/v7`. Raises ConfigError."""
         parts = text.lower().split("/")
-        if len(parts) not in (2, 3) or not all(p.isascii() and p.isalnum() or p == "x86_64" for p in parts):
+        if len(parts) not in (2, 3) or not all(
+            (p.isascii() and p.isalnum()) or p == "x86_64" for p in parts
+        ):
             raise ConfigError(f"{text!r} is not a platform.", remedy="Write it like linux/arm64.")
         return cls.of(*parts)
 
@@ -41,6 +51,15 @@ class Platform:
         if (name, variant) == ("arm", ""):
             variant = "v7"
         return cls(os, name, variant)
+
+    @classmethod
+    def here(cls) -> Platform:
+        """This machine's."""
+        machine = os_module.uname().machine
+        name, variant = {"armv7l": ("arm", "v7"), "armv6l": ("arm", "v6")}.get(
+            machine, (machine, "")
+        )
+        return cls.of("linux", name, variant)
 
     def __str__(self) -> str:
         return "/".join(filter(None, (self.os, self.architecture, self.variant)))

@@ -50,7 +50,14 @@ class Pulled:
     foreign: tuple[str, ...] = ()
 
 
-def bundles_of(lock: Lock, out: Path, platforms: Sequence[Platform] = (), *, split: bool = False, zstd: bool = False) -> tuple[Bundle, ...]:
+def bundles_of(
+    lock: Lock,
+    out: Path,
+    platforms: Sequence[Platform] = (),
+    *,
+    split: bool = False,
+    zstd: bool = False,
+) -> tuple[Bundle, ...]:
     """The bundles that `lock` asks for, each with the file that it belongs in. Touches nothing.
 
     Raises LockError when an image isn't locked for one of `platforms` (default: the lock's).
@@ -61,7 +68,9 @@ def bundles_of(lock: Lock, out: Path, platforms: Sequence[Platform] = (), *, spl
         groups = [(_stem(i), (i,)) for i in lock.images] if split else [("images", lock.images)]
         for stem, images in groups:
             inside = [(names(i, platform, lock), i.at(platform).digest) for i in images]
-            found.append(Bundle(out / bundle_name(stem, platform, inside, suffix), platform, tuple(images)))
+            found.append(
+                Bundle(out / bundle_name(stem, platform, inside, suffix), platform, tuple(images))
+            )
     return tuple(found)
 
 
@@ -85,21 +94,28 @@ def pull(
     """
     bundles = bundles_of(lock, out, platforms, split=split, zstd=zstd)
     if not bundles or not lock.images:
-        raise BundleError("The lock names no image.", remedy="Write it with `hardtack images lock`.")
+        raise BundleError(
+            "The lock names no image.", remedy="Write it with `hardtack images lock`."
+        )
     out.mkdir(parents=True, exist_ok=True)
     work = out / WORK
     with _alone(work):
         todo = [b for b in bundles if not b.path.exists()]
-        fetched, foreign = 0, ()
+        fetched = 0
+        foreign: tuple[str, ...] = ()
         if todo:
-            fetched, foreign = _Pull(lock, out, registry, workers, progress or Quiet()).run(todo, zstd)
+            fetched, foreign = _Pull(lock, out, registry, workers, progress or Quiet()).run(
+                todo, zstd
+            )
         removed = _forget_superseded(out, bundles)
         _clear(work)
     return Pulled(bundles, fetched, tuple(b.path for b in todo), removed, foreign)
 
 
 class _Pull:
-    def __init__(self, lock: Lock, out: Path, registry: Registry, workers: int, progress: Progress) -> None:
+    def __init__(
+        self, lock: Lock, out: Path, registry: Registry, workers: int, progress: Progress
+    ) -> None:
         self._lock, self._out, self._registry = lock, out, registry
         self._workers, self._progress = workers, progress
         self._work = out / WORK
@@ -123,7 +139,16 @@ class _Pull:
                 os.fdatasync(partial.fd)
         for bundle in todo:
             self._publish(bundle, partials[bundle.path], zstd)
-        foreign = sorted({f"{b.names[0]}: {u}" for found in inside.values() for b in found for layer in b.manifest.layers if layer.foreign for u in layer.urls or (layer.digest,)})
+        foreign = sorted(
+            {
+                f"{b.names[0]}: {u}"
+                for found in inside.values()
+                for b in found
+                for layer in b.manifest.layers
+                if layer.foreign
+                for u in layer.urls or (layer.digest,)
+            }
+        )
         for line in foreign:
             log.warning("%s: a foreign layer, which the bundle can't hold", line)
         return fetched, tuple(foreign)
@@ -131,7 +156,9 @@ class _Pull:
     def _image(self, image: LockedImage, platform: Platform) -> BundleImage:
         every = names(image, platform, self._lock)
         tags = tuple(n for n in every if "@" not in n)
-        return BundleImage(every, tags, self._manifest(image.reference.full_repository, image.at(platform).digest))
+        return BundleImage(
+            every, tags, self._manifest(image.reference.full_repository, image.at(platform).digest)
+        )
 
     def _manifest(self, name: str, digest: str) -> Manifest:
         """The manifest, from an earlier attempt's copy or the registry."""
@@ -143,10 +170,19 @@ class _Pull:
             if json.loads(manifest.raw).get("mediaType"):
                 write_atomically(copy, manifest.raw)
         if not isinstance(manifest, Manifest):
-            raise RegistryError(f"{name}@{digest} is an index; the lock says it is a manifest.", remedy="Lock it anew with --update.")
+            raise RegistryError(
+                f"{name}@{digest} is an index; the lock says it is a manifest.",
+                remedy="Lock it anew with --update.",
+            )
         return manifest
 
-    def _jobs(self, todo: Sequence[Bundle], inside: dict[Path, list[BundleImage]], layouts: dict[Path, Layout], partials: dict[Path, Partial]) -> list[Job]:
+    def _jobs(
+        self,
+        todo: Sequence[Bundle],
+        inside: dict[Path, list[BundleImage]],
+        layouts: dict[Path, Layout],
+        partials: dict[Path, Partial],
+    ) -> list[Job]:
         """One job for each blob, with every place it goes to."""
         jobs: dict[str, Job] = {}
         for bundle in todo:
@@ -156,10 +192,14 @@ class _Pull:
                 for blob in image.manifest.blobs:
                     if blob.digest not in blobs:
                         continue
-                    job = jobs.setdefault(blob.digest, Job(blob.digest, blob.size, locked.reference.full_repository))
+                    job = jobs.setdefault(
+                        blob.digest, Job(blob.digest, blob.size, locked.reference.full_repository)
+                    )
                     member = blobs[blob.digest]
                     if member.size != blob.size:
-                        raise RegistryError(f"{locked.reference}: two manifests disagree on the size of {blob.digest}.")
+                        raise RegistryError(
+                            f"{locked.reference}: two manifests disagree on the size of {blob.digest}."
+                        )
                     place = Place(partials[bundle.path], member.offset)
                     if place not in job.places:
                         job.places.append(place)
@@ -210,7 +250,10 @@ def _alone(work: Path) -> Iterator[None]:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BundleError(f"Another pull is at work in {work.parent}.", remedy="Wait for it, or use another --out.") from None
+            raise BundleError(
+                f"Another pull is at work in {work.parent}.",
+                remedy="Wait for it, or use another --out.",
+            ) from None
         yield
     finally:
         os.close(fd)
@@ -224,12 +267,19 @@ def _notes(out: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("%s is damaged (%s): bundles that are no longer asked for stay", out / WORK / "bundles.json", error)
+        log.warning(
+            "%s is damaged (%s): bundles that are no longer asked for stay",
+            out / WORK / "bundles.json",
+            error,
+        )
         return {}
 
 
 def _write_notes(out: Path, notes: dict[str, str]) -> None:
-    write_atomically(out / WORK / "bundles.json", json.dumps({"version": 1, "bundles": notes}, sort_keys=True).encode())
+    write_atomically(
+        out / WORK / "bundles.json",
+        json.dumps({"version": 1, "bundles": notes}, sort_keys=True).encode(),
+    )
 
 
 def _note(out: Path, bundle: Bundle) -> None:

@@ -30,7 +30,12 @@ class Ranges:
 
     def remove(self, start: int, stop: int) -> None:
         """Leave out [start, stop)."""
-        kept = [part for s, e in self for part in ((s, min(e, start)), (max(s, stop), e)) if part[0] < part[1]]
+        kept = [
+            part
+            for s, e in self
+            for part in ((s, min(e, start)), (max(s, stop), e))
+            if part[0] < part[1]
+        ]
         self._starts = [s for s, _ in kept]
         self._stops = [e for _, e in kept]
 

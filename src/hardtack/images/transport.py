@@ -101,13 +101,21 @@ class Transport:
     def _new_pool(self, tls: Tls, proxy: str | None) -> urllib3.PoolManager:
         context = _context(tls)
         if proxy is None:
-            return urllib3.PoolManager(ssl_context=context, timeout=self._timeout, maxsize=self._connections)
+            return urllib3.PoolManager(
+                ssl_context=context, timeout=self._timeout, maxsize=self._connections
+            )
         where = urlsplit(proxy)
         headers = None
         if where.username:
-            headers = urllib3.make_headers(proxy_basic_auth=f"{where.username}:{where.password or ''}")
+            headers = urllib3.make_headers(
+                proxy_basic_auth=f"{where.username}:{where.password or ''}"
+            )
         return urllib3.ProxyManager(
-            proxy, proxy_headers=headers, ssl_context=context, timeout=self._timeout, maxsize=self._connections
+            proxy,
+            proxy_headers=headers,
+            ssl_context=context,
+            timeout=self._timeout,
+            maxsize=self._connections,
         )
 
 
@@ -119,7 +127,9 @@ def tls_failed(host: str, error: object) -> SourceUnreachable:
 
 
 def unreachable(host: str, error: object) -> SourceUnreachable:
-    return SourceUnreachable(f"Registry {host} can't be reached: {type(error).__name__}: {error}.".replace("..", "."))
+    return SourceUnreachable(
+        f"Registry {host} can't be reached: {type(error).__name__}: {error}.".replace("..", ".")
+    )
 
 
 def _context(tls: Tls) -> ssl.SSLContext:
@@ -130,7 +140,9 @@ def _context(tls: Tls) -> ssl.SSLContext:
         if tls.certificate is not None:
             context.load_cert_chain(tls.certificate, tls.key)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"The TLS files {tls.ca or tls.certificate} can't be used: {error}.") from error
+        raise ConfigError(
+            f"The TLS files {tls.ca or tls.certificate} can't be used: {error}."
+        ) from error
     if tls.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

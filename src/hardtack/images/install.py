@@ -1,0 +1,237 @@
+"""Bundles into k3s's images directory: the old set or the new one is there at any moment, whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hardtack.core.errors import BundleError, ConfigError
+from hardtack.core.files import fsync_directory, write_atomically
+from hardtack.core.progress import Progress, Quiet
+from hardtack.images.bundle import contents, verify
+from hardtack.images.containerd import Containerd
+from hardtack.images.load import load
+from hardtack.images.lockfile import Lock, names
+from hardtack.images.partial import check_space, full
+from hardtack.images.platforms import Platform
+
+log = logging.getLogger(__name__)
+
+K3S_IMAGES = Path("/var/lib/rancher/k3s/agent/images")
+STAGING = ".hardtack-images"  # beside the images directory: k3s looks at all that is in it
+_WATCHED_BY_K3S = f"{os.sep}agent{os.sep}images"
+_STEP = 8 << 20
+# The first releases that load a file when it appears, by minor version.
+_WATCHING = {29: 13, 30: 9, 31: 5, 32: 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What an installation did. `restart`: whether k3s must be restarted to load the new files
+    (None: can't tell), and `reason` why."""
+
+    files: tuple[Path, ...]
+    added: tuple[Path, ...]
+    removed: tuple[Path, ...]
+    imported: tuple[str, ...]
+    restart: bool | None
+    reason: str
+
+
+def install(
+    source: Path,
+    to: Path = K3S_IMAGES,
+    *,
+    platform: Platform | None = None,
+    k3s_version: str | None = None,
+    containerd: Containerd | None = None,
+    progress: Progress | None = None,
+) -> Installed:
+    """Put the bundles in the directory `source` that run on `platform` (default: this machine's)
+    into `to`, and load them into `containerd` if there is one.
+
+    Bundles that an earlier installation put there and that `source` no longer has are removed
+    after the new ones are in place; files of others are never touched. Raises BundleError,
+    DiskFull, ContainerdError, ConfigError.
+    """
+    bundles = _bundles(source, platform or Platform.here())
+    with _staging(to) as staging:
+        added = _stage_and_move(bundles, to, staging, progress or Quiet())
+        removed = _remove(to, staging, keep={b.name for b in bundles})
+    files = tuple(to / b.name for b in bundles)
+    imported = (
+        tuple(name for file in files for name in load(file, containerd, progress))
+        if containerd
+        else ()
+    )
+    if containerd is not None:
+        return Installed(
+            files, added, removed, imported, False, "the images are loaded into containerd already"
+        )
+    restart, reason = restart_needed(k3s_version) if added else (False, "nothing new was installed")
+    return Installed(files, added, removed, imported, restart, reason)
+
+
+def prune(to: Path, lock: Lock, platform: Platform) -> tuple[Path, ...]:
+    """Remove those bundles in `to` that `install` put there and that hold nothing of `lock`."""
+    needed = {
+        (name, i.at(platform).digest) for i in lock.images for name in names(i, platform, lock)
+    }
+    with _staging(to) as staging:
+        keep = set()
+        for name in _installed(staging):
+            with contextlib.suppress(BundleError):  # one that can't be read holds nothing
+                if any((n.name, n.digest) in needed for n in contents(to / name).names):
+                    keep.add(name)
+        return _remove(to, staging, keep)
+
+
+def restart_needed(version: str | None) -> tuple[bool | None, str]:
+    """Whether k3s `version` (`v1.28.8+k3s1`) must be restarted to see new files, and why."""
+    if version is None:
+        return (
+            None,
+            "which k3s runs here isn't known: before 1.29.13, 1.30.9, 1.31.5 and 1.32.0 it reads the directory only when it starts",
+        )
+    match = re.match(r"v?1\.(\d+)\.(\d+)", version)
+    if match is None:
+        raise ConfigError(
+            f"{version!r} is not a version of k3s.", remedy="Write it like v1.31.5+k3s1."
+        )
+    minor, patch = int(match[1]), int(match[2])
+    if minor > max(_WATCHING) or patch >= _WATCHING.get(minor, 1 << 30):
+        return False, f"k3s {version} watches the directory and loads what appears in it"
+    return True, f"k3s {version} reads the directory only when it starts"
+
+
+def _bundles(source: Path, platform: Platform) -> list[Path]:
+    paths = sorted(p for p in source.glob("*.tar*") if p.name.endswith((".tar", ".tar.zst")))
+    found = [
+        p
+        for p in paths
+        if any(n.platform is None or n.platform in platform.accepts() for n in contents(p).names)
+    ]
+    if not found:
+        others = f"; it has {', '.join(p.name for p in paths)}" if paths else ""
+        raise BundleError(
+            f"{source} has no bundle for {platform}{others}.",
+            remedy="Make one with `hardtack images pull`.",
+        )
+    return found
+
+
+def _stage_and_move(
+    bundles: Sequence[Path], to: Path, staging: Path, progress: Progress
+) -> tuple[Path, ...]:
+    new = [b for b in bundles if not _same(b, to / b.name)]
+    check_space(staging, sum(b.stat().st_size for b in new))
+    for bundle in new:
+        staged = staging / bundle.name
+        _copy(bundle, staged, progress)
+        verify(staged)
+    # Noted first: whatever an interruption leaves behind is known to be ours.
+    _note(staging, _installed(staging) | {b.name for b in new})
+    for bundle in new:
+        os.rename(staging / bundle.name, to / bundle.name)
+    fsync_directory(to)
+    return tuple(to / b.name for b in new)
+
+
+def _same(bundle: Path, there: Path) -> bool:
+    """The name carries the digest of what is inside, and only whole files get it."""
+    return there.exists() and there.stat().st_size == bundle.stat().st_size
+
+
+def _copy(source: Path, target: Path, progress: Progress) -> None:
+    size = source.stat().st_size
+    progress.task(source.name, size)
+    with source.open("rb") as reader, target.open("wb") as writer:
+        try:
+            while count := _move(reader.fileno(), writer.fileno()):
+                progress.advance(source.name, count)
+            os.fsync(writer.fileno())
+        except OSError as error:
+            raise full(target, error) from error
+    progress.done(source.name)
+
+
+def _move(reader: int, writer: int) -> int:
+    try:
+        return os.copy_file_range(reader, writer, _STEP)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+        return os.sendfile(writer, reader, None, _STEP)
+
+
+def _remove(to: Path, staging: Path, keep: set[str]) -> tuple[Path, ...]:
+    ours = _installed(staging)
+    removed = []
+    for name in sorted(ours - keep):
+        path = to / name
+        if path.exists():
+            path.unlink()
+            removed.append(path)
+    fsync_directory(to)
+    if ours - keep:
+        _note(staging, ours & keep)
+    return tuple(removed)
+
+
+@contextlib.contextmanager
+def _staging(to: Path) -> Iterator[Path]:
+    """The directory for files on their way, emptied of what an interruption left, and locked."""
+    to.mkdir(parents=True, exist_ok=True)
+    staging = to.resolve().parent / STAGING
+    if _WATCHED_BY_K3S in str(staging):
+        raise ConfigError(
+            f"{to} lies inside a directory that k3s watches.",
+            remedy="Install into the images directory itself.",
+        )
+    staging.mkdir(exist_ok=True)
+    if staging.stat().st_dev != to.stat().st_dev:
+        raise ConfigError(
+            f"{to} is a mount of its own: files can't be moved into it in one step.",
+            remedy=f"Mount {to.parent} instead.",
+        )
+    fd = os.open(staging / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BundleError(
+                f"Another installation is at work in {to}.", remedy="Wait for it."
+            ) from None
+        for path in staging.iterdir():
+            if path.name.endswith((".tar", ".tar.zst")):
+                path.unlink()
+        yield staging
+    finally:
+        os.close(fd)
+
+
+def _installed(staging: Path) -> set[str]:
+    """Names of the files that installations put into the images directory."""
+    path = staging / "installed.json"
+    try:
+        document = json.loads(path.read_bytes())
+        return {Path(str(name)).name for name in document["files"]}
+    except FileNotFoundError:
+        return set()
+    except (ValueError, KeyError, TypeError) as error:
+        log.warning("%s is damaged (%s): older bundles stay where they are", path, error)
+        return set()
+
+
+def _note(staging: Path, files: set[str]) -> None:
+    write_atomically(
+        staging / "installed.json", json.dumps({"version": 1, "files": sorted(files)}).encode()
+    )

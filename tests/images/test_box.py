@@ -1,0 +1,123 @@
+"""The whole way on real parts: registry → lock → bundle → containerd → a running pod."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hardtack.core.errors import ContainerdError
+from hardtack.images.audit import State, audit
+from hardtack.images.bundle import verify
+from hardtack.images.containerd import Containerd
+from hardtack.images.install import install
+from hardtack.images.load import load
+from hardtack.images.lock import lock
+from hardtack.images.lockfile import Lock
+from hardtack.images.platforms import Platform
+from hardtack.images.pull import Pulled, pull
+from hardtack.images.registry import Registry
+from hardtack.manifests.reference import Reference
+from tests.support import oci
+from tests.support.containerd import PAUSE, Cri, containerd
+from tests.support.registry import registry
+
+AMD64 = Platform.here()
+pytestmark = pytest.mark.needs("registry", "containerd", "root")
+
+
+@pytest.fixture(scope="module")
+def short() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="ht-", dir="/tmp") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="module")
+def pulled(short: Path) -> tuple[Lock, Pulled]:
+    """A bundle with an application and a pause image; its registry has gone away since."""
+    busybox = Path("/bin/busybox").read_bytes()
+    shell = oci.layer({"bin/busybox": busybox}, links={"bin/sh": "busybox"})
+    hello = oci.layer({"hello": b"#!/bin/sh\necho hello from the bundle\n"})
+    store = short / "registry"
+    store.mkdir()
+    with registry(store) as server:
+        app = oci.image([shell, hello], str(AMD64), command=["/hello"], docker=True)
+        pause = oci.image([shell], str(AMD64), command=["/bin/busybox", "sleep", "3600"])
+        server.push_index("demo/app", "v1", {str(AMD64): app}, docker=True)
+        server.push("demo/pause", "v1", pause)
+        images = {
+            Reference.parse(f"{server.host}/demo/{n}:v1"): ("test",) for n in ("app", "pause")
+        }
+        locked = lock(images, [AMD64], Registry())
+        return locked, pull(locked, short / "out", Registry())
+
+
+def test_pods_start_from_an_installed_bundle_by_every_name(
+    short: Path, pulled: tuple[Lock, Pulled]
+) -> None:
+    locked, done = pulled
+    app, pause = locked.images
+    box = short / "box"
+    box.mkdir()
+    with containerd(box) as server:
+        client = Containerd(server.socket)
+        before = audit(locked, AMD64, client)
+        assert {r.state for r in before} == {State.MISSING}
+        result = install(short / "out", short / "k3s/agent/images", containerd=client)
+        assert result.files == (short / "k3s/agent/images" / done.bundles[0].path.name,)
+        assert {r.state for r in audit(locked, AMD64, client)} == {State.OK}
+        server.ctr("images", "tag", pause.reference.name, PAUSE)
+        cri = Cri(server.socket)
+        repository = app.reference.full_repository
+        ways = (
+            f"{repository}:v1",
+            f"{repository}@{app.digest}",
+            f"{repository}@{app.at(AMD64).digest}",
+            f"{repository}:v1@{app.digest}",
+        )
+        assert cri.has_image(PAUSE)
+        for number, name in enumerate(ways):
+            assert cri.has_image(name), name
+            assert "hello from the bundle" in cri.run(name, short / f"logs{number}")
+
+        layer = next(b for b in verify(done.bundles[0].path).blobs if server.blob(b).exists())
+        server.blob(layer).unlink()
+        states = {r.state for r in audit(locked, AMD64, client)}
+        assert State.INCOMPLETE in states
+        load(done.bundles[0].path, client)
+        assert {r.state for r in audit(locked, AMD64, client)} == {State.OK}
+
+        other = app.at(AMD64).digest
+        server.ctr("images", "tag", "--force", pause.reference.name, f"{repository}:v1")
+        rows = {r.name: r for r in audit(locked, AMD64, client)}
+        assert rows[f"{repository}:v1"].state is State.OTHER
+        assert rows[f"{repository}@{other}"].state is State.OK
+        server.ctr("images", "label", f"{repository}@{other}", "io.cri-containerd.pinned=")
+        assert {r.state for r in audit(locked, AMD64, client)} >= {State.OTHER, State.UNPINNED}
+        load(done.bundles[0].path, client)
+        assert {r.state for r in audit(locked, AMD64, client)} == {State.OK}
+        cri.close()
+        client.close()
+
+
+@pytest.mark.needs("skopeo")
+def test_skopeo_reads_the_bundle(short: Path, pulled: tuple[Lock, Pulled]) -> None:
+    locked, done = pulled
+    for image in locked.images:
+        source = f"oci-archive:{done.bundles[0].path}:{image.reference.name}"
+        copy = f"dir:{short}/copy-{image.digest[-6:]}"
+        told = subprocess.run(
+            ["skopeo", "--insecure-policy", "copy", source, copy],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert told.returncode == 0, told.stderr
+
+
+def test_no_containerd(tmp_path: Path) -> None:
+    with pytest.raises(ContainerdError, match="No containerd at"):
+        Containerd(tmp_path / "none.sock")
