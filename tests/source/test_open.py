@@ -1,0 +1,77 @@
+"""URLs of sources, and the settings that environment and files give."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hardtack.core.errors import ConfigError
+from hardtack.source.aws_config import Files, endpoint_url, read_profile, region
+from hardtack.source.http import Host
+from hardtack.source.open import open_source
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/", "s3://bucket"),
+        ("s3://bucket/a/b/", "s3://bucket/a/b"),
+        ("file:///srv/models", "file:///srv/models"),
+    ],
+)
+def test_a_url_names_its_source(url: str, name: str) -> None:
+    assert open_source(url).url == name
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "bucket", "s3://", "s3:///key", "s3://key:secret@bucket", "ftp://x", "file://host/x"],
+)
+def test_other_urls_are_refused(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_source(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["host:9000", "ftp://host", "http://", "http://host:x", ""])
+def test_an_unusable_endpoint(url: str) -> None:
+    with pytest.raises(ConfigError):
+        Host.of(url)
+
+
+def test_where_region_and_endpoint_come_from(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(
+        "[default]\nregion = r-file\nservices = here\nendpoint_url = http://general\n"
+        "[services here]\ns3 =\n  endpoint_url = http://file\n"
+    )
+    profile = read_profile(Files(tmp_path / "config", tmp_path / "none"), "default")
+    none = read_profile(Files(tmp_path / "none", tmp_path / "none"), "default")
+    both = {"AWS_REGION": "r-env", "AWS_DEFAULT_REGION": "r-default"}
+    assert region("r-option", both, profile) == "r-option"
+    assert region(None, both, profile) == "r-env"
+    assert region(None, {"AWS_DEFAULT_REGION": "r-default"}, profile) == "r-default"
+    assert region(None, {}, profile) == "r-file"
+    assert region(None, {}, none) == "us-east-1"
+    both = {"AWS_ENDPOINT_URL_S3": "http://s3", "AWS_ENDPOINT_URL": "http://all"}
+    assert endpoint_url("http://option", both, profile) == "http://option"
+    assert endpoint_url(None, both, profile) == "http://s3"
+    assert endpoint_url(None, {"AWS_ENDPOINT_URL": "http://all"}, profile) == "http://all"
+    assert endpoint_url(None, {}, profile) == "http://file"
+    assert endpoint_url(None, {}, none) is None
+
+
+def test_a_damaged_file_is_named_without_its_text(tmp_path: Path) -> None:
+    (tmp_path / "credentials").write_text("aws_secret_access_key = the-secret\n")
+    with pytest.raises(ConfigError, match="credentials is not an INI file") as caught:
+        read_profile(Files(tmp_path / "none", tmp_path / "credentials"), "default")
+    assert "the-secret" not in str(caught.value)
+
+
+def test_importing_costs_no_http_client() -> None:
+    code = "import sys, hardtack.source.open as o; print('http.client' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
