@@ -77,7 +77,8 @@ class _Reader:
         place = self.document.place(node)
         image = found(node.text, place, path, kind, platforms=platforms,
                       hidden=self.document.hidden, unknown=self.unknown(node.text))  # fmt: skip
-        return replace(image, policy=self.policy(owner, image, kind))
+        raw = _ACTION.sub("{{…}}", image.raw)
+        return replace(image, raw=raw, policy=self.policy(owner, image, kind))
 
     def policy(self, owner: Mapping, image: FoundImage, kind: Kind) -> PullPolicy:
         names = ("imagePullPolicy", "pullPolicy")

@@ -26,8 +26,8 @@ _LEFT_OUT = {".git", ".idea", ".venv", ".vscode", "node_modules", "__pycache__"}
 def scan(paths: Iterable[Path], *, helm: Literal["rendered", "raw", "auto"] = "raw") -> Scan:
     """What `paths` (files, or directories walked in order) name.
 
-    Helm templates are read raw, with values resolved; `auto` and `rendered` are told by
-    `hardtack.manifests.helm_render`. Raises ManifestError when a path doesn't exist.
+    Helm templates are read raw, with values resolved. Raises ManifestError when a path doesn't
+    exist, or a rendered scan is asked for.
     """
     if helm == "rendered":
         raise ManifestError(

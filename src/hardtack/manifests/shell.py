@@ -11,6 +11,7 @@ _SEPARATORS = re.compile(r"&&|\|\||[;|&()]|\$\(|`")
 _ASSIGNMENT = re.compile(
     r"(?:export\s+|local\s+|readonly\s+)?([A-Za-z_]\w*)=(\S*|\"[^\"]*\"|'[^']*')$"
 )
+_CONDITIONAL = re.compile(r"^(?:then|else|do)\s+")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")
 # Options of these commands that take their value as the next word.
 _WITH_VALUE = {
@@ -76,7 +77,11 @@ def pulled(
     for number, line in _logical_lines(text):
         for offset, part in _commands(line):
             command = part.strip()
-            if found := _ASSIGNMENT.fullmatch(command):
+            bare = _CONDITIONAL.sub("", command)
+            if bare != command and (chosen := _ASSIGNMENT.fullmatch(bare)):
+                changing.add(chosen[1])
+                known.pop(chosen[1], None)
+            elif found := _ASSIGNMENT.fullmatch(command):
                 name, value = found[1], substitute(found[2].strip("\"'"), known)
                 if known.get(name, value) != value or name in changing:
                     changing.add(name)
@@ -84,13 +89,11 @@ def pulled(
                 else:
                     known[name] = value
             elif _PULLERS.search(command):
-                for puller, image, platform in _images(_words(command)):
-                    yield (
-                        number + offset,
-                        puller,
-                        substitute(image, known),
-                        substitute(platform, known),
-                    )
+                for puller, image, wanted in _images(_words(command)):
+                    platform = substitute(wanted, known)
+                    if unresolved(platform):
+                        platform = ""
+                    yield number + offset, puller, substitute(image, known), platform
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
