@@ -96,6 +96,17 @@ def test_a_raw_chart(tmp_path: Path) -> None:
     assert not result.problems
 
 
+def test_a_subchart_has_its_parents_values(tmp_path: Path) -> None:
+    pod = "kind: Pod\nspec:\n  containers:\n  - image: {{ .Values.i.repo }}:{{ .Values.i.tag }}\n"
+    result = scanned(tmp_path, {
+        "Chart.yaml": "name: c\n", "values.yaml": "sub: {i: {tag: '2'}}\n",
+        "charts/sub/Chart.yaml": "name: sub\n",
+        "charts/sub/values.yaml": "i: {repo: quay.io/a/b, tag: '1'}\n",
+        "charts/sub/templates/p.yaml": pod,
+    })  # fmt: skip
+    assert [brief(image)[2] for image in result.images] == ["quay.io/a/b:2"]
+
+
 def test_a_dockerfile(tmp_path: Path) -> None:
     text = (
         "ARG V=3.20\nFROM --platform=linux/arm64 alpine:${V} AS base\n"

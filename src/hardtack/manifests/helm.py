@@ -155,10 +155,25 @@ def chart_of(file: Path, known: dict[Path, Chart | None]) -> Chart | None:
 
 def _read(directory: Path) -> Chart:
     chart = Chart(directory, _plain(directory / "values.yaml"), _plain(directory / "Chart.yaml"))
+    above = directory.parent.parent
+    if directory.parent.name == "charts" and (above / "Chart.yaml").is_file():
+        outer = _plain(above / "values.yaml")
+        for given in ({"global": outer.get("global")}, outer.get(directory.name)):
+            chart.values = _merged(chart.values, given if isinstance(given, dict) else {})
     chart.about = {key[:1].upper() + key[1:]: value for key, value in chart.about.items()}
     for file in sorted((directory / "templates").rglob("*.tpl")):
         chart.named |= _defines(file.read_text(errors="replace"))
     return chart
+
+
+def _merged(own: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """A subchart's values with those that its parent sets over them."""
+    both = dict(own)
+    for key, value in over.items():
+        mine = both.get(key)
+        nested = isinstance(mine, dict) and isinstance(value, dict)
+        both[key] = _merged(mine, value) if nested and mine is not None else value
+    return both
 
 
 def _plain(file: Path) -> dict[str, Any]:
