@@ -1,0 +1,21 @@
+"""The main job runs, as a person runs it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.commands import run
+
+pytestmark = pytest.mark.needs("fuse", "root")
+
+
+def test_the_demo_reads_the_label_with_and_without_network() -> None:
+    done = run("demo", "--json")
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(done.stdout)
+    answers = [step for step in outcome["steps"] if step["what"].startswith("read the label")]
+    assert [step["online"] for step in answers] == [True, False]
+    assert {step["result"] for step in answers} == {"HARDTACK KEEPS 4711"}
+    assert outcome["wire_bytes"] <= 1.01 * outcome["weights_bytes"] + 1000
