@@ -48,7 +48,7 @@ class Mount:
             (self.cache / name).unlink()
 
     def wait_for(self, name: str) -> None:
-        until(lambda: (self.cache / name).exists())
+        until((self.cache / name).exists)
 
     def log(self) -> str:
         return (self.cache / "hardtack.log").read_text()

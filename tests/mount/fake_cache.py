@@ -40,7 +40,9 @@ class FakeCache:
             parent = ids["" if path.parent == self.tree else str(above)]
             id = ids[relative] = len(ids) + 1
             info = path.lstat()
-            kind = Kind.LINK if path.is_symlink() else Kind.DIRECTORY if path.is_dir() else Kind.FILE
+            kind = (
+                Kind.LINK if path.is_symlink() else Kind.DIRECTORY if path.is_dir() else Kind.FILE
+            )
             target = os.readlink(path) if path.is_symlink() else ""
             self._add(
                 Entry(id, parent, path.name, kind, relative, info.st_size, f"e{id}",

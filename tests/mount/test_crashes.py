@@ -93,7 +93,7 @@ def test_replaced_under_load(mounted: Mount) -> None:
 
 
 def test_killed_at_random_moments(mounted: Mount) -> None:
-    """Fifty deaths (a hundred over both kinds), readers of both modes at work all the while."""
+    """Fifty deaths of each kind, readers of both modes at work all the while."""
     mounted.flag("trusted")
     stop = threading.Event()
     expected = hashlib.sha256(DATA).digest()
@@ -123,7 +123,7 @@ def test_killed_at_random_moments(mounted: Mount) -> None:
                     os.kill(pid, signal.SIGKILL)
                 if number == 25:
                     (mounted.cache / "trusted").unlink()
-                time.sleep(choose.random() * 0.25)
+                time.sleep(choose.random() * 0.5)
         finally:
             stop.set()
         assert sum(read.result(100) for read in reads) > 0

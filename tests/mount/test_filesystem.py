@@ -10,6 +10,7 @@ import random
 import socket
 import stat
 import subprocess
+from collections.abc import Callable
 
 import pytest
 
@@ -65,7 +66,9 @@ def test_every_way_to_read(mounted: Mount) -> None:
     subprocess.run(["cp", str(path), str(copy)], check=True)
     assert copy.read_bytes() == DATA
     out = subprocess.run(
-        ["dd", f"if={path}", "iflag=direct", "bs=1M", "status=none"], check=True, capture_output=True
+        ["dd", f"if={path}", "iflag=direct", "bs=1M", "status=none"],
+        check=True,
+        capture_output=True,
     )
     assert out.stdout == DATA
 
@@ -83,11 +86,11 @@ def test_the_mode_is_what_was_asked(mounted: Mount, kind: str) -> None:
 
 def test_writes_are_refused(mounted: Mount) -> None:
     point = mounted.point
-    attempts = [
+    attempts: list[Callable[[], object]] = [
         lambda: (point / "model.bin").open("r+b"),
-        lambda: (point / "new").touch(),
-        lambda: (point / "new").mkdir(),
-        lambda: (point / "model.bin").unlink(),
+        (point / "new").touch,
+        (point / "new").mkdir,
+        (point / "model.bin").unlink,
         lambda: (point / "model.bin").rename(point / "other"),
         lambda: (point / "model.bin").chmod(0o600),
         lambda: os.truncate(point / "model.bin", 0),

@@ -109,4 +109,3 @@ def test_systemd_is_told(mount: Mount, tmp_path: Path, monkeypatch: pytest.Monke
         os.kill(mount.keeper, signal.SIGTERM)
         assert channel.recv(100) == b"STOPPING=1"
     os.waitpid(mount.keeper, 0)
-

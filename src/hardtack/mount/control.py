@@ -1,7 +1,8 @@
 """The owner's operations over `<cache>/control.sock`, for processes that don't own the cache.
 
-One request a connection, JSON lines: `{"operation", "arguments"}` one way; the other way any number
-of `{"progress": [event, name, number]}`, then `{"result"}` or `{"error": [class, message, remedy]}`.
+One request a connection, JSON lines: `{"operation", "arguments"}` one way; the other way any
+number of `{"progress": [event, name, number]}`, then `{"result"}` or `{"error": [class, message,
+remedy]}`.
 Only the owner's user and root are answered.
 """
 
@@ -113,12 +114,15 @@ class Server:
             threading.Thread(target=self._converse, args=(channel,), daemon=True).start()
 
     def _converse(self, channel: socket.socket) -> None:
-        with channel, channel.makefile("rwb") as stream:
-            client = _Client(stream)
+        with channel, channel.makefile("rb") as stream:
+            client = _Client(channel)
             try:
                 _check_peer(channel)
-                request = json.loads(stream.readline())
-                client.send({"result": _plain(self._call(client, request))})
+                line = stream.readline()
+                if line:  # else somebody only looked whether we are there
+                    client.send({"result": _plain(self._call(client, json.loads(line)))})
+            except ConnectionError:
+                return  # the client went away
             except HardtackError as problem:
                 client.send({"error": [type(problem).__name__, problem.message, problem.remedy]})
             except Exception as problem:  # the top of a thread
@@ -149,8 +153,8 @@ def _check_peer(channel: socket.socket) -> None:
 class _Client:
     """Who asked; a Progress that travels. A client that went away is not told any more."""
 
-    def __init__(self, stream: typing.BinaryIO | Any) -> None:
-        self._stream = stream
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
         self._lock = threading.Lock()
         self._gone = False
 
@@ -159,8 +163,7 @@ class _Client:
             if self._gone:
                 return
             try:
-                self._stream.write(json.dumps(message).encode() + b"\n")
-                self._stream.flush()
+                self._channel.sendall(json.dumps(message).encode() + b"\n")
             except OSError:
                 self._gone = True
 

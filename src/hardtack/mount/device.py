@@ -126,7 +126,8 @@ def unmount(mountpoint: str, *, lazy: bool) -> None:
 
 def backing_open(fuse: int, fd: int) -> int:
     """Register `fd` for passthrough; its backing id. Raises OSError where the kernel won't."""
-    return fcntl.ioctl(fuse, _BACKING_OPEN, bytearray(_BACKING_MAP.pack(fd, 0, 0)), True)
+    backing: int = fcntl.ioctl(fuse, _BACKING_OPEN, bytearray(_BACKING_MAP.pack(fd, 0, 0)), True)
+    return backing
 
 
 def backing_close(fuse: int, backing: int) -> None:

@@ -12,8 +12,9 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from hardtack.cache.api import Options
 from hardtack.core.errors import (
     MountError,
     MountpointError,
@@ -23,6 +24,7 @@ from hardtack.core.errors import (
 from hardtack.core.files import write_atomically
 from hardtack.mount import device, keeper, mountinfo, shared
 from hardtack.mount.control import RemoteCache, connect
+from hardtack.source.options import SourceOptions
 
 RUN_FILE = "mount.json"
 LOG_FILE = "hardtack.log"
@@ -48,10 +50,6 @@ class MountOptions:
     log_level: str = "info"
     log_format: str = "text"
     opener: str = "hardtack.mount.worker:open_cache"
-
-
-class _DataclassInstance(Protocol):
-    __dataclass_fields__: Any
 
 
 def check_mountpoint(path: str) -> None:
@@ -121,9 +119,9 @@ def _refuse_living(path: str, top: mountinfo.Mounted, *, hangs: bool) -> None:
 def mount(
     source_url: str,
     mountpoint: str | Path,
-    source_options: _DataclassInstance,
+    source_options: SourceOptions,
     cache_directory: Path,
-    cache_options: _DataclassInstance,
+    cache_options: Options,
     options: MountOptions,
 ) -> int:
     """Mount `source_url`; the keeper's pid once the mount answers.
@@ -157,9 +155,9 @@ def mount(
 def _run(
     source_url: str,
     path: str,
-    source_options: _DataclassInstance,
+    source_options: SourceOptions,
     cache_directory: Path,
-    cache_options: _DataclassInstance,
+    cache_options: Options,
     options: MountOptions,
 ) -> dict[str, Any]:
     return {
@@ -196,8 +194,7 @@ def _first_listing(run: dict[str, Any], wait: bool) -> None:
             except SourceUnreachable as problem:
                 if not wait:
                     raise SourceUnreachable(
-                        f"{run['source']} was never listed and can't be reached: "
-                        f"{problem.message}",
+                        f"{run['source']} was never listed and can't be reached: {problem.message}",
                         remedy=problem.remedy or "--wait mounts as soon as it can be reached.",
                     ) from None
                 time.sleep(delay)
@@ -352,5 +349,3 @@ def health(mountpoint: str | Path, timeout: float = 5.0) -> dict[str, Any]:
             remedy="Mount again; what is stale is cleared.",
         )
     raise MountUnhealthy(f"The mount at {path} did not answer within {timeout:g} s.")
-
-

@@ -182,7 +182,7 @@ class RequestSlots:
         self._slots = list(range(SLOTS - 1, -1, -1))
         self._taken: dict[int, int] = {}
         self._local = threading.local()
-        self._left = [i for i in range(SLOTS) if shared.slot(i)[:4] != b"\0\0\0\0"]
+        self._left = [i for i in range(SLOTS) if any(shared.slot(i)[:4])]
         for index in self._left:
             self._slots.remove(index)
 

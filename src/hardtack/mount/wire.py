@@ -243,7 +243,9 @@ def dirent(ino: int, cookie: int, mode: int, name: bytes) -> bytes:
 
 def invalidate_entry(parent: int, name: bytes) -> bytes:
     """Tell the kernel to forget one name."""
-    return _notification(Notify.INVAL_ENTRY, struct.pack("=QII", parent, len(name), 0) + name + b"\0")
+    return _notification(
+        Notify.INVAL_ENTRY, struct.pack("=QII", parent, len(name), 0) + name + b"\0"
+    )
 
 
 def invalidate_inode(ino: int) -> bytes:

@@ -1,0 +1,102 @@
+"""The owner's operations over the socket, with a cache that records what it is asked."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from hardtack.cache import results
+from hardtack.cache.cache import Cache
+from hardtack.core.errors import NotFound
+from hardtack.core.progress import Progress
+from hardtack.mount.control import SOCKET, RemoteCache, Server, connect
+
+
+class Recorder:
+    """Answers like a cache."""
+
+    def prefetch(
+        self, patterns: list[str], *, release: str | None, progress: Progress
+    ) -> results.Prefetched:
+        progress.task("a", 10)
+        progress.advance("a", 10)
+        progress.done("a")
+        return results.Prefetched(1, 10, 10, ((str(patterns), str(release)),))
+
+    def verify(self, *, repair: bool, progress: Progress) -> results.Verified:
+        return results.Verified(1, 10, (results.Damage("a", 3, repair),))
+
+    def usage(self) -> results.Usage:
+        return results.Usage(1, None, 2, 3, 4)
+
+    def releases(self) -> list[results.Release]:
+        return [results.Release("v1", 1, 0.5, 1, 10, 10)]
+
+    def unpin(self, name: str) -> None:
+        raise NotFound(f"There is no release {name}.", remedy="See hardtack releases.")
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+
+    def task(self, name: str, total: int | None) -> None:
+        self.events.append(("task", name, total))
+
+    def advance(self, name: str, count: int) -> None:
+        self.events.append(("advance", name, count))
+
+    def done(self, name: str) -> None:
+        self.events.append(("done", name))
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Longer than a socket's address may be."""
+    long = tmp_path / ("d" * 120)
+    long.mkdir()
+    return long
+
+
+@pytest.fixture
+def remote(directory: Path) -> Iterator[RemoteCache]:
+    server = Server(cast(Cache, Recorder()), directory)
+    found = connect(directory)
+    assert found is not None
+    yield found
+    server.close()
+
+
+def test_results_keep_their_types(remote: RemoteCache) -> None:
+    assert remote.usage() == results.Usage(1, None, 2, 3, 4)
+    assert remote.releases() == [results.Release("v1", 1, 0.5, 1, 10, 10)]
+    assert remote.verify(repair=True).bad == (results.Damage("a", 3, True),)
+
+
+def test_progress_travels(remote: RemoteCache) -> None:
+    heard = Heard()
+    done = remote.prefetch(["*.onnx"], release="v1", progress=heard)
+    assert done.failed == (("['*.onnx']", "v1"),)
+    assert heard.events == [("task", "a", 10), ("advance", "a", 10), ("done", "a")]
+
+
+def test_errors_travel(remote: RemoteCache) -> None:
+    with pytest.raises(NotFound) as caught:
+        remote.unpin("v2")
+    assert caught.value.message == "There is no release v2."
+    assert caught.value.remedy == "See hardtack releases."
+
+
+def test_only_its_owner_may_connect(remote: RemoteCache, directory: Path) -> None:
+    assert stat.S_IMODE((directory / SOCKET).stat().st_mode) == 0o600
+
+
+def test_nobody_there(directory: Path) -> None:
+    assert connect(directory) is None
+    os.mknod(directory / SOCKET, stat.S_IFSOCK | 0o600)
+    assert connect(directory) is None
