@@ -14,6 +14,7 @@ import pytest
 from hardtack.core.errors import AccessDenied
 from hardtack.source.credentials import CredentialChain, parse_process_output
 from hardtack.source.options import SourceOptions
+from tests.support.faulty import Behaviour, Request, faulty_server
 
 SECRET = "the-secret-itself"
 ENV_KEYS = {"AWS_ACCESS_KEY_ID": "FROM_ENV", "AWS_SECRET_ACCESS_KEY": SECRET}
@@ -219,3 +220,30 @@ def test_a_service_is_asked_by_the_helper(place: Place) -> None:
     with pytest.raises(AccessDenied, match=r"web identity: exit status 1.*/nowhere/token"):
         place.access_key(SourceOptions(), **env)
     assert "botocore" not in sys.modules
+
+
+def _metadata_service(request: Request, n: int) -> Behaviour:
+    found = {
+        "Code": "Success",
+        "AccessKeyId": "FROM_INSTANCE",
+        "SecretAccessKey": SECRET,
+        "Token": "token",
+        "Expiration": "2099-01-01T00:00:00Z",
+    }
+    if request.path.endswith("/api/token"):
+        return Behaviour(status=200, body=b"metadata-token")
+    whole = request.path.endswith("/role")
+    return Behaviour(status=200, body=json.dumps(found).encode() if whole else b"role")
+
+
+def test_the_metadata_service_is_asked_when_allowed_and_only_then(place: Place) -> None:
+    with faulty_server(_metadata_service) as metadata:
+        env = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata.endpoint}
+        with pytest.raises(AccessDenied, match="not asked"):
+            place.access_key(SourceOptions(), **env)
+        assert metadata.requests == []
+        found = place.chain(SourceOptions(credentials="instance"), **env).get()
+        assert found is not None
+        assert (found.access_key, found.origin) == ("FROM_INSTANCE", "instance metadata")
+        assert found.expires is not None
+        assert metadata.requests
