@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from hardtack.cache.api import ROOT, Entry, Kind
-from hardtack.cache.database import connect, damaged, guarded, open_database
+from hardtack.cache.database import connect, damaged, guarded, open_database, translated
 from hardtack.core.errors import CacheError, ConfigError
 
 APPLICATION = 0x48544B43  # "HTKC"
@@ -27,6 +27,16 @@ KEEPS = (
     "SELECT 1 FROM entries e JOIN releases r ON e.born <= r.generation"
     " AND (e.died IS NULL OR e.died > r.generation) WHERE e.content = :content LIMIT 1"
 )
+_LOOKUP = (
+    f"SELECT {FIELDS} FROM entries INDEXED BY by_name"
+    f" WHERE parent = :parent AND name = :name AND {ALIVE} AND id != {ROOT}"
+)
+_CHILDREN = (
+    f"SELECT {FIELDS} FROM entries INDEXED BY by_parent"
+    f" WHERE parent = :parent AND id > :after AND {ALIVE} AND id != {ROOT}"
+    " ORDER BY id LIMIT :limit"
+)
+_KINDS = {str(kind): kind for kind in Kind}
 _SCHEMA = f"""
 CREATE TABLE source(url TEXT NOT NULL);
 CREATE TABLE generations(number INTEGER PRIMARY KEY, at REAL NOT NULL, checked REAL NOT NULL,
@@ -46,7 +56,9 @@ INSERT INTO entries(id, parent, name, kind, key, size, etag, mtime_ns, target, b
 
 def row_sum(*fields: str | int) -> int:
     """CRC-32 over parent, name, kind, key, size, etag, mtime_ns and target."""
-    return zlib.crc32("\0".join(map(str, fields)).encode("utf-8", "surrogatepass"))
+    parent, name, kind, key, size, etag, mtime_ns, target = fields
+    text = f"{parent}\0{name}\0{kind}\0{key}\0{size}\0{etag}\0{mtime_ns}\0{target}"
+    return zlib.crc32(text.encode("utf-8", "surrogatepass"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +97,11 @@ class Catalogue:
             )
 
     def _rows(self, sql: str, /, **values: Any) -> list[Any]:
-        with guarded(self.path), self._lock:
-            return self._db.execute(sql, values).fetchall()
+        try:
+            with self._lock:
+                return self._db.execute(sql, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise translated(self.path, error) from error
 
     def writer(self) -> sqlite3.Connection:
         """A connection of its own for a long transaction; the caller closes it."""
@@ -108,19 +123,12 @@ class Catalogue:
 
     def lookup(self, parent: int, name: str, view: int) -> Entry | None:
         """The entry `name` in the directory `parent` in generation `view`."""
-        sql = f"SELECT {FIELDS} FROM entries INDEXED BY by_name" + (
-            f" WHERE parent = :parent AND name = :name AND {ALIVE} AND id != {ROOT}"
-        )
-        rows = self._rows(sql, parent=parent, name=name, view=view)
+        rows = self._rows(_LOOKUP, parent=parent, name=name, view=view)
         return self._entry(rows[0]) if rows else None
 
     def children(self, parent: int, after: int, limit: int, view: int) -> list[Entry]:
         """At most `limit` entries of a directory with id > `after`, by id."""
-        sql = f"SELECT {FIELDS} FROM entries INDEXED BY by_parent" + (
-            f" WHERE parent = :parent AND id > :after AND {ALIVE} AND id != {ROOT}"
-            " ORDER BY id LIMIT :limit"
-        )
-        rows = self._rows(sql, parent=parent, after=after, limit=limit, view=view)
+        rows = self._rows(_CHILDREN, parent=parent, after=after, limit=limit, view=view)
         return [self._entry(row) for row in rows]
 
     def walk(self, view: int) -> Iterator[tuple[str, Entry]]:
@@ -150,7 +158,7 @@ class Catalogue:
         id, parent, name, kind, key, size, etag, mtime_ns, target, total = row
         if row_sum(parent, name, kind, key, size, etag, mtime_ns, target) != total:
             raise damaged(self.path, f"the checksum of entry {id} doesn't hold")
-        return Entry(id, parent, name, Kind(kind), key, size, etag, mtime_ns, target)
+        return Entry(id, parent, name, _KINDS[kind], key, size, etag, mtime_ns, target)
 
     # -- content
 

@@ -18,17 +18,20 @@ def guarded(path: Path) -> Iterator[None]:
     """Turn SQLite's errors about the file `path` into the error tree."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        if "full" in str(error):
-            raise DiskFull(
-                f"{path} can't be written: {error}.", remedy="Free some space on its disk."
-            ) from error
-        raise CacheError(
-            f"{path} can't be used: {error}.",
-            remedy="Check that the cache directory is there and writable.",
-        ) from error
     except sqlite3.DatabaseError as error:
-        raise damaged(path, str(error)) from error
+        raise translated(path, error) from error
+
+
+def translated(path: Path, error: sqlite3.DatabaseError) -> CacheError:
+    """What SQLite's `error` about the file `path` is in the error tree."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return damaged(path, str(error))
+    if "full" in str(error):
+        return DiskFull(f"{path} can't be written: {error}.", remedy="Free some space on its disk.")
+    return CacheError(
+        f"{path} can't be used: {error}.",
+        remedy="Check that the cache directory is there and writable.",
+    )
 
 
 def damaged(path: Path, what: str) -> FormatError:
