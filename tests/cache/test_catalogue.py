@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
 
 from hardtack.cache.api import ROOT, Entry, Kind
 from hardtack.cache.cache import Cache
-from hardtack.core.errors import AccessDenied, ConfigError, FormatError
+from hardtack.core.errors import (
+    AccessDenied,
+    CacheError,
+    ConfigError,
+    FormatError,
+    SourceUnreachable,
+)
 from hardtack.source.memory import MemorySource
 from hardtack.source.scripted import Fault, ScriptedSource
 from tests.support.caches import find, opened, read
@@ -160,3 +167,30 @@ def test_a_newer_format_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="format 99"):
         opened(tmp_path, MemorySource()).__enter__()
     assert path.read_bytes() == before
+
+
+def test_a_question_after_the_end_marks_nothing_damaged(tmp_path: Path) -> None:
+    memory = MemorySource()
+    memory.put("a", b"x")
+    with opened(tmp_path, memory) as cache:
+        cache.refresh()
+    with pytest.raises(CacheError, match="closed"):
+        cache.lookup(ROOT, "a")
+    with opened(tmp_path, memory) as cache:
+        assert find(cache, "a").size == 1
+
+
+def test_the_background_lists_once_the_source_answers(tmp_path: Path) -> None:
+    memory = MemorySource()
+    memory.put("a", b"x")
+    fault = Fault(operation="pages", error=SourceUnreachable("not yet"))
+    with opened(tmp_path, ScriptedSource(memory, fault)) as cache:
+        listed = threading.Event()
+        cache.on_invalidate(lambda _: listed.set())
+        cache.start()
+        assert listed.wait(30)
+        assert find(cache, "a").size == 1
+        status = cache.status()
+        assert (status.generation, status.objects, status.bytes) == (1, 1, 1)
+        assert status.reachable_since is not None
+        assert status.unreachable_since is None

@@ -24,7 +24,7 @@ def guarded(path: Path) -> Iterator[None]:
 
 def translated(path: Path, error: sqlite3.DatabaseError) -> CacheError:
     """What SQLite's `error` about the file `path` is in the error tree."""
-    if not isinstance(error, sqlite3.OperationalError):
+    if type(error) is sqlite3.DatabaseError:  # its subclasses are about us or the disk
         return damaged(path, str(error))
     if "full" in str(error):
         return DiskFull(f"{path} can't be written: {error}.", remedy="Free some space on its disk.")

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 OPEN_CONTENTS = 128
 FLUSH_CHUNKS = 64
-FLUSH_SECONDS = 0.2
+FLUSH_SECONDS = 0.05
 SPACE_STEP = 16 << 20  # bytes written between two looks at the disk's free space
 PIECE = 1 << 20
 
