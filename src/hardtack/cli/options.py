@@ -21,6 +21,7 @@ from hardtack.core.errors import ConfigError
 from hardtack.core.units import parse_duration, parse_size
 from hardtack.source.options import SourceOptions
 
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -58,7 +59,9 @@ def _mode(text: str) -> int:
         raise ConfigError(f"{text!r} is not an octal mode like 444.") from None
 
 
-def option(flag: str, *names: str, env: tuple[str, ...] = (), **settings: Any) -> Any:
+def option(
+    flag: str, *names: str, env: tuple[str, ...] = (), **settings: Any
+) -> Callable[[Command], Command]:
     """A click option with its variable `HARDTACK_…` first, then `env`."""
     own = "HARDTACK_" + flag.partition("/")[0].lstrip("-").replace("-", "_").upper()
     settings.setdefault("show_envvar", True)
