@@ -108,6 +108,12 @@ def test_half_a_pair_in_the_environment(place: Place) -> None:
         place.access_key(AWS_ACCESS_KEY_ID="AKID")
 
 
+def test_a_line_end_in_a_key_is_refused_without_showing_it(place: Place) -> None:
+    with pytest.raises(AccessDenied, match="line ends") as caught:
+        place.access_key(SourceOptions(), **{**ENV_KEYS, "AWS_SESSION_TOKEN": f"{SECRET}\n"})
+    assert SECRET not in str(caught.value)
+
+
 def test_unsigned_looks_nowhere(place: Place) -> None:
     assert place.chain(SourceOptions(unsigned=True)).get() is None
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import random
+import select
+import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -219,6 +222,8 @@ def test_a_listing_cut_short_is_fetched_anew() -> None:
         b'<!DOCTYPE a [<!ENTITY b "c">]><ListBucketResult>&b;</ListBucketResult>',
         b"<ListBucketResult><Contents><Key>a</Key></Contents></ListBucketResult>",
         b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
+        b"<ListBucketResult><Contents><Key>a</Key><Size>-1</Size><ETag>e</ETag>"
+        b"<LastModified>2026-01-31T12:00:00Z</LastModified></Contents></ListBucketResult>",
     ],
 )
 def test_a_listing_that_is_none_is_refused(body: bytes) -> None:
@@ -338,6 +343,55 @@ def test_a_certificate_for_another_name_is_refused(tmp_path: Path) -> None:
         options = replace(QUICK, endpoint_url=server.endpoint, ca_bundle=str(tmp_path / "ca.pem"))
         with pytest.raises(SourceUnreachable, match="certificate is not trusted"):
             read(new_source(BUCKET, "", options, ENV), INFO)
+
+
+class Tunnel:
+    """A proxy that grants CONNECT and passes bytes on to `port`, whatever host was named."""
+
+    def __init__(self, port: int) -> None:
+        self.asked: list[bytes] = []
+        self._port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._listener.close()
+        self._thread.join(10)
+
+    def _serve(self) -> None:
+        near, _ = self._listener.accept()
+        with near, socket.create_connection(("127.0.0.1", self._port)) as far:
+            self.asked.append(near.recv(65536))
+            near.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            for _ in range(100_000):
+                for end in select.select([near, far], [], [], 5)[0]:
+                    data = end.recv(65536)
+                    if not data:
+                        return
+                    (far if end is near else near).sendall(data)
+
+
+def test_tls_passes_through_a_proxy_untouched(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with faulty_server(tls=tls(authority, "store.invalid")) as server:
+        server.objects["key"] = DATA
+        proxy = Tunnel(server.port)
+        options = replace(
+            QUICK,
+            endpoint_url="https://store.invalid",
+            ca_bundle=str(tmp_path / "ca.pem"),
+            proxy=f"http://user:pass@127.0.0.1:{proxy.port}",
+        )
+        source = new_source(BUCKET, "", options, ENV)
+        assert read(source, INFO) == DATA
+        source.close()
+        proxy.close()
+    assert proxy.asked[0].startswith(b"CONNECT store.invalid:443 ")
+    assert b"Proxy-Authorization: Basic " in proxy.asked[0]
+    assert "proxy-authorization" not in server.requests[0].headers
 
 
 def test_requests_pass_through_a_proxy() -> None:

@@ -162,6 +162,7 @@ class CredentialChain:
                 raise
             log.warning("credentials could not be renewed, the old ones still hold: %s", error)
             return current
+        _check_form(found)
         if found.expires is not None and found.expires <= now:
             raise AccessDenied(
                 f"The credentials of {found.origin} ({found.access_key}) have expired.",
@@ -172,6 +173,16 @@ class CredentialChain:
 
     def _file_mark(self) -> object:
         return self._finder.files.mark(self._env.get("AWS_WEB_IDENTITY_TOKEN_FILE", ""))
+
+
+def _check_form(found: Credentials) -> None:
+    """That the keys can stand in a header: what would refuse them there quotes them."""
+    for text in (found.access_key, found.secret_key, found.token or "x"):
+        if not (text.isascii() and text.isprintable() and " " not in text):
+            raise AccessDenied(
+                f"The credentials of {found.origin} hold characters that no key has.",
+                remedy="Look for blanks and line ends in them.",
+            )
 
 
 def _from_environment(env: Mapping[str, str]) -> Credentials | None:

@@ -124,9 +124,9 @@ class Reply:
                     break
                 if not fast_enough(time.monotonic() - before, len(part)):
                     raise TimeoutError("the reply comes too slowly")
-            length = self._response.getheader("content-length")
-            if length is not None and len(data) < min(int(length), limit):
-                raise http.client.IncompleteRead(b"", int(length) - len(data))
+            missing = self._response.length
+            if missing and len(data) <= limit:
+                raise http.client.IncompleteRead(b"", missing)
         except BaseException:
             self.close()
             raise

@@ -61,6 +61,8 @@ def parse_listing(body: bytes, what: str) -> Page:
                 key = unquote_plus(key, errors="surrogateescape")
             when = datetime.fromisoformat(modified)
             mtime_ns = (when - _EPOCH) // _MICROSECOND * 1000
+            if int(size) < 0 or not (etag.isascii() and etag.isprintable()):
+                raise ValueError(f"size {size}, ETag {etag!r}")
             objects.append(ObjectInfo(key, int(size), plain_etag(etag), mtime_ns))
     except (KeyError, ValueError, TypeError) as error:
         raise CorruptReply(f"{what}: an entry of the listing is malformed: {error!r}.") from error
@@ -125,7 +127,7 @@ def check_range(
 
 
 def _check_content_range(text: str, info: ObjectInfo, start: int, stop: int, what: str) -> None:
-    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", text)
+    match = re.fullmatch(r"bytes (\d{1,20})-(\d{1,20})/(\d{1,20}|\*)", text)
     right = match is not None and (int(match[1]), int(match[2]) + 1) == (start, stop)
     if match is None or not right or match[3] not in ("*", str(info.size)):
         raise CorruptReply(
