@@ -21,7 +21,6 @@ from hardtack.core.errors import ConfigError
 from hardtack.core.units import parse_duration, parse_size
 from hardtack.source.options import SourceOptions
 
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 

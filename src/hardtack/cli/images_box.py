@@ -1,0 +1,181 @@
+"""`hardtack images install`, `audit`, `prune`, `extract`, `dockerfile`: from bundles to a box."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hardtack.cli.images import LOCK, REGISTRY, images, registry_of
+from hardtack.cli.options import using
+from hardtack.cli.output import json_option, print_json, print_table
+from hardtack.cli.progress import shown
+from hardtack.core.errors import ContainerdError
+from hardtack.images import install as installing
+from hardtack.images.audit import Row, State, audit_directory
+from hardtack.images.audit import audit as audit_store
+from hardtack.images.containerd import Containerd, find_socket
+from hardtack.images.extract import extract as extract_files
+from hardtack.images.lockfile import read_lock
+from hardtack.images.platforms import Platform
+from hardtack.manifests.reference import Reference
+
+DIRECTORY = click.Path(file_okay=False, path_type=Path)
+TO = click.option(
+    "--to",
+    type=DIRECTORY,
+    default=installing.K3S_IMAGES,
+    show_default=True,
+    help="The directory that k3s loads images from.",
+)
+SOCKET = click.option(
+    "--socket", type=click.Path(path_type=Path), help="containerd's socket. Default: k3s's own."
+)
+PLATFORM = click.option("--platform", metavar="OS/ARCH", help="Default: this machine's.")
+
+
+def platform_of(text: str | None) -> Platform:
+    return Platform.parse(text) if text else Platform.here()
+
+
+@contextlib.contextmanager
+def containerd_at(socket: Path | None) -> Iterator[Containerd]:
+    """containerd on `socket`, or where it usually is. Raises ContainerdError."""
+    found = socket or find_socket()
+    if found is None:
+        raise ContainerdError(
+            "No containerd was found.", remedy="Start it, or name its socket with --socket."
+        )
+    store = Containerd(found)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def k3s_version() -> str | None:
+    """The version of the k3s on the PATH, None where there is none."""
+    k3s = shutil.which("k3s")
+    if k3s is None:
+        return None
+    done = subprocess.run(
+        [k3s, "--version"], capture_output=True, text=True, check=False, timeout=10
+    )
+    words = done.stdout.split()
+    return words[2] if len(words) > 2 and words[1] == "version" else None
+
+
+@images.command()
+@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@TO
+@PLATFORM
+@click.option(
+    "--import", "import_now", is_flag=True, help="Load them into a running containerd too."
+)
+@SOCKET
+@click.option("--k3s-version", help="Default: what `k3s --version` says.")
+@json_option
+def install(
+    directory: Path, to: Path, platform: str | None, import_now: bool, **values: Any
+) -> None:
+    """Put the bundles of DIRECTORY where k3s loads them.
+
+    Bundles that an earlier install put there and that DIRECTORY no longer has are removed.
+    """
+    version = values["k3s_version"] or k3s_version()
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(containerd_at(values["socket"])) if import_now else None
+        progress = stack.enter_context(shown("install"))
+        done = installing.install(
+            directory,
+            to,
+            platform=platform_of(platform),
+            k3s_version=version,
+            containerd=store,
+            progress=progress,
+        )
+    if values["as_json"]:
+        print_json(done)
+        return
+    for file in done.files:
+        click.echo(f"{file}  {'new' if file in done.added else 'there already'}")
+    for file in done.removed:
+        click.echo(f"{file}  removed, no longer wanted")
+    needed = {True: "k3s must be restarted", False: "no restart needed", None: "restart k3s"}
+    click.echo(f"{needed[done.restart]}: {done.reason}.")
+
+
+@images.command()
+@LOCK
+@SOCKET
+@TO
+@PLATFORM
+@json_option
+def audit(lock_file: Path, to: Path, platform: str | None, **values: Any) -> None:
+    """Is each image of images.lock on this box, whole, and under its names? Offline.
+
+    Asks containerd's own store; without a containerd, reads the bundles in k3s's directory.
+    Exit 1 when anything is not as it must be.
+    """
+    locked = read_lock(lock_file)
+    socket = values["socket"] or find_socket()
+    rows: Sequence[Row]
+    if socket is None:
+        rows = audit_directory(locked, platform_of(platform), to)
+    else:
+        with containerd_at(socket) as store:
+            rows = audit_store(locked, platform_of(platform), store)
+    if values["as_json"]:
+        print_json(rows)
+    else:
+        print_table(
+            ("image", "state", "found"), ((row.name, row.state, row.detail) for row in rows)
+        )
+        where = f"containerd at {socket}" if socket else f"bundles in {to}"
+        click.echo(f"Audited: {where}.", err=True)
+    sys.exit(0 if all(row.state is State.OK for row in rows) else 1)
+
+
+@images.command()
+@LOCK
+@TO
+@PLATFORM
+@json_option
+def prune(lock_file: Path, to: Path, platform: str | None, as_json: bool) -> None:
+    """Remove bundles that `install` put there and that images.lock no longer names."""
+    removed = installing.prune(to, read_lock(lock_file), platform_of(platform))
+    if as_json:
+        print_json(removed)
+    else:
+        for file in removed:
+            click.echo(f"{file}  removed")
+        if not removed:
+            click.echo("Nothing to remove.")
+
+
+@images.command()
+@click.argument("image")
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--to", type=DIRECTORY, default=".", show_default=True)
+@PLATFORM
+@using(REGISTRY)
+@json_option
+def extract(
+    image: str, paths: tuple[str, ...], to: Path, platform: str | None, **values: Any
+) -> None:
+    """Take the files PATHS out of IMAGE, without a container engine."""
+    with registry_of(values) as registry, shown("extract") as progress:
+        written = extract_files(
+            Reference.parse(image), paths, to, platform_of(platform), registry, progress=progress
+        )
+    if values["as_json"]:
+        print_json(written)
+    else:
+        for file in written:
+            click.echo(str(file))
