@@ -25,6 +25,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.internal.v1.
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{1}"
   disable_tcp_service = true
+  restrict_oom_score_adj = true
   stream_server_address = "127.0.0.1"
   stream_server_port = "0"
   [plugins."io.containerd.grpc.v1.cri".containerd]
@@ -118,7 +119,7 @@ class Cri:
         sandbox = self.call("RuntimeService/RunPodSandbox", (1, config)).text(1)
         try:
             container = encode(
-                [(1, encode([(1, "main")])), (2, encode([(1, image)])), (10, "out.log")]
+                [(1, encode([(1, "main")])), (2, encode([(1, image)])), (11, "out.log")]
             )
             made = self.call(
                 "RuntimeService/CreateContainer", (1, sandbox), (2, container), (3, config)

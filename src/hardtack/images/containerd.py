@@ -183,6 +183,11 @@ class Containerd:
         finally:
             self._call("leases.v1.Leases/Delete", encode([(1, name), (2, 1)]))
 
+    def hold(self, digest: str, lease: str) -> None:
+        """Keep a blob that is there from garbage collection while the lease lasts."""
+        resource = encode([(1, digest), (2, "content")])
+        self._call("leases.v1.Leases/AddResource", encode([(1, lease), (2, resource)]))
+
     def _call(self, method: str, request: bytes, lease: str = "") -> Message:
         metadata = (*self._metadata, ("containerd-lease", lease)) if lease else self._metadata
         try:

@@ -31,6 +31,9 @@ def load(path: Path, containerd: Containerd, progress: Progress | None = None) -
     with containerd.lease() as lease:
         damaged = {d: blob for d, (blob, _) in needed.items() if containerd.complete(d, blob.size)}
         show.task(path.name, sum(b.size for b in damaged.values()))
+        # Without its manifest, which may be among the damaged, a blob counts as garbage.
+        for digest in needed.keys() - damaged.keys():
+            containerd.hold(digest, lease)
         for digest in damaged:
             containerd.drop(digest)
         for digest, (blob, labels) in needed.items():
