@@ -35,15 +35,15 @@ def check() -> None:
             remedy="Load the kernel module (modprobe fuse); in a container pass the device "
             "(--device /dev/fuse, or a privileged pod).",
         )
-    if not os.access(DEVICE, os.R_OK | os.W_OK):
-        raise FuseMissing(
-            f"{DEVICE} may not be opened by user {os.geteuid()}.",
-            remedy=f"Allow it (chmod 666 {DEVICE}), or mount as root.",
-        )
     if os.geteuid() != 0 and shutil.which("fusermount3") is None:
         raise FuseMissing(
             f"User {os.geteuid()} needs fusermount3 to mount, and it is not installed.",
             remedy="Install it (Debian: apt install fuse3), or mount as root.",
+        )
+    if not os.access(DEVICE, os.R_OK | os.W_OK):
+        raise FuseMissing(
+            f"{DEVICE} may not be opened by user {os.geteuid()}.",
+            remedy=f"Allow it (chmod 666 {DEVICE}), or mount as root.",
         )
 
 

@@ -1,0 +1,89 @@
+"""A user without rights: through fusermount3, or told what is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mount.conftest import ROOT
+
+pytestmark = pytest.mark.needs("root", "fuse")
+
+_AS_NOBODY = """
+import os, shutil, subprocess, sys
+from hardtack.core.errors import HardtackError
+from hardtack.mount import device, mountinfo
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+point = sys.argv[1]
+try:
+    device.check()
+    fd = device.mount(point, "s3://a,b/c", allow_other=False)
+except HardtackError as problem:
+    print(type(problem).__name__, problem)
+else:
+    print([(m.type, m.source) for m in mountinfo.mounted_at(point)])
+    device.unmount(point, lazy=False)
+    print(mountinfo.mounted_at(point))
+"""
+
+
+@pytest.fixture
+def point() -> Iterator[Path]:
+    """A directory of nobody's, below one that anybody may enter."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        os.chown(directory, 65534, 65534)
+        yield Path(directory)
+
+
+_WITH_DEVICE = """
+node=$(mktemp -u); mknod "$node" c 10 229; chmod "$1" "$node"
+mount --bind "$node" /dev/fuse; rm "$node"; shift; exec "$@"
+"""
+"""/dev/fuse with a mode of our choice, in a mount namespace that ends with the command."""
+
+
+def as_nobody(point: Path, path: str, mode: str = "666") -> str:
+    unshare, shell = shutil.which("unshare"), shutil.which("sh")
+    assert unshare and shell
+    done = subprocess.run(
+        [
+            *[unshare, "--mount", shell, "-c", f"PATH=/usr/bin:/bin; {_WITH_DEVICE}", "sh", mode],
+            *["/usr/bin/env", f"PATH={path}", sys.executable, "-c", _AS_NOBODY, str(point)],
+        ],
+        env={"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.needs("fusermount3")
+def test_through_the_helper(point: Path) -> None:
+    answer = as_nobody(point, os.environ["PATH"])
+    assert answer == "[('fuse.hardtack', 's3://a,b/c')]\n[]\n"
+
+
+def test_without_the_helper(point: Path) -> None:
+    answer = as_nobody(point, "/nowhere")
+    assert answer.startswith("FuseMissing") and "apt install fuse3" in answer
+
+
+@pytest.mark.needs("fusermount3")
+def test_a_mountpoint_of_somebody_else(point: Path) -> None:
+    os.chown(point, 0, 0)
+    answer = as_nobody(point, os.environ["PATH"])
+    assert answer.startswith("FuseMissing fusermount3 refuses a mount") and str(point) in answer
+
+
+@pytest.mark.needs("fusermount3")
+def test_a_device_that_may_not_be_opened(point: Path) -> None:
+    answer = as_nobody(point, os.environ["PATH"], mode="600")
+    assert answer.startswith("FuseMissing /dev/fuse may not be opened by user 65534")
