@@ -158,6 +158,18 @@ class PolicyError(HardtackError):
     summary = "the policy configuration can't be used"
 
 
+class ModelError(HardtackError):
+    exit_code = 80
+    errno = errno.EINVAL
+    summary = "a model package is missing, incomplete, damaged, or says something unusable"
+
+
+class PictureError(HardtackError):
+    exit_code = 81
+    errno = errno.EINVAL
+    summary = "a picture can't be decoded, or is larger than allowed"
+
+
 def tree(root: type[HardtackError] = HardtackError) -> list[type[HardtackError]]:
     """Every class of the tree, by exit code."""
     found = [root]
