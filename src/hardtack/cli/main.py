@@ -27,7 +27,7 @@ COMMANDS = {
     "verify": ("hardtack.cli.weights", "verify", "Read every cached byte and check it."),
     "cache": ("hardtack.cli.cache", "cache", "List, measure and evict cached objects."),
     "images": (
-        "hardtack.cli.images",
+        "hardtack.cli.images_box",
         "images",
         "Container images: scan, lock, pull, install, audit.",
     ),
