@@ -153,11 +153,6 @@ class Downloader:
             download = self._downloads.get(id)
             return download is not None and not download.idle
 
-    def forget(self, id: str) -> None:
-        """Drop what is remembered of the readers of `id`."""
-        with self._wake:
-            self._downloads.pop(id, None)
-
     def close(self) -> None:
         """Stop the threads; who still waits gets SourceUnreachable."""
         with self._wake:
@@ -179,9 +174,15 @@ class Downloader:
     def _download(self, content: ContentFile, info: ObjectInfo) -> Download:
         download = self._downloads.get(content.id)
         if download is None or download.content is not content:
-            download = self._downloads[content.id] = Download(content, info)
-            for id, old in list(self._downloads.items())[:-256]:
-                if old.idle:
+            old, download = download, Download(content, info)
+            self._downloads[content.id] = download
+            if old is not None:  # evicted meanwhile: who waited for it waits for the new one
+                download.finished, old.finished = old.finished, []
+                download.bulk = [[0, content.header.chunks]] if download.finished else []
+                for chunk in [c for c in old.waiting if c not in old.flying]:
+                    download.waiting[chunk] = old.waiting.pop(chunk)
+            for id, other in list(self._downloads.items())[:-256]:
+                if other.idle:
                     del self._downloads[id]
         download.info = info
         return download
