@@ -150,8 +150,13 @@ def test_a_tag_belongs_to_who_is_locked_by_it_alone() -> None:
 
 
 def test_k3s_list() -> None:
-    text = "docker.io/rancher/klipper-helm:v0.9.3\n\n# comment\ndocker.io/rancher/mirrored-pause:3.6\n"
-    assert [str(r) for r in parse_image_list(text)] == ["rancher/klipper-helm:v0.9.3", "rancher/mirrored-pause:3.6"]
+    text = (
+        "docker.io/rancher/klipper-helm:v0.9.3\n\n# comment\ndocker.io/rancher/mirrored-pause:3.6\n"
+    )
+    assert [str(r) for r in parse_image_list(text)] == [
+        "rancher/klipper-helm:v0.9.3",
+        "rancher/mirrored-pause:3.6",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,414 @@
+"""Pulling: each byte once, the registry's own, whatever the registry does."""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hardtack.core.errors import (
+    AccessDenied,
+    BundleError,
+    CorruptReply,
+    DiskFull,
+    HardtackError,
+    RegistryError,
+    SourceUnreachable,
+)
+from hardtack.images import partial as partial_module
+from hardtack.images.auth import DockerConfig
+from hardtack.images.bundle import contents, verify
+from hardtack.images.lock import lock
+from hardtack.images.lockfile import Lock, write_lock
+from hardtack.images.mirrors import Registries
+from hardtack.images.platforms import Platform
+from hardtack.images.pull import WORK, pull
+from hardtack.images.registry import Patience, Registry, retry_after
+from hardtack.manifests.reference import Reference
+from tests.support import oci
+from tests.support.faulty_registry import FaultyRegistry, Reply, Seen, faulty_registry
+
+AMD64 = Platform.parse("linux/amd64")
+RANDOM = random.Random(1)
+LAYERS = [oci.layer({f"f{n}": RANDOM.randbytes(300_000)}) for n in range(3)]
+
+
+class Waits:
+    """Time that passes only by waiting."""
+
+    def __init__(self) -> None:
+        self.now, self.asked = 0.0, list[float]()
+
+    def sleep(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        self.now += seconds
+
+
+def a_client(
+    config: Path | None = None, waits: Waits | None = None, registries: Registries | None = None
+) -> Registry:
+    time = waits or Waits()
+    patience = Patience(60, clock=lambda: time.now, sleep=time.sleep)
+    return Registry(registries, DockerConfig(config or Path("/nonexistent")), patience=patience)
+
+
+@pytest.fixture
+def server() -> Iterator[FaultyRegistry]:
+    with faulty_registry() as running:
+        running.add("v1", oci.image(LAYERS))
+        yield running
+
+
+def locked(server: FaultyRegistry, *tags: str) -> Lock:
+    images = {Reference.parse(f"{server.host}/app/x:{t}"): ("test",) for t in tags or ("v1",)}
+    found = lock(images, [AMD64], a_client())
+    server.requests.clear()
+    server.sent = 0
+    return found
+
+
+def test_same_lock_same_bytes_and_nothing_to_do_asks_nobody(
+    server: FaultyRegistry, tmp_path: Path
+) -> None:
+    made = locked(server)
+    one, two = (pull(made, tmp_path / d, a_client()).bundles[0].path for d in "ab")
+    assert one.name == two.name
+    assert one.read_bytes() == two.read_bytes()
+    with tarfile.open(one) as tar:
+        inside = {m.name for m in tar}
+        for digest, data in server.blobs.items():
+            file = tar.extractfile("blobs/" + digest.replace(":", "/"))
+            assert file is not None
+            assert file.read() == data
+    assert {"oci-layout", "index.json", "manifest.json"} <= inside
+    server.requests.clear()
+    assert pull(made, tmp_path / "a", a_client()).written == ()
+    assert server.requests == []
+
+
+def test_a_second_image_costs_its_own_layer_only(server: FaultyRegistry, tmp_path: Path) -> None:
+    pull(locked(server), tmp_path, a_client())
+    new = oci.layer({"new": RANDOM.randbytes(50_000)})
+    server.add("v2", oci.image([*LAYERS, new]))
+    done = pull(locked(server, "v1", "v2"), tmp_path, a_client())
+    manifests = 4 * 4096
+    assert server.sent <= len(new) + manifests
+    assert len(list(tmp_path.glob("*.tar"))) == 1  # the first bundle is superseded
+    assert len(verify(done.bundles[0].path).names) == 4
+
+
+def test_split_and_zstd_share_what_is_fetched(server: FaultyRegistry, tmp_path: Path) -> None:
+    server.add("v2", oci.image([*LAYERS, oci.layer({"x": b"y"})]))
+    made = locked(server, "v1", "v2")
+    done = pull(made, tmp_path / "split", a_client(), split=True)
+    assert len(done.bundles) == 2
+    for bundle in done.bundles:
+        verify(bundle.path)
+    assert done.fetched == sum(map(len, server.blobs.values()))
+    packed = pull(made, tmp_path / "zstd", a_client(), zstd=True).bundles[0].path
+    again = pull(made, tmp_path / "zstd2", a_client(), zstd=True).bundles[0].path
+    assert packed.name.endswith(".tar.zst")
+    assert packed.read_bytes() == again.read_bytes()
+    assert len(verify(packed).names) == 4
+
+
+def test_breaks_and_refusals_are_outlived(server: FaultyRegistry, tmp_path: Path) -> None:
+    made = locked(server)
+    waits = Waits()
+
+    def fault(seen: Seen, count: int) -> Reply | None:
+        if "/blobs/" not in seen.path:
+            return Reply(503) if count == 1 else None
+        name = seen.path.rpartition("/")[2]
+        if count == 1:
+            return Reply(429, {"Retry-After": "7"})
+        if count == 2:
+            whole = server.blob(server.blobs[name], seen)
+            whole.cut = len(whole.body) // 2
+            return whole
+        return None
+
+    server.fault = fault
+    done = pull(made, tmp_path, a_client(waits=waits))
+    verify(done.bundles[0].path)
+    assert 7.0 in waits.asked
+    # What came before the break isn't fetched again.
+    assert done.fetched == sum(map(len, server.blobs.values()))
+
+
+def blob_fault(reply: Reply) -> object:
+    return lambda seen, count: reply if "/blobs/" in seen.path else None
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "message"),
+    [
+        (429, RegistryError, "limits the rate of requests"),
+        (500, RegistryError, "answers HTTP 500"),
+        (403, AccessDenied, "refuses"),
+        (401, AccessDenied, "refuses"),
+        (404, HardtackError, "has no 127"),
+    ],
+)
+def test_refused_for_good(
+    server: FaultyRegistry, tmp_path: Path, status: int, error: type[Exception], message: str
+) -> None:
+    made = locked(server)
+    server.fault = lambda seen, count: Reply(status) if "/blobs/" in seen.path else None
+    with pytest.raises(error, match=message):
+        pull(made, tmp_path, a_client())
+    assert list(tmp_path.glob("*.tar")) == []
+
+
+@pytest.mark.parametrize("kind", ["flipped", "short", "wrong range"])
+def test_wrong_bytes_never_arrive(server: FaultyRegistry, tmp_path: Path, kind: str) -> None:
+    made = locked(server)
+    victim = oci.digest(LAYERS[1])
+
+    def fault(seen: Seen, count: int) -> Reply | None:
+        if victim not in seen.path:
+            return None
+        whole = server.blob(LAYERS[1], seen)
+        if kind == "flipped":
+            whole.body = whole.body[:1000] + bytes([whole.body[1000] ^ 1]) + whole.body[1001:]
+        elif kind == "short":
+            whole.body = whole.body[: len(whole.body) // 2] if count == 1 else b""
+        else:
+            whole.headers["Content-Range"] = "bytes 5-9/10"
+        return whole
+
+    server.fault = fault
+    with pytest.raises(CorruptReply, match=victim):
+        pull(made, tmp_path, a_client())
+    assert list(tmp_path.glob("*.tar")) == []
+    server.fault = lambda seen, count: None
+    verify(pull(made, tmp_path, a_client()).bundles[0].path)
+
+
+def test_wrong_manifests(server: FaultyRegistry, tmp_path: Path) -> None:
+    made = locked(server)
+    digest = made.images[0].digest
+    raw, kind = server.manifests[digest]
+    server.manifests[digest] = (raw + b" ", kind)
+    with pytest.raises(CorruptReply, match="a manifest whose digest is"):
+        pull(made, tmp_path, a_client())
+    for body, message in (
+        (b'{"schemaVersion":1,"name":"x"}', "schema 1"),
+        (b'{"schemaVersion":2,"mediaType":"text/x"}', "media type text/x"),
+    ):
+        server.manifests["v1"] = (body, "")
+        with pytest.raises(RegistryError, match=message):
+            locked(server)
+    server.manifests["v1"] = (b"<html>", "")
+    with pytest.raises(CorruptReply, match="not JSON"):
+        locked(server)
+
+
+def test_attestations_are_no_platform(server: FaultyRegistry) -> None:
+    image = oci.image(LAYERS)
+    server.manifests["v1"] = (
+        oci.index({"linux/amd64": image}, attestation=True),
+        "application/vnd.oci.image.index.v1+json",
+    )
+    assert locked(server).images[0].platforms["linux/amd64"].digest == image.digest
+
+
+def test_gone_in_the_middle_and_resumed(server: FaultyRegistry, tmp_path: Path) -> None:
+    made = locked(server)
+    last = oci.digest(LAYERS[2])
+
+    def gone(seen: Seen, count: int) -> Reply | None:
+        if last not in seen.path:
+            return None
+        reply = (
+            server.blob(LAYERS[2], seen)
+            if count == 1
+            else Reply(200, {"Content-Length": "9"}, b"", 0)
+        )
+        reply.cut = 262_144 if count == 1 else 0
+        return reply if count == 1 else Reply(502)
+
+    server.fault = gone
+    with pytest.raises((RegistryError, SourceUnreachable)):
+        pull(made, tmp_path, a_client())
+    server.fault = lambda seen, count: None
+    done = pull(made, tmp_path, a_client())
+    verify(done.bundles[0].path)
+    assert done.fetched <= len(LAYERS[2]) - 262_144
+    assert not list((tmp_path / WORK).glob("*.journal"))
+
+
+def test_rotten_leftovers_are_found(server: FaultyRegistry, tmp_path: Path) -> None:
+    made = locked(server)
+    *_, last = sorted(LAYERS, key=len, reverse=True)  # the biggest blob is fetched first
+    first = max(LAYERS, key=len)
+    server.fault = lambda seen, count: Reply(404) if oci.digest(last) in seen.path else None
+    with pytest.raises(HardtackError):
+        pull(made, tmp_path, a_client(), workers=1)
+    left = next((tmp_path / WORK).glob("*.tar"))
+    with left.open("r+b") as file:
+        data = file.read()
+        file.seek(data.index(first[:64]) + 5000)
+        file.write(b"rotten")
+    server.fault = lambda seen, count: None
+    verify(pull(made, tmp_path, a_client()).bundles[0].path)
+
+
+def test_two_pulls_into_one_directory(server: FaultyRegistry, tmp_path: Path) -> None:
+    made = locked(server)
+    (tmp_path / WORK).mkdir()
+    with (tmp_path / WORK / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(BundleError, match="Another pull is at work in"):
+            pull(made, tmp_path, a_client())
+
+
+def test_disk_full_in_the_middle(
+    server: FaultyRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = locked(server)
+    real, count = os.pwrite, 0
+
+    def full(fd: int, data: bytes, offset: int) -> int:
+        nonlocal count
+        count += 1
+        if count > 15:
+            raise OSError(28, "No space left on device")
+        return real(fd, data, offset)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(partial_module.os, "pwrite", full)
+        with pytest.raises(DiskFull, match="no space left for images-linux-amd64"):
+            pull(made, tmp_path, a_client())
+    verify(pull(made, tmp_path, a_client()).bundles[0].path)
+
+
+def test_redirects_carry_no_credentials_and_tokens_are_renewed(
+    server: FaultyRegistry, tmp_path: Path
+) -> None:
+    config = tmp_path / "config.json"
+    secret = base64.b64encode(b"user:word").decode()
+    config.write_text(json.dumps({"auths": {server.host: {"auth": secret}}}))
+    made = locked(server)
+    with faulty_registry() as store:
+        store.blobs = dict(server.blobs)
+        tokens = iter(range(100))
+
+        def fault(seen: Seen, count: int) -> Reply | None:
+            if seen.path.startswith("/token"):
+                assert seen.headers["authorization"] == f"Basic {secret}"
+                return Reply(200, {}, json.dumps({"token": f"t{next(tokens)}"}).encode())
+            fresh = [
+                r
+                for r in server.requests
+                if r.headers.get("authorization") == seen.headers.get("authorization")
+            ]
+            if not seen.headers.get("authorization", "").startswith("Bearer t") or len(fresh) > 3:
+                ask = f'Bearer realm="http://{server.host}/token",service="s",scope="repository:app/x:pull"'
+                return Reply(401, {"WWW-Authenticate": ask})
+            if "/blobs/" in seen.path:
+                return Reply(
+                    307, {"Location": f"http://localhost:{store.host.split(':')[1]}{seen.path}"}
+                )
+            return None
+
+        server.fault = fault
+        done = pull(made, tmp_path / "out", a_client(config), workers=1)
+        verify(done.bundles[0].path)
+        assert len(store.requests) == 4
+        assert all("authorization" not in r.headers for r in store.requests)
+        assert next(tokens) >= 2
+
+
+def test_mirrors_rewrite_and_fall_back(server: FaultyRegistry, tmp_path: Path) -> None:
+    made = locked(server)
+    path = tmp_path / "registries.yaml"
+    with faulty_registry() as mirror:
+        path.write_text(
+            f'mirrors:\n  "{server.host}":\n    endpoint: ["http://{mirror.host}"]\n    rewrite: {{"^app/(.*)": "copy/$1"}}\n'
+        )
+        pull(made, tmp_path / "a", a_client(registries=Registries.read(path)))
+        assert mirror.requests
+        assert all(
+            r.path.startswith("/v2/copy/x/") and f"ns={server.host.replace(':', '%3A')}" in r.path
+            for r in mirror.requests
+        )
+        server.requests.clear()
+        mirror.manifests, mirror.blobs = server.manifests, server.blobs
+        pull(made, tmp_path / "b", a_client(registries=Registries.read(path)))
+        assert server.requests == []
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    with pytest.raises(SourceUnreachable, match=r"127.0.0.1:1 can't be reached"):
+        a_client().manifest("127.0.0.1:1/app/x", "v1")
+
+
+def test_retry_after() -> None:
+    assert retry_after("12", 0) == 12
+    assert retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 20) == 40
+    assert retry_after("soon", 0) is None
+
+
+def test_killed_at_half_and_resumed(tmp_path: Path) -> None:
+    layers = [oci.layer({f"f{n}": RANDOM.randbytes(4 << 20)}, level=0) for n in range(4)]
+    with faulty_registry() as server:
+        server.add("v1", oci.image(layers))
+        made = locked(server)
+        write_lock(tmp_path / "images.lock", made)
+        script = (
+            "import sys; from pathlib import Path\n"
+            "from hardtack.images.lockfile import read_lock\n"
+            "from hardtack.images.pull import pull\nfrom hardtack.images.registry import Registry\n"
+            "pull(read_lock(Path(sys.argv[1])), Path(sys.argv[2]), Registry(), workers=1)\n"
+        )
+        size = sum(map(len, layers))
+        gate = oci.digest(layers[2])
+        held: list[subprocess.Popen[bytes]] = []
+
+        def fault(seen: Seen, count: int) -> Reply | None:
+            if gate in seen.path and held:
+                held[0].send_signal(signal.SIGKILL)
+                held.pop().wait()
+                return Reply(500)
+            return None
+
+        server.fault = fault
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, tmp_path / "images.lock", tmp_path / "out"]
+        )
+        held.append(process)
+        process.wait(60)
+        assert process.returncode == -signal.SIGKILL
+        verify(pull(made, tmp_path / "out", a_client()).bundles[0].path)
+        assert server.sent <= 1.02 * size
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "name", "link"])
+def test_damaged_bundles(server: FaultyRegistry, tmp_path: Path, damage: str) -> None:
+    path = pull(locked(server), tmp_path, a_client()).bundles[0].path
+    data = bytearray(path.read_bytes())
+    member = contents(path).blobs[oci.digest(LAYERS[0])]
+    if damage == "truncated":
+        data = data[: len(data) // 2]
+    elif damage == "flipped":
+        data[member.offset + 100] ^= 1
+    else:
+        info = tarfile.TarInfo("../../etc/passwd" if damage == "name" else member.name)
+        info.size = member.size
+        if damage == "link":
+            info.type, info.linkname, info.size = tarfile.SYMTYPE, "/etc/passwd", 0
+        data[member.offset - 512 : member.offset] = info.tobuf(tarfile.GNU_FORMAT)
+    path.write_bytes(data)
+    with pytest.raises(BundleError, match=str(path)):
+        verify(path)
