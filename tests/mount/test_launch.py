@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from hardtack.core.errors import MountError, MountpointError, SourceUnreachable
 from hardtack.mount import device, launch, mountinfo
-from tests.mount.conftest import Mount
+from tests.mount.conftest import Mount, until
 
 pytestmark = pytest.mark.needs("root", "fuse")
 
@@ -109,3 +111,28 @@ def test_systemd_is_told(mount: Mount, tmp_path: Path, monkeypatch: pytest.Monke
         os.kill(mount.keeper, signal.SIGTERM)
         assert channel.recv(100) == b"STOPPING=1"
     os.waitpid(mount.keeper, 0)
+
+
+_FOREGROUND = """
+import sys
+from pathlib import Path
+from hardtack.cache.api import Options
+from hardtack.mount import launch
+from hardtack.source.options import SourceOptions
+options = launch.MountOptions(opener="tests.mount.fake_cache:open_fake", foreground=True)
+launch.mount("file:///m", sys.argv[1], SourceOptions(), Path(sys.argv[2]), Options(), options)
+"""
+
+
+def test_in_the_foreground_the_command_is_the_keeper(mount: Mount) -> None:
+    command = [sys.executable, "-c", _FOREGROUND, str(mount.point), str(mount.cache)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: mountinfo.identity(str(mount.point), 5.0))
+        assert launch.health(mount.point)["keeper"] == process.pid
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert not mountinfo.mounted_at(str(mount.point))

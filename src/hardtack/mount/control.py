@@ -103,6 +103,8 @@ class Server:
     def close(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             (self._directory / SOCKET).unlink()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # closing alone leaves accept(2) waiting
         self._socket.close()
 
     def _accept(self) -> None:
