@@ -18,4 +18,5 @@ def test_the_demo_reads_the_label_with_and_without_network() -> None:
     answers = [step for step in outcome["steps"] if step["what"].startswith("read the label")]
     assert [step["online"] for step in answers] == [True, False]
     assert {step["result"] for step in answers} == {"HARDTACK KEEPS 4711"}
-    assert outcome["wire_bytes"] <= 1.01 * outcome["weights_bytes"] + 1000
+    in_flight = 4 << 20  # what four requests carried when the worker was killed comes again
+    assert outcome["wire_bytes"] <= 1.01 * outcome["weights_bytes"] + in_flight

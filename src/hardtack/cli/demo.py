@@ -42,8 +42,7 @@ def demo(keep: bool, as_json: bool) -> None:
     click.echo("With the network cut: mounted, listed, read, answered, and outlived a crash.")
     if outcome.kept:
         point, directory = outcome.kept["mountpoint"], outcome.kept["directory"]
-        click.echo(f"\nLook at it:   ls -lR {point}   |   hardtack status {point}")
         click.echo(
-            f"End it:       hardtack unmount {point}; "
-            f"kill {outcome.kept['server_pid']}; rm -r {directory}"
+            f"\nLook at it, offline as it is:   ls -lR {point}   |   hardtack status {point}"
         )
+        click.echo(f"End it:       hardtack unmount {point}; rm -r {directory}")

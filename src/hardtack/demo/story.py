@@ -20,6 +20,7 @@ from typing import Any
 from hardtack.core.errors import HardtackError, MountError
 from hardtack.core.units import format_size
 from hardtack.demo import bucket, ocr
+from hardtack.demo.wire import Wire
 
 HARDTACK = [sys.executable, "-m", "hardtack"]
 
@@ -96,6 +97,7 @@ class Story:
         files = bucket.find_weights()
         with self._step("start an S3 server, put real weights into a bucket") as said:
             self.server.start()
+            self.wire = Wire(self.server.port)
             objects = bucket.hub_cache(files)
             self.server.put(objects)
             self.outcome.weights_bytes = sum(f.stat().st_size for f in files)
@@ -106,21 +108,21 @@ class Story:
         self.mountpoint.mkdir()
         with self._step("mount the bucket"):
             self._mount()
-        self._infer("read the label: first read, from the network")
+        self._kill_in_mid_read("kill -9 the worker in the middle of a first read")
+        self._infer("read the label: the rest from the network")
         with self._step("prefetch the rest") as said:
             done = json.loads(self._hardtack("prefetch", self.source, "--json"))
             said.append(f"{done['files']} files there")
-        self.outcome.wire_bytes = self._status()["fetched_bytes_total"]
+        self.outcome.wire_bytes = self.wire.received
         with self._step("cut the network, unmount, forget the kernel's caches") as said:
-            self.server.stop()
+            self._cut()
             self._hardtack("unmount", str(self.mountpoint))
             self._mounted = False
             said.append("caches dropped" if forget_caches() else "not root: caches kept")
         with self._step("mount again, as after a reboot"):
             self._mount()
         self._infer("read the label: no network")
-        self._kill_in_mid_read()
-        self.outcome.wire_bytes += self._status()["fetched_bytes_total"]
+        self._kill_in_mid_read("kill -9 the worker in the middle of a read, no network")
 
     def _with_files(self) -> None:
         files = self.directory / "files"
@@ -129,9 +131,13 @@ class Story:
         self.mountpoint = files
         self._infer("read the label: from plain files")
         with self._step("cut the network"):
-            self.server.stop()
+            self._cut()
         self._infer("read the label: no network")
-        self.outcome.wire_bytes = self.outcome.weights_bytes
+        self.outcome.wire_bytes = self.wire.received
+
+    def _cut(self) -> None:
+        self.wire.cut()
+        self.server.stop()
 
     def _infer(self, what: str) -> None:
         with self._step(what) as said:
@@ -155,17 +161,18 @@ class Story:
             if path.name in (ocr.DETECTOR, ocr.READER)
         )
 
-    def _kill_in_mid_read(self) -> None:
+    def _kill_in_mid_read(self, what: str) -> None:
+        """Read the largest file; its worker is killed on the way, and its successor goes on."""
         largest = max(self.mountpoint.glob("hub/*/blobs/*"), key=lambda p: p.stat().st_size)
-        expected = largest.name
-        with self._step("kill -9 the worker in the middle of a read") as said:
+        with self._step(what) as said:
             digest = hashlib.sha256()
+            worker = self._worker_pid()
             with largest.open("rb", buffering=0) as reader:
-                digest.update(reader.read(1 << 20))
-                os.kill(self._worker_pid(), signal.SIGKILL)
+                digest.update(reader.read(1 << 17))
+                os.kill(worker, signal.SIGKILL)
                 while piece := reader.read(1 << 20):
                     digest.update(piece)
-            if digest.hexdigest() != expected:
+            if digest.hexdigest() != largest.name or self._worker_pid() == worker:
                 raise MountError(f"After the kill, {largest.name} read as {digest.hexdigest()}.")
             said.append("the reader got its bytes")
         self.outcome.read_bytes += largest.stat().st_size
@@ -181,13 +188,8 @@ class Story:
         )  # fmt: skip
         self._mounted = True
 
-    def _status(self) -> dict[str, Any]:
-        found = json.loads(self._hardtack("status", str(self.mountpoint), "--json"))
-        state: dict[str, Any] = found[str(self.mountpoint)]
-        return state
-
     def _hardtack(self, *arguments: str) -> str:
-        environment = os.environ | self.server.environment()
+        environment = os.environ | self.server.environment(self.wire.port)
         environment |= {"HARDTACK_CACHE": str(self.cache), "HARDTACK_LOG_LEVEL": "warning"}
         environment.pop("AWS_CA_BUNDLE", None)
         done = subprocess.run(
@@ -219,11 +221,9 @@ def tell(keep: bool, report: Callable[[Step], None]) -> Outcome:
     if not keep:
         story.close()
         return outcome
-    story.server.start()
     outcome.kept = {
         "mountpoint": str(story.mountpoint),
         "cache": str(story.cache),
-        "server_pid": str(story.server.pid),
         "directory": str(story.directory),
     }
     return outcome
