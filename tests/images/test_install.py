@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 from hardtack.core.errors import BundleError, ConfigError, DiskFull, NotFound
-from hardtack.images import install as install_module
-from hardtack.images import partial as partial_module
 from hardtack.images.audit import State, audit_directory
 from hardtack.images.bundle import contents
 from hardtack.images.extract import extract
@@ -94,7 +92,7 @@ def test_interrupted_at_any_step(
                 raise Cut
             return real(*arguments)
 
-        patch.setattr(install_module.os, name, counted)
+        patch.setattr(os, name, counted)
 
     with monkeypatch.context() as patch:
         for name in ("copy_file_range", "fsync", "rename"):
@@ -130,7 +128,7 @@ def test_damaged_wrong_platform_or_no_room(
         f_bavail, f_frsize = 0, real.f_frsize
 
     with monkeypatch.context() as patch:
-        patch.setattr(partial_module.os, "statvfs", lambda path: Full)
+        patch.setattr(os, "statvfs", lambda path: Full)
         with pytest.raises(DiskFull, match="0 B free"):
             install(out, to, platform=AMD64)
     assert bundles(to) == set()
@@ -141,7 +139,8 @@ def test_damaged_wrong_platform_or_no_room(
 @pytest.mark.parametrize(
     ("version", "restart"),
     [
-        ("v1.28.8+k3s1", True), ("v1.29.12+k3s1", True), ("v1.29.13+k3s1", False), ("v1.30.8", True),
+        ("v1.28.8+k3s1", True), ("v1.29.12+k3s1", True), ("v1.29.13+k3s1", False),
+        ("v1.30.8", True),
         ("v1.31.5+k3s1", False), ("1.32.0", False), ("v1.33.1+k3s1", False), (None, None),
     ],
 )  # fmt: skip

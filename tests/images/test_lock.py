@@ -162,11 +162,13 @@ def test_k3s_list() -> None:
 @pytest.mark.parametrize(
     ("text", "written", "accepts"),
     [
-        ("linux/arm64/v8", "linux/arm64", ["linux/arm64", "linux/arm/v8", "linux/arm/v7", "linux/arm/v6", "linux/arm/v5"]),
+        ("linux/arm64/v8", "linux/arm64",
+         ["linux/arm64", "linux/arm/v8", "linux/arm/v7", "linux/arm/v6", "linux/arm/v5"]),
         ("linux/arm", "linux/arm/v7", ["linux/arm/v7", "linux/arm/v6", "linux/arm/v5"]),
         ("linux/arm/v6", "linux/arm/v6", ["linux/arm/v6", "linux/arm/v5"]),
         ("linux/x86_64", "linux/amd64", ["linux/amd64", "linux/386"]),
-        ("linux/amd64/v3", "linux/amd64/v3", ["linux/amd64/v3", "linux/amd64/v2", "linux/amd64", "linux/386"]),
+        ("linux/amd64/v3", "linux/amd64/v3",
+         ["linux/amd64/v3", "linux/amd64/v2", "linux/amd64", "linux/386"]),
     ],
 )  # fmt: skip
 def test_platforms_match_as_containerd_does(text: str, written: str, accepts: list[str]) -> None:

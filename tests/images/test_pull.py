@@ -25,7 +25,6 @@ from hardtack.core.errors import (
     RegistryError,
     SourceUnreachable,
 )
-from hardtack.images import partial as partial_module
 from hardtack.images.auth import DockerConfig
 from hardtack.images.bundle import contents, verify
 from hardtack.images.lock import lock
@@ -287,7 +286,7 @@ def test_disk_full_in_the_middle(
         return real(fd, data, offset)
 
     with monkeypatch.context() as patch:
-        patch.setattr(partial_module.os, "pwrite", full)
+        patch.setattr(os, "pwrite", full)
         with pytest.raises(DiskFull, match="no space left for images-linux-amd64"):
             pull(made, tmp_path, a_client())
     verify(pull(made, tmp_path, a_client()).bundles[0].path)
@@ -335,7 +334,8 @@ def test_mirrors_rewrite_and_fall_back(server: FaultyRegistry, tmp_path: Path) -
     path = tmp_path / "registries.yaml"
     with faulty_registry() as mirror:
         path.write_text(
-            f'mirrors:\n  "{server.host}":\n    endpoint: ["http://{mirror.host}"]\n    rewrite: {{"^app/(.*)": "copy/$1"}}\n'
+            f'mirrors:\n  "{server.host}":\n    endpoint: ["http://{mirror.host}"]\n'
+            '    rewrite: {"^app/(.*)": "copy/$1"}\n'
         )
         pull(made, tmp_path / "a", a_client(registries=Registries.read(path)))
         assert mirror.requests

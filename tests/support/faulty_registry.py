@@ -33,7 +33,7 @@ Fault = Callable[[Seen, int], Reply | None]
 
 
 class FaultyRegistry:
-    """Serves what was `add`ed; `fault(request, count of requests for that path)` may answer first."""
+    """Serves what was `add`ed; `fault(request, how many for that path)` may answer first."""
 
     def __init__(self) -> None:
         self.manifests: dict[str, tuple[bytes, str]] = {}

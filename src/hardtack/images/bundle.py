@@ -41,7 +41,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What a bundle says it holds. `blobs`: by digest, with their offsets in the (decompressed) tar."""
+    """What a bundle says it holds. `blobs`: by digest, with offsets in the plain tar."""
 
     path: Path
     names: tuple[Named, ...]
@@ -57,7 +57,7 @@ def contents(path: Path) -> Contents:
 
 
 def verify(path: Path) -> Contents:
-    """As `contents`, with every blob read and its digest checked, and every manifest's blobs there."""
+    """As `contents`, with every blob's digest checked, and every manifest's blobs there."""
     found = _scan(path, check=True)
     for named in found.names:
         missing = [

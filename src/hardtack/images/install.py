@@ -99,7 +99,8 @@ def restart_needed(version: str | None) -> tuple[bool | None, str]:
     if version is None:
         return (
             None,
-            "which k3s runs here isn't known: before 1.29.13, 1.30.9, 1.31.5 and 1.32.0 it reads the directory only when it starts",
+            "which k3s runs here isn't known: before 1.29.13, 1.30.9, 1.31.5 and 1.32.0 "
+            "it reads the directory only when it starts",
         )
     match = re.match(r"v?1\.(\d+)\.(\d+)", version)
     if match is None:

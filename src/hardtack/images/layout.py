@@ -93,7 +93,7 @@ def blob_name(digest: str) -> str:
 def bundle_name(
     stem: str, platform: Platform, images: Sequence[tuple[tuple[str, ...], str]], suffix: str
 ) -> str:
-    """The file name of the bundle of `images` (names, manifest digest): known from the lock alone."""
+    """The file name of a bundle of `images` (names, manifest digest), from the lock alone."""
     said = _json(
         [FORMAT, str(platform), sorted([sorted(names), digest] for names, digest in images)]
     )

@@ -121,7 +121,8 @@ def _platform_of(registry: Registry, name: str, config: Descriptor) -> Platform:
     raw = b"".join(registry.blob(name, config.digest, 0, config.size))
     if sha256(raw) != config.digest:
         raise CorruptReply(
-            f"{name}: the registry's configuration blob has digest {sha256(raw)}; expected {config.digest}."
+            f"{name}: the registry's configuration has digest {sha256(raw)}; "
+            f"expected {config.digest}."
         )
     try:
         document = json.loads(raw)

@@ -1,4 +1,4 @@
-"""`images.lock` on disk: TOML, sorted, the same bytes for the same content. See docs/formats/lock.md."""
+"""`images.lock` on disk: TOML, sorted, same content, same bytes (docs/formats/lock.md)."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def parse_lock(text: str, name: str) -> Lock:
         if line.startswith(("<<<<<<<", ">>>>>>>", "=======")):
             raise LockError(
                 f"{name}:{number}: a merge conflict was left in the file.",
-                remedy="Take either side, then run `hardtack images lock`, which adds what is missing.",
+                remedy="Take either side, then run `hardtack images lock`: it adds what is missing.",
             )
     try:
         document = tomllib.loads(text)
@@ -161,7 +161,8 @@ def render_lock(lock: Lock) -> str:
         lines.append("[image.platforms]")
         for platform, locked in sorted(image.platforms.items()):
             lines.append(
-                f"{_string(platform)} = {{ digest = {_string(locked.digest)}, size = {locked.size} }}"
+                f"{_string(platform)} = "
+                f"{{ digest = {_string(locked.digest)}, size = {locked.size} }}"
             )
     return "\n".join(lines) + "\n"
 
@@ -203,7 +204,8 @@ def _image(entry: Any, where: str) -> LockedImage:
 def _digest(value: Any, where: str) -> str:
     if not isinstance(value, str) or not _DIGEST.fullmatch(value):
         raise LockError(
-            f"{where} has no usable `digest`: expected sha256: and 64 hexadecimal digits, found {value!r}.",
+            f"{where} has no usable `digest`: expected sha256: and 64 hexadecimal digits, "
+            f"found {value!r}.",
             remedy=_AGAIN,
         )
     return value

@@ -73,7 +73,7 @@ class Index:
     entries: tuple[Descriptor, ...]
 
     def choose(self, platform: Platform, name: str) -> Descriptor:
-        """The entry that containerd would run on `platform`. Raises NotFound, naming what there is."""
+        """The entry that containerd would run on `platform`. Raises NotFound, naming others."""
         images = [e for e in self.entries if not e.attestation and e.platform is not None]
         for wanted in platform.accepts():
             for entry in images:

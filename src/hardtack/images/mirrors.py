@@ -24,7 +24,7 @@ class Endpoint:
 
     base: str
     mirror_of: str = ""
-    tls: Tls = Tls()
+    tls: Tls = field(default_factory=Tls)
     credentials: Credentials | None = None
     rewrites: tuple[tuple[str, str], ...] = ()
 
@@ -129,7 +129,7 @@ def _credentials(config: Mapping[str, Any], host: str) -> Credentials | None:
 
 def _check(mirrors: Mapping[str, Any], configs: Mapping[str, Any]) -> None:
     for mirror in mirrors.values():
-        for pattern in ((mirror or {}).get("rewrite") or {}).keys():
+        for pattern in (mirror or {}).get("rewrite") or {}:
             re.compile(str(pattern))
         if not isinstance((mirror or {}).get("endpoint") or [], list):
             raise ValueError("`endpoint` is not a list")

@@ -66,8 +66,8 @@ class Partial:
             raise full(self.path, error) from error
 
     def copy(self, source: int, start: int, offset: int, count: int) -> None:
-        """Put `count` bytes from `start` of the open file `source` at `offset`, without reading them
-        where the file system can. Raises DiskFull; a source that ends early leaves a hole."""
+        """Put `count` bytes from `start` of the open file `source` at `offset`, in the kernel
+        where it can. Raises DiskFull; a source that ends early leaves a hole."""
         done = 0
         try:
             while done < count:

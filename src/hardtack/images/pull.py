@@ -135,8 +135,6 @@ class _Pull:
             check_space(self._out, sum(j.missing for j in jobs) * (2 if zstd else 1))
             sources = self._sources(files)
             fetched = fetch(jobs, sources, self._registry, self._workers, self._progress)
-            for partial in partials.values():
-                os.fdatasync(partial.fd)
         for bundle in todo:
             self._publish(bundle, partials[bundle.path], zstd)
         foreign = sorted(
@@ -198,7 +196,7 @@ class _Pull:
                     member = blobs[blob.digest]
                     if member.size != blob.size:
                         raise RegistryError(
-                            f"{locked.reference}: two manifests disagree on the size of {blob.digest}."
+                            f"{locked.reference}: manifests disagree on the size of {blob.digest}."
                         )
                     place = Place(partials[bundle.path], member.offset)
                     if place not in job.places:

@@ -333,7 +333,8 @@ def _body(response: urllib3.BaseHTTPResponse, start: int, stop: int, what: str) 
     if response.status == 206:
         if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             raise CorruptReply(
-                f"{what}: asked for bytes from {start}, got {response.headers.get('Content-Range')!r}."
+                f"{what}: asked for bytes from {start}, "
+                f"got {response.headers.get('Content-Range')!r}."
             )
     else:
         skip = start  # the registry knows no ranges: everything comes, from the start
@@ -353,7 +354,8 @@ def _refusal(status: int, host: str, what: str) -> HardtackError:
     if status in (401, 403):
         return AccessDenied(
             f"{host} refuses {what} (HTTP {status}).",
-            remedy="Log in (docker login), or check the name: many registries answer so for an image that doesn't exist.",
+            remedy="Log in (docker login), or check the name: many registries answer so "
+            "for an image that doesn't exist.",
         )
     if status == 404:
         return NotFound(f"{host} has no {what}.", remedy="Check the repository and the tag.")
