@@ -62,7 +62,10 @@ def metrics() -> str:
     """docs/metrics.md from the metrics that a mount serves."""
     from hardtack.mount import metrics as mount_metrics
 
-    rows = "\n".join(f"| `{m.name}` | {m.kind} | {m.help} |" for m in mount_metrics.TABLE)
+    rows = "\n".join(
+        f"| `{name}{'_total' if kind == 'counter' else ''}` | {kind} | {meaning} |"
+        for name, kind, _, meaning in mount_metrics.METRICS
+    )
     return (
         f"# Metrics\n\n{MADE}\n"
         "`hardtack mount --metrics HOST:PORT` serves these for Prometheus.\n\n"
