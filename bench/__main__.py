@@ -1,0 +1,26 @@
+"""`python -m bench NAME …`: measured figures; without a name, which there are."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+BENCHES = {
+    "weights": "a bucket mounted, against the disk, the client library, rclone and s3fs",
+    "images": "pulling and locking container images",
+    "soak": "a busy mount for minutes: wrong bytes and growing memory",
+}
+
+
+def main() -> int:
+    name, *arguments = sys.argv[1:] or ["weights"]
+    if name not in BENCHES:
+        print("\n".join(f"  ./run bench {key:8} {text}" for key, text in BENCHES.items()))
+        return 0 if name in ("-h", "--help") else 2
+    sys.argv = [f"bench {name}", *arguments]
+    code: int | None = importlib.import_module(f"bench.{name}").main()
+    return code or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

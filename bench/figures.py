@@ -1,0 +1,98 @@
+"""Figures: what was measured, against what, and whether its bar is met; as table, JSON and docs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+BEGIN, END = "<!-- begin: {} -->", "<!-- end: {} -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured figure.
+
+    `ratio` is what `bar` is held against (see `at_least`); `values` are the medians behind it
+    in `unit`, ours first, by who was measured.
+    """
+
+    name: str
+    ratio: float
+    bar: float
+    at_least: bool
+    meaning: str
+    values: dict[str, float] = field(default_factory=dict)
+    unit: str = ""
+    ahead_of: tuple[str, ...] = ()
+    lower_is_better: bool = False
+
+    @property
+    def met(self) -> bool:
+        """Whether the bar holds, and the peers it must be ahead of are behind."""
+        reached = self.ratio >= self.bar if self.at_least else self.ratio <= self.bar
+        return reached and all(self._ahead(peer) for peer in self.ahead_of if peer in self.values)
+
+    def _ahead(self, peer: str) -> bool:
+        ours, theirs = self.values["hardtack"], self.values[peer]
+        return ours <= theirs if self.lower_is_better else ours >= theirs
+
+    def row(self) -> tuple[str, ...]:
+        sign = ">=" if self.at_least else "<="
+        values = ", ".join(f"{who} {number(value)}" for who, value in self.values.items())
+        return (
+            self.name,
+            number(self.ratio),
+            f"{sign} {number(self.bar)}",
+            "met" if self.met else "MISSED",
+            self.meaning,
+            f"{values} {self.unit}".strip(),
+        )
+
+
+def number(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def median_of(times: int, *measures: Callable[[], float]) -> list[float]:
+    """Medians of `times` rounds; each round takes every measure once, so that noise is shared."""
+    rounds = [[measure() for measure in measures] for _ in range(times)]
+    return [statistics.median(column) for column in zip(*rounds, strict=True)]
+
+
+HEADINGS = ("figure", "measured", "bar", "", "what", "medians")
+
+
+def table(figures: Iterable[Figure]) -> str:
+    """A table for terminals and Markdown both."""
+    rows = [HEADINGS, *(figure.row() for figure in figures)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)) + " |"
+             for r in rows]  # fmt: skip
+    lines.insert(1, "| " + " | ".join("-" * w for w in widths) + " |")
+    return "\n".join(lines)
+
+
+def save(path: Path, facts: dict[str, str], figures: Iterable[Figure]) -> None:
+    """Facts and figures as JSON."""
+    rows: list[dict[str, Any]] = [
+        dataclasses.asdict(figure) | {"met": figure.met} for figure in figures
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": facts, "figures": rows}, indent=1) + "\n")
+
+
+def write_between(path: Path, name: str, text: str) -> None:
+    """Put `text` between the markers called `name` in the page at `path`."""
+    begin, end = BEGIN.format(name), END.format(name)
+    page = path.read_text()
+    head, found, rest = page.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not found or not closed:
+        raise SystemExit(f"{path} has no markers {begin} … {end}.")
+    path.write_text(f"{head}{begin}\n{text}\n{end}{tail}")

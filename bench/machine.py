@@ -1,0 +1,48 @@
+"""What a figure depends on: the machine and the versions of the peers."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+import hardtack
+
+
+def facts(work: Path) -> dict[str, str]:
+    """Name → value, for the head of a report; `work` is where the bench's files lie."""
+    return {
+        "kernel": platform.release(),
+        "CPU": f"{_cpu()}, {os.cpu_count()} cores",
+        "memory": f"{psutil.virtual_memory().total >> 20} MiB",
+        "file system": _file_system(work),
+        "Python": platform.python_version(),
+        "hardtack": hardtack.__version__,
+        "rclone": _version([str(Path(sys.executable).with_name("rclone")), "version"]),
+        "s3fs": _version(["s3fs", "--version"]),
+        "load before": f"{os.getloadavg()[0]:.1f}",
+    }
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _file_system(path: Path) -> str:
+    mounts = [p for p in psutil.disk_partitions(all=True) if path.is_relative_to(p.mountpoint)]
+    return max(mounts, key=lambda p: len(p.mountpoint)).fstype if mounts else "unknown"
+
+
+def _version(command: list[str]) -> str:
+    if shutil.which(command[0]) is None:
+        return "not installed"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stdout or done.stderr).splitlines()[0]
