@@ -99,7 +99,7 @@ def parse_lock(text: str, name: str) -> Lock:
         if line.startswith(("<<<<<<<", ">>>>>>>", "=======")):
             raise LockError(
                 f"{name}:{number}: a merge conflict was left in the file.",
-                remedy="Take either side, then run `hardtack images lock`: it adds what is missing.",
+                remedy="Take either side, then run `hardtack images lock`: it adds the rest.",
             )
     try:
         document = tomllib.loads(text)
