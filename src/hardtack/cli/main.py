@@ -36,6 +36,8 @@ COMMANDS = {
         "policy",
         "Does anything in a deployment reach for the network?",
     ),
+    "model": ("hardtack.cli.model", "model", "Model packages: check, show, run, write."),
+    "inference": ("hardtack.cli.inference", "inference", "Answer pictures on this box."),
     "demo": ("hardtack.cli.demo", "demo", "The whole story on one machine."),
     "config": ("hardtack.cli.settings", "config", "Where each setting comes from."),
     "completion": ("hardtack.cli.settings", "completion", "Shell completion."),

@@ -1,0 +1,73 @@
+"""Pictures from bytes: upright, RGB, eight bits, within limits."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from hardtack.core.errors import PictureError
+
+Pixels = NDArray[np.uint8]
+"""[height, width, 3], RGB."""
+
+MAX_PIXELS = 50_000_000
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
+_HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+
+
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """The first frame of a JPEG, PNG, GIF, BMP, TIFF or WebP file.
+
+    EXIF orientation is applied, transparency laid on white, sixteen bits reduced to eight.
+    Raises PictureError; one of more than `max_pixels` is refused before it is unpacked.
+    """
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC:
+        raise PictureError(
+            "The picture is HEIC, which is not supported.", remedy="Send JPEG or PNG."
+        )
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large pictures; `max_pixels` decides here.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+                _check_size(picture, max_pixels)
+                return np.asarray(_rgb(ImageOps.exif_transpose(picture)))
+    except UnidentifiedImageError:
+        raise PictureError(
+            f"The {len(data)} bytes are not a picture.", remedy=f"Send one of {', '.join(FORMATS)}."
+        ) from None
+    except Image.DecompressionBombError:
+        raise PictureError(f"The picture has more than {max_pixels} pixels.") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise PictureError(f"The picture is damaged: {error}.", remedy="Send it again.") from None
+
+
+def _check_size(picture: Image.Image, max_pixels: int) -> None:
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise PictureError(
+            f"The picture has {width} × {height} pixels; at most {max_pixels} are allowed.",
+            remedy="Send a smaller one.",
+        )
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith(("I", "F")):
+        return Image.fromarray(_eight_bits(np.asarray(picture))).convert("RGB")
+    if picture.has_transparency_data:
+        layered = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert(
+            "RGB"
+        )
+    return picture.convert("RGB")
+
+
+def _eight_bits(samples: NDArray[np.generic]) -> Pixels:
+    """Sixteen-bit samples (Pillow's I and I;16) → eight; floats are taken as 0 to 1."""
+    if samples.dtype.kind == "f":
+        return (samples.astype(np.float64).clip(0, 1) * 255).round().astype(np.uint8)
+    return (samples.astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)

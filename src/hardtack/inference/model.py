@@ -1,0 +1,177 @@
+"""A detector's model, loaded: from the bytes of a picture to a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hardtack.core.errors import ModelError
+from hardtack.inference import oodd, package, postprocess, preprocess, tasks
+from hardtack.inference.images import MAX_PIXELS, Pixels, decode
+from hardtack.inference.package import Network, Output, Package
+from hardtack.inference.postprocess import Floats, Found
+from hardtack.inference.preprocess import Placement
+from hardtack.inference.runtime import Options, Session
+from hardtack.inference.tasks import Box, ClassResult, Prediction, Result
+
+
+class Loaded:
+    """A network with its session, and its input and output found."""
+
+    def __init__(self, path: Path, network: Network, options: Options) -> None:
+        self.network = network
+        self.session = Session(path, options)
+        self._input = self.session.input_name(network.input.name)
+        self._output = self.session.output_name(network.output.name)
+
+    def __call__(self, image: Pixels) -> tuple[Floats, Placement]:
+        """The output's first element, and where the picture lay on the input."""
+        tensor, placement = preprocess.prepare(image, self.network.input)
+        output = self.session.run([self._output], {self._input: tensor})[0]
+        return output[0], placement
+
+
+class Model:
+    """What a package (and its out-of-distribution package) makes of pictures."""
+
+    def __init__(
+        self, primary: Package, outliers: Package | None = None, options: Options | None = None
+    ) -> None:
+        """Loads the weights. Raises ModelError, ConfigError."""
+        options = options or Options()
+        self.package = primary
+        self.main = Loaded(primary.path(primary.network), primary.network, options)
+        self.finder = (
+            Loaded(primary.path(primary.finder), primary.finder, options)
+            if primary.finder
+            else None
+        )
+        self._characters: Sequence[str] = ()
+        if primary.network.output.decode == "ctc":
+            self._characters = self.main.session.metadata.get("character", "").splitlines()
+            if not self._characters:
+                raise ModelError(
+                    f"{self.main.session.path} doesn't say which characters it reads.",
+                    remedy="Put them into its metadata under 'character', one a line.",
+                )
+        if outliers is not None and outliers.task != "binary":
+            raise ModelError(
+                f"{outliers.directory} has the task {outliers.task}; an out-of-distribution model "
+                "is binary, YES for a picture unlike the training's."
+            )
+        self.outliers = Model(outliers, None, options) if outliers else None
+
+    def infer(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> Prediction:
+        """The answer for an encoded picture. Raises PictureError, ModelError."""
+        return self.judge(decode(data, max_pixels=max_pixels))
+
+    def judge(self, image: Pixels) -> Prediction:
+        """The answer for a decoded picture. Raises ModelError."""
+        result, confidence = self._answer(image)
+        prediction = Prediction(self.package.task, confidence, result)
+        if self.outliers is None:
+            return prediction
+        outlier = _yes(self.outliers.judge(image))
+        guesses = len(self.package.classes) if isinstance(result, ClassResult) else 0
+        lowered = oodd.lowered(confidence, outlier, guesses)
+        return replace(prediction, confidence=lowered, outlier=outlier)
+
+    def _answer(self, image: Pixels) -> tuple[Result, float]:
+        task = self.package.task
+        if task in ("count", "boxes"):
+            found, dropped, placement = _boxes(self.main, image)
+            return tasks.located(_placed(found, self.package.classes, placement, image), dropped)
+        lines, dropped = self._lines(image)
+        pieces = [_crop(image, line) for line in lines]
+        if task == "text":
+            read = [postprocess.ctc(self.main(piece)[0], self._characters) for piece in pieces]
+            return tasks.texts(
+                [(text.strip(), p, line) for (text, p), line in zip(read, lines, strict=True)],
+                dropped,
+            )
+        classes = self.package.classes
+        each = [
+            class_probabilities(self.main(piece)[0], self.main.network.output, len(classes))
+            for piece in pieces or [image]
+        ]
+        return tasks.classified(classes, np.mean(each, axis=0))
+
+    def _lines(self, image: Pixels) -> tuple[list[Box], float]:
+        """The regions to judge, from top to bottom: the finder's, or the whole picture."""
+        if self.finder is None:
+            return [Box("", 1.0, 0.0, 0.0, 1.0, 1.0)], 0.0
+        found, dropped, placement = _boxes(self.finder, image)
+        lines = _placed(found, ("line",), placement, image)
+        return sorted(lines, key=lambda line: (line.top, line.left)), dropped
+
+
+def open_model(directory: Path, options: Options | None = None, *, hashes: bool = True) -> Model:
+    """The model in `directory` (package, versions, or a detector's directory), loaded.
+
+    Raises ModelError, ConfigError.
+    """
+    primary, outliers = package.locate(directory, hashes=hashes)
+    return Model(primary, outliers, options)
+
+
+def class_probabilities(scores: Floats, output: Output, classes: int) -> Floats:
+    """The network's scores as one probability a class.
+
+    One sigmoid score for two classes is the first one's. Raises ModelError.
+    """
+    flat = scores.reshape(-1)
+    if output.decode == "softmax":
+        flat = postprocess.softmax(flat)
+    elif output.decode == "sigmoid":
+        flat = postprocess.sigmoid(flat)
+    if len(flat) == 1 and classes == 2:
+        flat = np.array([flat[0], 1 - flat[0]])
+    if len(flat) != classes:
+        raise ModelError(
+            f"The network puts out {len(flat)} scores, model.toml names {classes} classes.",
+            remedy="Name each class in the order of the output.",
+        )
+    return flat
+
+
+def _boxes(loaded: Loaded, image: Pixels) -> tuple[list[Found], float, Placement]:
+    """Boxes on the canvas, the best dropped score, and where the picture lies."""
+    scores, placement = loaded(image)
+    output = loaded.network.output
+    if output.decode == "yolo":
+        # Candidates under a tenth of the threshold are noise, by the thousand.
+        found = postprocess.yolo_boxes(scores, output.threshold / 10)
+        found = postprocess.suppress(found, output.overlap)
+    else:
+        heat = scores.reshape(scores.shape[-2:])
+        found = postprocess.map_boxes(heat, output.mask, output.margin, output.min_side)
+    kept, dropped = postprocess.split(found, output.threshold)
+    return kept, dropped, placement
+
+
+def _placed(
+    found: Sequence[Found], classes: Sequence[str], placement: Placement, image: Pixels
+) -> list[Box]:
+    height, width = image.shape[:2]
+    if any(box.kind >= len(classes) for box in found):
+        raise ModelError(
+            f"The network knows more classes than the {len(classes)} that model.toml names."
+        )
+    return [tasks.on_picture(box, classes[box.kind], placement, width, height) for box in found]
+
+
+def _crop(image: Pixels, box: Box) -> Pixels:
+    """The part of the picture in `box`, at least one pixel."""
+    height, width = image.shape[:2]
+    top, left = int(box.top * height), int(box.left * width)
+    bottom = max(top + 1, round(box.bottom * height))
+    right = max(left + 1, round(box.right * width))
+    return image[min(top, height - 1) : bottom, min(left, width - 1) : right]
+
+
+def _yes(prediction: Prediction) -> float:
+    assert isinstance(prediction.result, ClassResult)
+    return prediction.result.probabilities["YES"]

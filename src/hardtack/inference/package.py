@@ -1,0 +1,301 @@
+"""Model packages: a directory with `model.toml` and the weights that it names.
+
+Format: docs/formats/model-package.md. A detector's directory holds
+`{primary,oodd}/<version>/`; the highest whole version counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from hardtack.core.errors import ModelError
+from hardtack.inference.tables import Table
+
+FORMAT = 1
+FILE = "model.toml"
+TASKS = ("binary", "multiclass", "count", "boxes", "text")
+COLOURS = ("rgb", "bgr", "grey")
+FITS = ("stretch", "letterbox", "multiple", "height")
+LAYOUTS = ("nchw", "nhwc")
+DECODERS = {
+    "binary": ("softmax", "sigmoid", "probabilities"),
+    "multiclass": ("softmax", "sigmoid", "probabilities"),
+    "count": ("map", "yolo"),
+    "boxes": ("map", "yolo"),
+    "text": ("ctc",),
+}
+"""Task → what its network's output can be decoded as."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of the package, its size in bytes, and its SHA-256 in hex, or empty."""
+
+    file: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Input:
+    """How a picture becomes the tensor `name`: (pixel / `scale` - `mean`) / `deviation`.
+
+    `fit`: stretch to width × height; letterbox into it; keep the size, shrunk to `max_side`, on a
+    canvas whose sides are multiples of `multiple`; or scale to `height`, the width following.
+    """
+
+    name: str = ""
+    width: int = 0
+    height: int = 0
+    fit: str = "stretch"
+    colour: str = "rgb"
+    layout: str = "nchw"
+    scale: float = 255.0
+    mean: tuple[float, ...] = (0.0,)
+    deviation: tuple[float, ...] = (1.0,)
+    multiple: int = 32
+    max_side: int = 960
+
+
+@dataclass(frozen=True)
+class Output:
+    """How the tensor `name` becomes an answer.
+
+    Boxes that score less than `threshold` are dropped; a pixel of a map counts from `mask` on;
+    boxes of a map grow by `margin` × area / perimeter and are at least `min_side` pixels; of two
+    boxes that overlap by more than `overlap` (intersection over union) the better stays.
+    """
+
+    decode: str
+    name: str = ""
+    threshold: float = 0.5
+    mask: float = 0.3
+    margin: float = 0.0
+    min_side: int = 3
+    overlap: float = 0.5
+
+
+@dataclass(frozen=True)
+class Network:
+    file: str
+    input: Input
+    output: Output
+
+
+@dataclass(frozen=True)
+class Package:
+    """What `model.toml` says. `finder`, if any, finds the lines of text that `network` judges."""
+
+    directory: Path
+    task: str
+    classes: tuple[str, ...]
+    weights: tuple[Weights, ...]
+    network: Network
+    finder: Network | None
+
+    @property
+    def version(self) -> str:
+        return self.directory.name
+
+    @property
+    def name(self) -> str:
+        """The detector's id in `<id>/primary/<version>`; elsewhere the directory's name."""
+        role = self.directory.resolve().parent
+        return role.parent.name if role.name in ("primary", "oodd") else self.directory.name
+
+    def path(self, network: Network) -> Path:
+        return self.directory / network.file
+
+
+def parse(text: str, directory: Path) -> Package:
+    """The package that `model.toml`'s `text` describes. Raises ModelError."""
+    origin = str(directory / FILE)
+    try:
+        table = Table(tomllib.loads(text), origin)
+    except tomllib.TOMLDecodeError as error:
+        raise ModelError(f"{origin} is not TOML: {error}.") from None
+    version = table.take("format", int)
+    if version != FORMAT:
+        raise ModelError(
+            f"{origin} has format {version}; this hardtack knows format {FORMAT}.",
+            remedy="Upgrade hardtack, or write the package anew with: hardtack model new.",
+        )
+    table.choice("runtime", ("onnx",), "onnx")
+    task = table.choice("task", TASKS)
+    classes = _classes(table, task)
+    weights = tuple(_weights(entry) for entry in table.tables("weights"))
+    network = _network(table.table("network"), DECODERS[task], weights)
+    finder = None
+    if table.has("finder"):
+        if task not in ("binary", "text"):
+            raise table.error("finder", f"is for the tasks binary and text, not {task}")
+        finder = _network(table.table("finder"), ("map",), weights)
+    table.done()
+    return Package(directory, task, classes, weights, network, finder)
+
+
+def read(directory: Path) -> Package:
+    """The package in `directory`, whole or not. Raises ModelError."""
+    try:
+        text = (directory / FILE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ModelError(
+            f"{directory / FILE} can't be read: {reason}.",
+            remedy="A model package is a directory with a model.toml; see hardtack model new.",
+        ) from None
+    return parse(text, directory)
+
+
+def problems(package: Package, *, hashes: bool = True) -> list[str]:
+    """Why the package isn't whole: missing files, wrong sizes and, with `hashes`, wrong hashes."""
+    found = []
+    for weights in package.weights:
+        path = package.directory / weights.file
+        try:
+            size = path.stat().st_size
+            if size != weights.size:
+                found.append(f"{path} has {size} bytes, model.toml says {weights.size}")
+            elif hashes and weights.sha256 and (digest := _sha256(path)) != weights.sha256:
+                found.append(f"{path} has SHA-256 {digest}, model.toml says {weights.sha256}")
+        except OSError as error:
+            found.append(f"{path}: {error.strerror}")
+    return found
+
+
+def open_package(directory: Path, *, hashes: bool = True) -> Package:
+    """The whole package in `directory`. Raises ModelError that names what isn't as it should."""
+    package = read(directory)
+    if wrong := problems(package, hashes=hashes):
+        raise ModelError(
+            f"The model package {directory} is not whole: {'; '.join(wrong)}.",
+            remedy="Copy its files again, or wait until they have arrived.",
+        )
+    return package
+
+
+def newest(directory: Path, *, hashes: bool = True) -> Package:
+    """The highest whole version under `directory`. Raises ModelError with why each other isn't."""
+    reasons = []
+    for version in versions(directory):
+        try:
+            return open_package(directory / str(version), hashes=hashes)
+        except ModelError as error:
+            reasons.append(error.message)
+    raise ModelError(
+        f"{directory} has no whole version of a model. {' '.join(reasons)}".rstrip(),
+        remedy="Versions are directories named by numbers, each with a model.toml.",
+    )
+
+
+def versions(directory: Path) -> list[int]:
+    """The versions under `directory`, highest first; only plain numbers count."""
+    try:
+        names = [entry.name for entry in directory.iterdir()]
+    except OSError as error:
+        raise ModelError(f"{directory} can't be listed: {error.strerror}.") from None
+    return sorted((int(n) for n in names if re.fullmatch(r"0|[1-9][0-9]*", n)), reverse=True)
+
+
+def locate(directory: Path, *, hashes: bool = True) -> tuple[Package, Package | None]:
+    """The primary package and the out-of-distribution one, if any.
+
+    `directory` is a package, a directory of versions, or a detector's with `primary` and `oodd`.
+    Raises ModelError.
+    """
+    if (directory / FILE).is_file():
+        return open_package(directory, hashes=hashes), None
+    if not (directory / "primary").is_dir():
+        return newest(directory, hashes=hashes), None
+    oodd = directory / "oodd"
+    second = newest(oodd, hashes=hashes) if oodd.is_dir() else None
+    return newest(directory / "primary", hashes=hashes), second
+
+
+def _classes(table: Table, task: str) -> tuple[str, ...]:
+    classes = table.strings("classes", [] if task == "text" else None)
+    if len(set(classes)) != len(classes):
+        raise table.error("classes", "names a class twice")
+    if task == "binary" and set(classes) != {"YES", "NO"}:
+        raise table.error("classes", 'must be "YES" and "NO", in the order of the output')
+    if task == "multiclass" and len(classes) < 2:
+        raise table.error("classes", "must name two classes or more")
+    if task in ("count", "boxes") and not classes:
+        raise table.error("classes", "must name what the boxes show")
+    return classes
+
+
+def _weights(table: Table) -> Weights:
+    file = table.take("file", str)
+    if not file or PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
+        raise table.error("file", f"is {file!r}, not a path inside the package")
+    size = table.take("size", int)
+    sha256 = table.take("sha256", str, "")
+    if sha256 and not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise table.error("sha256", "must be 64 lower-case hex digits")
+    table.done()
+    return Weights(file, size, sha256)
+
+
+def _network(table: Table, decoders: tuple[str, ...], weights: tuple[Weights, ...]) -> Network:
+    file = table.take("file", str)
+    if file not in [entry.file for entry in weights]:
+        raise table.error("file", f"is {file!r}, which no [[weights]] names")
+    network = Network(file, _input(table.table("input")), _output(table.table("output"), decoders))
+    table.done()
+    return network
+
+
+def _input(table: Table) -> Input:
+    colour = table.choice("colour", COLOURS, Input.colour)
+    fit = table.choice("fit", FITS, Input.fit)
+    result = Input(
+        name=table.take("name", str, Input.name),
+        width=table.take("width", int, None if fit in ("stretch", "letterbox") else 0),
+        height=table.take("height", int, 0 if fit == "multiple" else None),
+        fit=fit,
+        colour=colour,
+        layout=table.choice("layout", LAYOUTS, Input.layout),
+        scale=table.take("scale", float, Input.scale),
+        mean=table.numbers("mean", Input.mean),
+        deviation=table.numbers("deviation", Input.deviation),
+        multiple=table.take("multiple", int, Input.multiple),
+        max_side=table.take("max_side", int, Input.max_side),
+    )
+    for key in ("width", "height", "multiple", "max_side"):
+        if not 0 <= getattr(result, key) <= 8192:
+            raise table.error(key, "must be between 1 and 8192")
+    if result.scale <= 0 or min(result.deviation) <= 0 or result.multiple < 1:
+        raise table.error("scale", "deviation and multiple must be above zero")
+    channels = 1 if colour == "grey" else 3
+    for key in ("mean", "deviation"):
+        if len(getattr(result, key)) not in (1, channels):
+            raise table.error(key, f"must have 1 or {channels} numbers")
+    table.done()
+    return result
+
+
+def _output(table: Table, decoders: tuple[str, ...]) -> Output:
+    result = Output(
+        name=table.take("name", str, Output.name),
+        decode=table.choice("decode", decoders),
+        threshold=table.take("threshold", float, Output.threshold),
+        mask=table.take("mask", float, Output.mask),
+        margin=table.take("margin", float, Output.margin),
+        min_side=table.take("min_side", int, Output.min_side),
+        overlap=table.take("overlap", float, Output.overlap),
+    )
+    for key in ("threshold", "mask", "overlap"):
+        if not 0 <= getattr(result, key) <= 1:
+            raise table.error(key, "must be between 0 and 1")
+    table.done()
+    return result
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

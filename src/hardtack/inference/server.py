@@ -1,0 +1,215 @@
+"""The HTTP server of one detector: edge-endpoint's `/infer`, and the Open Inference Protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from hardtack.core.errors import HardtackError, PictureError
+from hardtack.inference import oip
+from hardtack.inference.images import MAX_PIXELS
+from hardtack.inference.model import Model
+from hardtack.inference.response import reply
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bytes of a request's body, pixels of a picture, seconds for a body to arrive, and how many
+    requests may run at a time.
+    """
+
+    body: int = 20_000_000
+    pixels: int = MAX_PIXELS
+    patience: float = 30.0
+    at_once: int = 4
+
+
+@dataclass
+class Service:
+    """The model once it is loaded, or why it isn't."""
+
+    name: str
+    load: Callable[[], Model]
+    limits: Limits = field(default_factory=Limits)
+    model: Model | None = None
+    failure: HardtackError | None = None
+
+    def __post_init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "hardtack_inference_requests", "Pictures asked about, by status.", ["status"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.seconds = Histogram(
+            "hardtack_inference_seconds", "Time to decode a picture and run the model.",
+            registry=self.registry, buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
+        )  # fmt: skip
+        self.ready = Gauge(
+            "hardtack_inference_ready", "1 when the model is loaded.", registry=self.registry
+        )
+        self.slots = asyncio.Semaphore(self.limits.at_once)
+
+    async def start(self) -> None:
+        """Load the model; a failure is kept for readiness and logged."""
+        try:
+            self.model = await run_in_threadpool(self.load)
+        except HardtackError as error:
+            self.failure = error
+            _log.error("%s can't be served: %s", self.name, error)
+        else:
+            self.ready.set(1)
+            _log.info("%s is ready, version %s", self.name, self.model.package.version)
+
+    def loaded(self) -> Model:
+        """The model. Raises HTTPException 503 while there is none."""
+        if self.model is None:
+            reason = str(self.failure) if self.failure else f"The model of {self.name} is loading."
+            raise HTTPException(503, reason, headers={"Retry-After": "1"})
+        return self.model
+
+
+def application(service: Service) -> Starlette:
+    """The ASGI application; the model is loaded in the background from its start on."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        loading = asyncio.create_task(service.start())
+        yield
+        await loading
+
+    async def live(_: Request) -> Response:
+        status = 503 if service.failure else 200
+        return JSONResponse({"live": service.failure is None}, status)
+
+    async def ready(_: Request) -> Response:
+        model = service.loaded()
+        return JSONResponse(
+            {
+                "ready": True,
+                "model": service.name,
+                "version": model.package.version,
+                "providers": model.main.session.providers,
+            }
+        )
+
+    async def infer(request: Request) -> Response:
+        try:
+            response = await _infer(service, request)
+        except HTTPException as error:
+            service.requests.labels(str(error.status_code)).inc()
+            raise
+        service.requests.labels("200").inc()
+        return response
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def about(_: Request) -> Response:
+        return JSONResponse(oip.server_metadata())
+
+    async def model_about(request: Request) -> Response:
+        return JSONResponse(oip.model_metadata(_named(service, request)))
+
+    async def model_ready(request: Request) -> Response:
+        _named(service, request)
+        return JSONResponse({"name": service.name, "ready": True})
+
+    async def model_infer(request: Request) -> Response:
+        model = _named(service, request)
+        body = await _body(request, service.limits)
+        async with service.slots:
+            try:
+                answer = await run_in_threadpool(oip.infer, model, body)
+            except HardtackError as error:
+                raise HTTPException(400, str(error)) from None
+        return JSONResponse(answer)
+
+    routes = [
+        Route("/health/live", live),
+        Route("/health/ready", ready),
+        Route("/infer", infer, methods=["POST"]),
+        Route("/metrics", metrics),
+        Route("/v2", about),
+        Route("/v2/health/live", live),
+        Route("/v2/health/ready", ready),
+    ]
+    for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+        routes += [
+            Route(path, model_about),
+            Route(path + "/ready", model_ready),
+            Route(path + "/infer", model_infer, methods=["POST"]),
+        ]
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _as_json})
+
+
+async def _infer(service: Service, request: Request) -> Response:
+    model = service.loaded()
+    kind = request.headers.get("content-type", "image/*").partition(";")[0].strip().lower()
+    if not kind.startswith("image/") and kind != "application/octet-stream":
+        raise HTTPException(415, f"The body is {kind}; expected a picture, such as image/jpeg.")
+    body = await _body(request, service.limits)
+    async with service.slots:
+        begun = time.monotonic()
+        try:
+            prediction = await run_in_threadpool(
+                model.infer, body, max_pixels=service.limits.pixels
+            )
+        except PictureError as error:
+            raise HTTPException(400, str(error)) from None
+        except HardtackError as error:
+            _log.error("%s: %s", service.name, error)
+            raise HTTPException(500, str(error)) from None
+        service.seconds.observe(time.monotonic() - begun)
+    return JSONResponse(reply(prediction))
+
+
+async def _body(request: Request, limits: Limits) -> bytes:
+    """The whole body. Raises HTTPException 413 past the limit, 408 when it doesn't arrive."""
+    too_large = HTTPException(413, f"The body is over the limit of {limits.body} bytes.")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limits.body:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(limits.patience):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > limits.body:
+                    raise too_large
+    except TimeoutError:
+        raise HTTPException(408, "The body did not arrive in time.") from None
+    return bytes(body)
+
+
+def _named(service: Service, request: Request) -> Model:
+    """The model that the path names. Raises HTTPException 404 or 503."""
+    model = service.loaded()
+    name = request.path_params["model"]
+    version = request.path_params.get("version", model.package.version)
+    if (name, version) != (service.name, model.package.version):
+        raise HTTPException(
+            404,
+            f"There is no model {name!r}, version {version!r}, here; this is the server of "
+            f"{service.name!r}, version {model.package.version!r}.",
+        )
+    return model
+
+
+async def _as_json(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
