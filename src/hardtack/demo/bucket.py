@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import secrets
 import socket
@@ -112,8 +113,6 @@ class Server:
             self._send(f"/{BUCKET}/{quote(key)}", body)
 
     def _send(self, path: str, body: bytes) -> None:
-        import urllib3
-
         from hardtack.source.sigv4 import Credentials, signed_headers
 
         digest = hashlib.sha256(body).hexdigest()
@@ -122,6 +121,12 @@ class Server:
             Credentials(self.access_key, self._secret),
             region="us-east-1", now=datetime.now(tz=UTC), payload_sha256=digest,
         )  # fmt: skip
-        reply = urllib3.request("PUT", self.endpoint + path, body=body, headers=headers)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("PUT", path, body, headers)
+            reply = connection.getresponse()
+            reply.read()
+        finally:
+            connection.close()
         if reply.status != 200:
             raise SourceUnreachable(f"The demo's S3 server answered {reply.status} to PUT {path}.")
