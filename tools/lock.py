@@ -15,19 +15,10 @@ COMPILE = [
     *UV, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11",
     "--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate",
 ]  # fmt: skip
+GROUPS = ("setup", "demo", "dev", "training", "bench")
 LEVELS = {
-    "dev.txt": [
-        "--all-extras",
-        "--group",
-        "setup",
-        "--group",
-        "demo",
-        "--group",
-        "dev",
-        "--group",
-        "bench",
-    ],
-    "demo.txt": ["--group", "setup", "--group", "demo", "--constraint", "requirements/dev.txt"],
+    "dev.txt": ["--all-extras", *(f"--group={g}" for g in GROUPS)],
+    "demo.txt": ["--group=setup", "--group=demo", "--constraint", "requirements/dev.txt"],
 }
 ARM64 = "aarch64-manylinux_2_28"
 
