@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,9 @@ def test_the_demo_reads_the_label_with_and_without_network() -> None:
     done = run("demo", "--json")
     assert done.returncode == 0, done.stderr
     outcome = json.loads(done.stdout)
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    shown = [row.split("  ")[0] for row in readme.split("<!-- demo -->")[1].splitlines()]
+    assert [s["what"] for s in outcome["steps"] if s["what"] not in shown] == []
     answers = [step for step in outcome["steps"] if step["what"].startswith("read the label")]
     assert [step["online"] for step in answers] == [True, False]
     assert {step["result"] for step in answers} == {"HARDTACK KEEPS 4711"}

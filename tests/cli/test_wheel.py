@@ -1,0 +1,32 @@
+"""A wheel builds from a checkout, and what is in it runs elsewhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_wheel_builds_and_runs(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT]
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert not [name for name in names if name.startswith(("tests/", "bench/", "tools/"))]
+    installed = tmp_path / "installed"
+    zipfile.ZipFile(wheel).extractall(installed)
+    env = os.environ | {"PYTHONPATH": str(installed)}
+    program = (
+        "import hardtack, hardtack.__main__ as m; print(hardtack.__file__); m.main(['version'])"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", program], env=env, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.startswith(str(installed))
+    assert "hardtack 0." in ran.stdout
