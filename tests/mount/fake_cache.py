@@ -25,6 +25,8 @@ class FakeCache:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.tree = directory / "tree"
+        self.source = SimpleNamespace(close=lambda: None)
+        self._closed = False
         self._entries: dict[int, Entry] = {}
         self._names: dict[tuple[int, str], int] = {}
         self._kept: dict[int, list[int]] = {}
@@ -122,7 +124,7 @@ class FakeCache:
     def _read_later(self, entry: Entry, offset: int, size: int, reply: Reply) -> None:
         (self.directory / "waiting").touch()
         for _ in range(6000):
-            if (self.directory / "broken").exists():
+            if self._closed or (self.directory / "broken").exists():
                 reply(SourceUnreachable("the source is gone."))
                 return
             if not (self.directory / "absent").exists():
@@ -137,7 +139,10 @@ class FakeCache:
     def status(self) -> Any:
         return SimpleNamespace(generation=1)
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """As the real one: who still waits is refused."""
+        self._closed = True
+        time.sleep(0.1)
 
 
 def open_fake(run: dict[str, Any]) -> FakeCache:

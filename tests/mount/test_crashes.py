@@ -92,6 +92,19 @@ def test_replaced_under_load(mounted: Mount) -> None:
         assert sum(read.result(60) for read in reads) > 0
 
 
+def test_what_is_not_answered_in_time_is_left_to_the_successor(mounted: Mount) -> None:
+    """§ 8.1: closing the cache fails its waiting reads; the reader must not hear of that."""
+    mounted.flag("absent")
+    with ThreadPoolExecutor(2) as pool:
+        read = pool.submit((mounted.point / "model.bin").read_bytes)
+        mounted.wait_for("waiting")
+        replacing = pool.submit(launch.replace, mounted.point)
+        until(lambda: "were not answered" in mounted.log())
+        mounted.flag("absent", on=False)
+        assert read.result(60) == DATA
+        replacing.result(60)
+
+
 def test_killed_at_random_moments(mounted: Mount) -> None:
     """Fifty deaths of each kind, readers of both modes at work all the while."""
     mounted.flag("trusted")

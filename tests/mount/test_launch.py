@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -71,6 +72,24 @@ def test_unmount_ends_keeper_and_worker(mount: Mount) -> None:
     assert not Path(f"/proc/{worker}").exists()
     with pytest.raises(MountpointError):
         launch.unmount(mount.point)
+
+
+def test_unmount_ends_the_copies_of_other_mount_namespaces(mount: Mount) -> None:
+    mount.start()
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo; exec sleep 60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            other.stdout.readline()
+            worker = mount.worker
+            launch.unmount(mount.point)
+            until(lambda: not Path(f"/proc/{worker}").exists())
+            copy = Path(f"/proc/{other.pid}/root{mount.point}")
+            with pytest.raises(OSError) as caught:
+                os.listdir(copy)
+            assert caught.value.errno == errno.ENOTCONN
+        finally:
+            other.kill()
 
 
 def test_no_listing_and_no_network(mount: Mount) -> None:

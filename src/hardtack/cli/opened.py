@@ -44,9 +44,11 @@ def own(url: str, directory: Path, values: dict[str, Any], purpose: str) -> Iter
     source = open_source(url, source_options(values))
     try:
         cache = Cache.open(directory, source, cache_options(values), purpose=purpose)
-        try:
-            yield cache
-        finally:
-            cache.close()
-    finally:
+    except BaseException:
         source.close()
+        raise
+    try:
+        yield cache
+    finally:
+        source.close()  # first: what waits for the network would hold up the cache's end
+        cache.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -30,6 +31,8 @@ RUN_FILE = "mount.json"
 LOG_FILE = "hardtack.log"
 _STACKED = 64
 _PROBE_SECONDS = 3.0
+_BY_ITSELF = 2.0
+"""Seconds in which a worker finds the connection ended and closes the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +264,8 @@ def _require_ours(path: str) -> None:
 def unmount(mountpoint: str | Path, *, lazy: bool = False) -> None:
     """Unmount; returns when keeper and worker have ended, so that the cache is free.
 
+    Copies of the mount in other mount namespaces (containers, `ip netns exec`) keep the connection
+    alive; it ends for them too, as when the keeper is told to end.
     Lazily: the name goes now, keeper and worker when the last open file is closed. Raises
     MountpointError naming who uses the mount.
     """
@@ -278,20 +283,33 @@ def unmount(mountpoint: str | Path, *, lazy: bool = False) -> None:
             remedy="End them, or unmount with --lazy: open files go on until they are closed.",
         ) from None
     if who is not None and not lazy:
-        _await_end(int(str(who["keeper"])), keeper.GRACE + 5)
+        _end_keeper(int(str(who["keeper"])))
 
 
-def _await_end(pid: int, seconds: float) -> None:
+def _end_keeper(pid: int) -> None:
+    """Wait until the keeper has ended by itself, or else tell it to."""
+    if _ended(pid, _BY_ITSELF):
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    if not _ended(pid, keeper.GRACE + 5):
+        raise MountUnhealthy(
+            f"The keeper {pid} was told to end and did not within {keeper.GRACE + 5:.0f} s.",
+            remedy=f"See the log in the cache directory; kill -9 {pid} ends it at once.",
+        )
+
+
+def _ended(pid: int, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except (FileNotFoundError, ProcessLookupError):
-            return
+            return True
         if state == "Z":
-            return
+            return True
         time.sleep(0.02)
-    raise MountUnhealthy(f"The keeper {pid} did not end within {seconds:.0f} s.")
+    return False
 
 
 def replace(mountpoint: str | Path, seconds: float = 30.0) -> None:

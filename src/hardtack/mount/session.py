@@ -49,6 +49,7 @@ class Session:
         self._lock = threading.Lock()
         self._waiting: set[int] = set()
         self.draining = False
+        self._silent = False
         self.ended = threading.Event()
         self.resumed = shared.negotiated is not None
         self._slots = RequestSlots(shared)
@@ -160,6 +161,8 @@ class Session:
         return self._answer(unique, [wire.error(unique, number)])
 
     def _answer(self, unique: int, parts: list[bytes | memoryview]) -> bool:
+        if self._silent:
+            return False
         wanted = True
         try:
             os.writev(self._fuse, parts)
@@ -182,7 +185,10 @@ class Session:
             log.debug("notification refused: %s", problem)
 
     def drain(self, seconds: float) -> bool:
-        """Take no more requests, wait for the answers under way; True when all were given."""
+        """Take no more requests, wait for the answers under way; True when all were given.
+
+        What is not answered by then is left to the successor: nothing is answered any more.
+        """
         self.draining = True
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -190,4 +196,5 @@ class Session:
                 if not self._waiting:
                     return True
             time.sleep(0.005)
+        self._silent = True
         return False

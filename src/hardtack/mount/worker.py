@@ -108,6 +108,7 @@ class Worker:
             control.close()
         if not session.ended.is_set() and not session.drain(DRAIN):
             log.warning("some reads were not answered in %.0f s; the next worker does it", DRAIN)
+        cache.source.close()  # first: what waits for the network would hold up the cache's end
         cache.close()
         return keeper.CONNECTION_ENDED if session.ended.is_set() else 0
 
