@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import warnings
+import struct
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,13 @@ from hardtack.core.errors import PictureError
 Pixels = NDArray[np.uint8]
 """[height, width, 3], RGB."""
 
+# `max_pixels` decides; Pillow's own limit is a warning, which threads can't handle apart.
+Image.MAX_IMAGE_PIXELS = None
+
 MAX_PIXELS = 50_000_000
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP")
+_SLOPPY = (IndexError, KeyError, OverflowError, TypeError, ZeroDivisionError)
+"""What Pillow's readers let slip on damaged files."""
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
@@ -30,19 +35,14 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Pixels:
             "The picture is HEIC, which is not supported.", remedy="Send JPEG or PNG."
         )
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large pictures; `max_pixels` decides here.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-                _check_size(picture, max_pixels)
-                return np.asarray(_rgb(ImageOps.exif_transpose(picture)))
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            _check_size(picture, max_pixels)
+            return np.asarray(_rgb(ImageOps.exif_transpose(picture)))
     except UnidentifiedImageError:
         raise PictureError(
             f"The {len(data)} bytes are not a picture.", remedy=f"Send one of {', '.join(FORMATS)}."
         ) from None
-    except Image.DecompressionBombError:
-        raise PictureError(f"The picture has more than {max_pixels} pixels.") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, *_SLOPPY) as error:
         raise PictureError(f"The picture is damaged: {error}.", remedy="Send it again.") from None
 
 
@@ -69,5 +69,5 @@ def _rgb(picture: Image.Image) -> Image.Image:
 def _eight_bits(samples: NDArray[np.generic]) -> Pixels:
     """Sixteen-bit samples (Pillow's I and I;16) → eight; floats are taken as 0 to 1."""
     if samples.dtype.kind == "f":
-        return (samples.astype(np.float64).clip(0, 1) * 255).round().astype(np.uint8)
+        return (np.nan_to_num(samples.astype(np.float64)).clip(0, 1) * 255).round().astype(np.uint8)
     return (samples.astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)

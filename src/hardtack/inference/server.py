@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -193,6 +193,8 @@ async def _body(request: Request, limits: Limits) -> bytes:
                     raise too_large
     except TimeoutError:
         raise HTTPException(408, "The body did not arrive in time.") from None
+    except ClientDisconnect:
+        raise HTTPException(400, "The client went away before its body had arrived.") from None
     return bytes(body)
 
 
