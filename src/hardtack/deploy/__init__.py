@@ -1,1 +1,0 @@
-"""Rendering of deployment files, network requirements, doctor, readiness."""

@@ -1,1 +1,0 @@
-"""The edge endpoint: HTTP API, detectors' life, escalation, backends."""
