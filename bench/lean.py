@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench import mounts
-from bench.bucket import serving
+from bench.bucket import BUCKET, serving
 from bench.cold import READERS, names
 from bench.figures import Figure, median_of
 from bench.ground import MIB, Ground
@@ -54,7 +54,10 @@ def _killed(ground: Ground, endpoint: str, original: Path) -> float:
         killer.start()
         same = _digest(at / original.name) == _digest(original)
         killer.join()
-        mounts.Hardtack().settle(at / original.name)
+        # what the dead worker had handed out and not recorded is fetched when it is asked for
+        cache = ground.work / "hardtack.cache"
+        options = ["--endpoint-url", endpoint, "--unsigned", "--cache", str(cache)]
+        mounts.run(mounts.hardtack("prefetch", f"s3://{BUCKET}", original.name, *options))
         if not same or mounts.identity(at)["worker"] == worker:
             raise SystemExit("after kill -9 of the worker the reader got wrong bytes")
         return (ground.link.received() - before - ground.warm_size) / MIB

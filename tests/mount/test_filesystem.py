@@ -110,6 +110,9 @@ def test_xattrs(mounted: Mount) -> None:
     with pytest.raises(OSError) as caught:
         os.getxattr(path, "user.unknown")
     assert caught.value.errno == errno.ENODATA
+    with pytest.raises(OSError) as caught:
+        os.getxattr(path, "security.selinux")
+    assert caught.value.errno == errno.EOPNOTSUPP
     mounted.flag("absent")
     assert os.getxattr(path, "user.hardtack.state") == b"partial 33%"
 

@@ -11,6 +11,7 @@ import logging
 import os
 import queue
 import threading
+import time
 import weakref
 import zlib
 from collections import OrderedDict
@@ -162,10 +163,11 @@ class Store:
         while not stop:
             batch: dict[ContentFile, list[int]] = {}
             waiting: list[threading.Event] = []
-            count, timeout = 0, None
+            count, until = 0, 0.0
             while count < FLUSH_CHUNKS:
                 try:
-                    item = self._landed.get(timeout=timeout)
+                    left = max(0.0, until - time.monotonic())
+                    item = self._landed.get(timeout=left if count else None)
                 except queue.Empty:
                     break
                 if item is None:
@@ -175,7 +177,9 @@ class Store:
                     waiting.append(item)
                     break
                 batch.setdefault(item[0], []).append(item[1])
-                count, timeout = count + 1, FLUSH_SECONDS
+                if not count:
+                    until = time.monotonic() + FLUSH_SECONDS
+                count += 1
             for content, chunks in batch.items():
                 try:
                     self._record(content, chunks)
