@@ -12,6 +12,7 @@ from hardtack.manifests import dockerfile
 from hardtack.manifests.helm import Chart
 from hardtack.manifests.model import FoundImage, Kind, Scan
 from hardtack.manifests.scan import scan
+from hardtack.manifests.template import parse
 
 POD = """\
 apiVersion: apps/v1
@@ -172,6 +173,6 @@ ACTIONS = ["{{", "}}", "-", "if .Values.a", "end", "| default ", '"', "`", "(", 
 @settings(max_examples=200)
 @given(st.lists(st.sampled_from(ACTIONS) | st.text(max_size=4)).map("".join))
 def test_any_text_passes_the_template_reader(text: str) -> None:
-    chart = Chart(Path("c"), {"a": "b"}, named={"t": '{{ include "t" . }}'})
-    flat, _ = chart.flattened(text)
-    assert flat.count("\n") == text.count("\n")
+    chart = Chart(Path("c"), [{"a": "b"}], named={"t": parse('{{ include "t" . }}')})
+    (flat,) = chart.flattened(text)
+    assert flat.text.count("\n") == text.count("\n")

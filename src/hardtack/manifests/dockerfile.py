@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,7 +53,7 @@ def instructions(text: str) -> Iterator[tuple[int, str, str]]:
 def images(text: str, file: Path) -> Iterator[FoundImage]:
     outer: dict[str, str] = {}
     inner: dict[str, str] = {}
-    stages: set[str] = set()
+    stages: dict[str, dict[str, str]] = {}  # what each stage's ARGs and ENVs are
     platform, stage = "", -1
     for line, name, rest in instructions(text):
         flat = rest.replace("\\\n", " ")
@@ -62,27 +64,48 @@ def images(text: str, file: Path) -> Iterator[FoundImage]:
                 known[flat.strip()] = outer[flat.strip()]
             known.update(_pairs(flat, known))
         elif name == "ENV":
-            known.update(_pairs(flat, known))
+            key, _, value = flat.strip().partition(" ")
+            legacy = value and "=" not in key
+            known.update({key: substitute(value.strip(), known)} if legacy else _pairs(flat, known))
         elif name == "FROM":
-            stage, inner = stage + 1, {}
+            stage += 1
             words = substitute(flat, outer).split()
             platform = next((w[11:] for w in words if w.startswith("--platform=")), "")
             words = [word for word in words if not word.startswith("--")]
-            if words and words[0] != "scratch" and words[0].lower() not in stages:
+            named = words[0].lower() if words else "scratch"
+            if named != "scratch" and (named.isdigit() or named not in stages):
                 yield _image(words[0], place, f"stage {stage} › FROM", Kind.DOCKERFILE, platform)
+            inner = dict(stages.get(words[0].lower(), {})) if words else {}
+            stages[str(stage)] = inner
             if len(words) >= 3 and words[1].lower() == "as":
-                stages.add(words[2].lower())
+                stages[words[2].lower()] = inner
         elif name == "COPY" or (name == "RUN" and "--mount" in flat):
             for copied in _FROM_OPTION.finditer(flat):
                 image = substitute(copied[1] or copied[2], outer | inner)
                 if not image.isdigit() and image.lower() not in stages:
                     yield _image(image, place, f"stage {stage} › {name}", Kind.DOCKERFILE, platform)
         if name in ("RUN", "CMD", "ENTRYPOINT"):
-            for offset, command, raw, wanted in pulled(rest, inner):
+            for offset, command, raw, wanted in pulled(_shell(rest), inner):
                 place = Place(file, line + 1 + offset)
                 yield _image(
                     raw, place, f"stage {stage} › {name} › {command}", Kind.COMMAND, wanted
                 )
+
+
+def _shell(rest: str) -> str:
+    """The exec form (`["sh", "-c", "..."]`) as shell; the shell form as it is."""
+    if not rest.lstrip().startswith("["):
+        return rest
+    try:
+        words = json.loads(rest.replace("\\\n", " "))
+    except ValueError:
+        return rest
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        return rest
+    if len(words) > 2 and words[0].rpartition("/")[2] in ("sh", "bash", "ash") and (
+        re.fullmatch(r"-\w*c", words[-2])):  # fmt: skip
+        return str(words[-1]).replace("\n", "; ")
+    return shlex.join(words)
 
 
 def _image(raw: str, place: Place, path: str, kind: Kind, platform: str) -> FoundImage:

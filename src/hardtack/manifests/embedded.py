@@ -8,17 +8,22 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from hardtack.manifests.model import Problem, Severity
 from hardtack.manifests.podspecs import resources
 from hardtack.manifests.yamlpos import Document, Mapping, Scalar, parse, text_of
 
 DEEPEST = 8
 _WORTH_READING = re.compile(r"image|kind:|\"kind\"|containers|services:")
+_NAMES_AN_IMAGE = re.compile(r"^[ \t-]*[\"']?image[\"']?[ \t]*:[ \t]*\S", re.MULTILINE)
 
 
-def documents(outer: Document, source: Sequence[str], depth: int = 0) -> Iterator[Document]:
+def documents(
+    outer: Document, source: Sequence[str], problems: list[Problem], depth: int = 0
+) -> Iterator[Document]:
     """The documents inside `outer`'s strings, innermost too; `source` are the file's lines.
 
-    A string that isn't YAML is nothing to report: most of them are not meant to be.
+    A string that isn't YAML is nothing to report, most of them are not meant to be, unless it
+    looks as if it named an image: then what is wrong with it is added to `problems`.
     """
     if depth > DEEPEST:
         return
@@ -36,14 +41,24 @@ def documents(outer: Document, source: Sequence[str], depth: int = 0) -> Iterato
                 if not _WORTH_READING.search(text):
                     continue
                 lines = _flat(value) if encoded else _lines(value, text, source)
-                inner, _ = parse(text, outer.file, lines=lines)
+                inner, wrong = parse(text, outer.file, lines=lines)
+                if _NAMES_AN_IMAGE.search(text):
+                    problems += _noted(wrong, f"{way} › {field}.{key.text}")
                 for document in inner:
                     if isinstance(document.root, Scalar):
                         continue
                     named = replace(document, hidden=True, path=f"{way} › {field}.{key.text}",
                                     template=outer.template)  # fmt: skip
                     yield named
-                    yield from documents(named, source, depth + 1)
+                    yield from documents(named, source, problems, depth + 1)
+
+
+def _noted(problems: list[Problem], where: str) -> list[Problem]:
+    return [
+        replace(problem, severity=Severity.NOTE, message=f"in {where}: {problem.message}")
+        for problem in problems
+        if problem.severity is Severity.ERROR
+    ]
 
 
 def _decoded(text: str) -> str:

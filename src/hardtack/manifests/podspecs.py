@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from hardtack.manifests.build import CLOSE, OPEN, found, policy_in_force
+from hardtack.manifests.build import CLOSE, OPEN, Hole, expand, found, policy_in_force
 from hardtack.manifests.model import FoundImage, Kind, PullPolicy
 from hardtack.manifests.shell import pulled
 from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, Sequence, children, text_of
@@ -19,7 +19,7 @@ POD_SPEC = {
     ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "ReplicationController"),
     ("spec", "template", "spec"),
 )
-_CONTAINERS = {
+CONTAINERS = {
     "containers": Kind.CONTAINER,
     "initContainers": Kind.INIT,
     "ephemeralContainers": Kind.EPHEMERAL,
@@ -59,33 +59,23 @@ def _resources(root: Node, above: str, depth: int) -> Iterator[tuple[str, Mappin
 @dataclass(frozen=True)
 class _Reader:
     document: Document
-    reasons: tuple[str, ...]
-
-    def unknown(self, raw: str) -> str:
-        """Why a text with an unresolved template action can't be told."""
-        _, mark, rest = raw.partition(OPEN)
-        if not mark:
-            return ""
-        number = rest.partition(CLOSE)[0]
-        return "cannot tell: " + (
-            self.reasons[int(number)] if number.isdigit() else "it's made by a template"
-        )
+    holes: tuple[Hole, ...]
 
     def image(
         self, node: Scalar, path: str, kind: Kind, owner: Mapping, platforms: tuple[str, ...] = ()
-    ) -> FoundImage:
-        place = self.document.place(node)
-        image = found(node.text, place, path, kind, platforms=platforms,
-                      hidden=self.document.hidden, unknown=self.unknown(node.text))  # fmt: skip
-        raw = _ACTION.sub("{{…}}", image.raw)
-        return replace(image, raw=raw, policy=self.policy(owner, image, kind))
+    ) -> Iterator[FoundImage]:
+        """The image that `node` names: several where a template chooses among them."""
+        for raw, unknown in expand(node.text, self.holes):
+            image = found(raw, self.document.place(node), path, kind, platforms=platforms,
+                          hidden=self.document.hidden, unknown=unknown)  # fmt: skip
+            yield replace(image, policy=self.policy(owner, image, kind))
 
     def policy(self, owner: Mapping, image: FoundImage, kind: Kind) -> PullPolicy:
         names = ("imagePullPolicy", "pullPolicy")
         nodes = [value for key, value in owner.items() if key.text in names]
-        written = text_of(nodes[-1]) if nodes else ""
-        unclear = self.unknown(written)
-        if len({text_of(node) for node in nodes}) > 1:
+        texts = expand(text_of(nodes[-1]), self.holes) if nodes else [("", "")]
+        written, unclear = texts[-1]
+        if len(texts) > 1 or len({text_of(node) for node in nodes}) > 1:
             unclear = "cannot tell: a condition of the template chooses it"
         if kind is Kind.CRD and not nodes:
             return PullPolicy(None, False, "whoever reads this resource decides")
@@ -94,7 +84,7 @@ class _Reader:
     def pod(self, way: str, spec: Mapping) -> Iterator[FoundImage]:
         platforms = _platforms(spec)
         for key, value in spec.items():
-            if kind := _CONTAINERS.get(key.text):
+            if kind := CONTAINERS.get(key.text):
                 for number, container in enumerate(children(value)):
                     if isinstance(container, Mapping):
                         step = f"{way} › {key.text}[{number}]".removeprefix(" › ")
@@ -105,14 +95,14 @@ class _Reader:
                     named = source.get("reference") if source else None
                     if isinstance(named, Scalar) and isinstance(source, Mapping):
                         step = f"{way} › volumes[{number}]"
-                        yield self.image(named, step, Kind.VOLUME, source, platforms)
+                        yield from self.image(named, step, Kind.VOLUME, source, platforms)
 
     def container(
         self, way: str, container: Mapping, kind: Kind, platforms: tuple[str, ...]
     ) -> Iterator[FoundImage]:
         for key, value in container.items():
             if key.text == "image" and isinstance(value, Scalar):
-                yield self.image(_standing_at(key, value), way, kind, container, platforms)
+                yield from self.image(_standing_at(key, value), way, kind, container, platforms)
             elif key.text in ("command", "args"):
                 for word in children(value):
                     yield from self.script(word, f"{way} › {key.text}")
@@ -125,9 +115,10 @@ class _Reader:
             place = self.document.place(node)
             if node.style == "|":
                 place = replace(place, line=node.line + 1 + line)
-            yield found(raw, place, f"{way} › {command}", Kind.COMMAND,
-                        platforms=(platform,) if platform else (),
-                        hidden=self.document.hidden, unknown=self.unknown(raw))  # fmt: skip
+            for text, unknown in expand(raw, self.holes):
+                yield found(text, place, f"{way} › {command}", Kind.COMMAND,
+                            platforms=(platform,) if platform else (),
+                            hidden=self.document.hidden, unknown=unknown)  # fmt: skip
 
     def custom(self, way: str, node: Node, depth: int = 0) -> Iterator[FoundImage]:
         """Images of any other resource, by `image` fields and pod specs."""
@@ -140,19 +131,19 @@ class _Reader:
             yield from self.pod(way, node)
         for key, value in node.items():
             step = f"{way} › {key.text}".removeprefix(" › ")
-            if key.text in _CONTAINERS and children(node.get("containers")):
+            if key.text in CONTAINERS and children(node.get("containers")):
                 continue
             if key.text == "image" and isinstance(value, Scalar) and value.tag == "str":
-                yield self.image(value, step, Kind.CRD, node)
+                yield from self.image(value, step, Kind.CRD, node)
             elif key.text == "image" and isinstance(value, Mapping) and "repository" in value:
-                yield self.image(_joined(value), step, Kind.CRD, value)
+                yield from self.image(joined(value), step, Kind.CRD, value)
             else:
                 yield from self.custom(step, value, depth + 1)
 
 
-def images(document: Document, reasons: tuple[str, ...] = ()) -> Iterator[FoundImage]:
-    """Every image that the document names. `reasons` are those of its unresolved actions."""
-    reader = _Reader(document, reasons)
+def images(document: Document, holes: tuple[Hole, ...] = ()) -> Iterator[FoundImage]:
+    """Every image that the document names. `holes` are those of its template."""
+    reader = _Reader(document, holes)
     for way, root in resources(document):
         kind = text_of(root.get("kind"))
         if kind in POD_SPEC:
@@ -169,6 +160,19 @@ def images(document: Document, reasons: tuple[str, ...] = ()) -> Iterator[FoundI
             yield from reader.custom(way, root)
 
 
+def fragment(document: Document, below: str) -> Iterator[FoundImage]:
+    """Images of a part of a manifest; `below` is the list of containers it stands in, if any."""
+    reader = _Reader(document, ())
+    root = document.root
+    if isinstance(root, Sequence) and below in CONTAINERS:
+        key = Scalar(root.line, root.column, below)
+        spec = Mapping(root.line, root.column, ((key, root),), {below: root})
+        yield from reader.pod(document.path, spec)
+        return
+    for image in reader.custom(document.path, root):
+        yield replace(image, kind=Kind.CONTAINER) if image.kind is Kind.CRD else image
+
+
 def _standing_at(key: Scalar, value: Scalar) -> Scalar:
     """The value, at the key when an alias brought it from elsewhere."""
     if key.line <= value.line <= key.line + 1:
@@ -176,7 +180,7 @@ def _standing_at(key: Scalar, value: Scalar) -> Scalar:
     return replace(value, line=key.line, column=key.column)
 
 
-def _joined(image: Mapping) -> Scalar:
+def joined(image: Mapping) -> Scalar:
     """`{registry, repository, tag, digest}` as one text."""
     part = {name: text_of(image.get(name)) for name in ("registry", "repository", "tag", "digest")}
     text = "/".join(piece for piece in (part["registry"], part["repository"]) if piece)

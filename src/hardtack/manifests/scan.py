@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from hardtack.core.errors import ManifestError
-from hardtack.manifests import compose, dockerfile, embedded, kustomize, lists, podspecs, shell
-from hardtack.manifests.build import found
-from hardtack.manifests.helm import Chart, chart_of
+from hardtack.manifests import (
+    archives,
+    charts,
+    compose,
+    dockerfile,
+    embedded,
+    files,
+    helm_render,
+    kustomize,
+    lists,
+    podspecs,
+    shell,
+)
+from hardtack.manifests.build import Hole, found
+from hardtack.manifests.helm import Charts
 from hardtack.manifests.model import FoundImage, Kind, Place, Problem, Scan, Severity
 from hardtack.manifests.yamlpos import Document, parse
 
-LARGEST_FILE = 50 * 1024 * 1024  # bytes
 _YAML = (".yaml", ".yml", ".json")
 _SCRIPTS = (".sh", ".bash")
 _DOCKERFILE = re.compile(r"(?:.*\.)?(?:Dockerfile|Containerfile)(?:\..*)?", re.IGNORECASE)
@@ -26,20 +38,26 @@ _LEFT_OUT = {".git", ".idea", ".venv", ".vscode", "node_modules", "__pycache__"}
 def scan(paths: Iterable[Path], *, helm: Literal["rendered", "raw", "auto"] = "raw") -> Scan:
     """What `paths` (files, or directories walked in order) name.
 
-    Helm templates are read raw, with values resolved. Raises ManifestError when a path doesn't
-    exist, or a rendered scan is asked for.
+    Helm templates are read raw, with values resolved; rendered by Helm in their place; or, with
+    `auto`, both where there is a Helm, else raw. Raises ManifestError when a path doesn't exist,
+    or where a rendered scan lacks Helm or is refused by it.
     """
-    if helm == "rendered":
-        raise ManifestError(
-            "Rendered scans of Helm charts are not part of this version.",
-            remedy="Run `helm template` and scan its output, or scan the chart raw.",
-        )
     work = _Scan()
-    for file, named in _files(paths):
-        work.read(file, named)
+    program = helm_render.program(os.environ) if helm != "raw" else None
+    if helm == "rendered" and program is None:
+        raise ManifestError(
+            "A rendered scan needs Helm, and there is none.",
+            remedy="Put helm on the PATH, set HELM to it, or scan raw: --helm raw.",
+        )
+    with tempfile.TemporaryDirectory(prefix="hardtack-charts-") as unpacked:
+        for file, named in _files(paths):
+            work.read(file, named, Path(unpacked))
+        work.finish(program, strict=helm == "rendered")
     images = [kustomize.applied(image, work.overrides) for image in work.images]
+    images.sort(key=lambda image: work.order(image.place.file))
     unique = {(i.place, i.reference, i.raw, i.path): i for i in images}
-    return Scan(tuple(unique.values()), tuple(work.problems), tuple(work.documents))
+    problems = dict.fromkeys(work.problems)
+    return Scan(tuple(unique.values()), tuple(problems), tuple(work.documents))
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
@@ -69,15 +87,27 @@ class _Scan:
     problems: list[Problem] = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
     overrides: list[kustomize.Override] = field(default_factory=list)
-    charts: dict[Path, Chart | None] = field(default_factory=dict)
+    charts: Charts = field(default_factory=Charts)
+    taken_in: set[Path] = field(default_factory=set)  # files that ConfigMap templates read
+    seen: dict[Path, int] = field(default_factory=dict)
+    unpacked: dict[Path, Path] = field(default_factory=dict)  # directory: archive
 
-    def read(self, file: Path, named: bool) -> None:
+    def order(self, file: Path) -> int:
+        """How many files were read before this one; those not read come with their chart's."""
+        return self.seen.get(file, len(self.seen))
+
+    def read(self, file: Path, named: bool, scratch: Path) -> None:
         name = file.name
+        if archives.is_packed_chart(file):
+            self._packed(file, scratch)
+            return
         yaml = file.suffix in _YAML or name in kustomize.FILES
+        yaml = yaml or (file.suffix in (".tpl", ".txt") and file in self.taken_in)
         script = file.suffix in _SCRIPTS
         if not (named or yaml or script or _DOCKERFILE.fullmatch(name) or lists.is_list(file)):
             return
-        text = self._text(file)
+        self.seen[file] = len(self.seen)
+        text = files.read(file, self.problems)
         if text is None:
             return
         if _DOCKERFILE.fullmatch(name):
@@ -94,59 +124,117 @@ class _Scan:
         else:
             self._note(file, "left out: no kind of deployment file is known by this name")
 
-    def _text(self, file: Path) -> str | None:
-        try:
-            size = file.stat().st_size
-            if size > LARGEST_FILE:
-                self._note(file, f"left out: {size:,} bytes, more than {LARGEST_FILE:,}",
-                           Severity.WARNING)  # fmt: skip
-                return None
-            data = file.read_bytes()
-        except OSError as error:
-            self._note(file, f"it can't be read: {error.strerror}", Severity.ERROR)
-            return None
-        if b"\0" in data[:8192]:
-            self._note(file, "left out: it's a binary file")
-            return None
-        try:
-            return data.decode("utf-8-sig").replace("\r\n", "\n")
-        except UnicodeDecodeError as error:
-            self._note(file, f"left out: not UTF-8 (byte {error.start})", Severity.WARNING)
-            return None
-
     def _note(self, file: Path, message: str, severity: Severity = Severity.NOTE) -> None:
         self.problems.append(Problem(Place(file, 1), message, severity))
 
     def _yaml(self, text: str, file: Path) -> None:
-        chart = chart_of(file, self.charts)
-        reasons: tuple[str, ...] = ()
-        template = chart is not None and "{{" in text
-        if chart and template:
-            text, reasons = chart.flattened(text)
+        chart = self.charts.of(file)
         if chart and file.parent == chart.directory and file.name.startswith("values"):
+            return  # judged once the templates are read
+        if chart is None or "{{" not in text:
+            documents, problems = parse(text, file)
+            self.problems += problems
+            self._documents(documents, text, file, ())
             return
-        documents, problems = parse(text, file)
-        if template:
-            # Both branches of a condition stand in the text: what is twice there is not an error.
-            problems = [
+        for flat in chart.flattened(text):
+            documents, problems = parse(flat.text, file)
+            # Both branches of a condition stand in the text: what is twice there is no error.
+            self.problems += [
                 replace(p, message=f"part of this template can't be read raw: {p.message}",
                         severity=Severity.WARNING)
                 for p in problems if p.severity is Severity.ERROR
             ]  # fmt: skip
-        self.problems += problems
+            self.images += charts.inserted(flat.inserted, file)
+            if any(document.kind in ("ConfigMap", "Secret") for document in documents):
+                self.taken_in |= {
+                    found for name in flat.files for found in _below(chart.directory, name)
+                }
+            documents = [replace(document, template=True) for document in documents]
+            self._documents(documents, flat.text, file, flat.holes)
+
+    def _documents(
+        self, documents: list[Document], text: str, file: Path, holes: tuple[Hole, ...]
+    ) -> None:
         source = text.split("\n")
-        for outer in documents:
-            document = replace(outer, template=template)
+        for document in documents:
             if file.name in kustomize.FILES:
                 self.overrides += kustomize.overrides(document)
                 self.documents.append(document)
                 continue
-            for each in (document, *embedded.documents(document, source)):
+            for each in (document, *embedded.documents(document, source, self.problems)):
                 self.documents.append(each)
                 if compose.is_compose(each):
                     self.images += compose.images(each, _environment(file))
                 else:
-                    self.images += podspecs.images(each, reasons)
+                    self.images += podspecs.images(each, holes)
+
+    def _packed(self, archive: Path, scratch: Path) -> None:
+        into = scratch / str(len(self.unpacked))
+        into.mkdir()
+        self.unpacked[into] = archive
+        outer = self.charts.of(archive)
+        for directory in archives.unpack(archive, into, self.problems):
+            self.charts.read(directory, outer)
+            for file in _walk(directory):
+                self.read(file, False, scratch)
+
+    def finish(self, program: str | None, *, strict: bool) -> None:
+        """What can be told only when every file is read."""
+        for file in sorted(self.taken_in - self.seen.keys()):
+            self.read(file, True, file.parent)
+        self.images = [
+            replace(image, hidden=image.hidden or image.place.file in self.taken_in)
+            for image in self.images
+        ]
+        self.documents = [
+            replace(document, hidden=document.hidden or document.file in self.taken_in)
+            for document in self.documents
+        ]
+        if program:
+            rendering = charts.Rendering(program, self.charts)
+            rendered = rendering.images(self.images, strict=strict)
+            rendered = [image for image in rendered if image.place.file in self.seen]
+            if strict:
+                self.images = [i for i in self.images if not _is_template(i, rendering.done)]
+            self.images = charts.merged(self.images, rendered)
+            self.problems += rendering.problems
+        for file in list(self.seen):
+            chart = self.charts.of(file) if file.name.startswith("values") else None
+            if chart and file.parent == chart.directory:
+                self.images += charts.in_values_only(file, chart, self.images, self.problems)
+        self.problems += self.charts.problems
+        self._name_archives()
+
+    def _name_archives(self) -> None:
+        """Files out of packed charts are named as paths below the archive."""
+        if not self.unpacked:
+            return
+        self.images = [replace(i, place=self._named(i.place)) for i in self.images]
+        self.problems = [replace(p, place=self._named(p.place)) for p in self.problems]
+        self.documents = [replace(d, file=self._true(d.file)) for d in self.documents]
+        self.seen = {self._true(file): at for file, at in self.seen.items()}
+
+    def _named(self, place: Place) -> Place:
+        return replace(place, file=self._true(place.file))
+
+    def _true(self, file: Path) -> Path:
+        for directory, archive in self.unpacked.items():
+            if file.is_relative_to(directory):
+                return self._true(archive) / file.relative_to(directory)
+        return file
+
+
+def _is_template(image: FoundImage, done: set[Path]) -> bool:
+    """Whether a raw finding stands in a template of a chart that Helm rendered."""
+    parents = image.place.file.parents
+    return any(top in parents for top in done) and any(one.name == "templates" for one in parents)
+
+
+def _below(directory: Path, pattern: str) -> list[Path]:
+    """The chart's files of `.Files.Get` and `.Files.Glob`, none outside it."""
+    if pattern.startswith("/") or ".." in pattern.split("/") or not pattern:
+        return []
+    return [file for file in sorted(directory.glob(pattern)) if file.is_file()]
 
 
 def _environment(file: Path) -> dict[str, str]:

@@ -1,0 +1,36 @@
+"""Packed subcharts, `charts/*.tgz`, unpacked for a scan."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+from hardtack.manifests.files import LARGEST_FILE
+from hardtack.manifests.model import Place, Problem
+
+MOST_FILES = 10_000
+
+
+def is_packed_chart(file: Path) -> bool:
+    return file.suffix == ".tgz" and (file.parent.parent / "Chart.yaml").is_file() and (
+        file.parent.name == "charts")  # fmt: skip
+
+
+def unpack(archive: Path, into: Path, problems: list[Problem]) -> list[Path]:
+    """The charts' directories that the archive holds, unpacked below `into`: files only, none
+    outside it, 50 MB in all. What is wrong with it is added to `problems`."""
+    size = 0
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for number, member in enumerate(tar):
+                size += member.size
+                if size > LARGEST_FILE or number > MOST_FILES:
+                    raise tarfile.TarError(
+                        f"it holds more than {LARGEST_FILE:,} bytes or {MOST_FILES:,} files"
+                    )
+                if member.isfile():
+                    tar.extract(member, into, filter="data")
+    except (tarfile.TarError, OSError, EOFError) as error:
+        what = f"left out: this packed chart can't be read: {error}"
+        problems.append(Problem(Place(archive, 1), " ".join(what.split())))
+    return sorted(found for found in into.iterdir() if (found / "Chart.yaml").is_file())

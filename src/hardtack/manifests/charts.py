@@ -1,0 +1,127 @@
+"""What a scan adds once it has read a chart's files: values, packed subcharts, Helm's own view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from hardtack.core.errors import ManifestError
+from hardtack.manifests import files, helm_render, values
+from hardtack.manifests.flatten import Inserted
+from hardtack.manifests.helm import Chart, Charts, names_below
+from hardtack.manifests.model import FoundImage, Kind, Place, Problem, Severity
+from hardtack.manifests.podspecs import CONTAINERS, fragment
+from hardtack.manifests.yamlpos import parse
+
+
+def inserted(parts: Sequence[Inserted], file: Path) -> Iterator[FoundImage]:
+    """Images in text that a template's actions put in, at the actions' lines."""
+    for part in parts:
+        path = f"{{{{ {part.action[:60]} }}}}"
+        kind = CONTAINERS.get(part.below, Kind.CONTAINER)
+        if part.reason:
+            reason = f"cannot tell: {part.reason}"
+            yield FoundImage(path, None, Place(file, part.line), path, kind, reason=reason)
+            continue
+        documents, _ = parse(part.text, file, lines=partial(_always, part.line))
+        for document in documents:
+            yield from fragment(replace(document, path=path, template=True), part.below)
+
+
+def _always(line: int, _: int) -> int:
+    return line
+
+
+def in_values_only(
+    file: Path, chart: Chart, images: Sequence[FoundImage], problems: list[Problem]
+) -> Iterator[FoundImage]:
+    """Images of a values file that no template of the chart, as far as read, resolves to."""
+    text = files.read(file, problems)
+    documents, wrong = parse(text, file) if text else ([], [])
+    problems += wrong
+    names = set()
+    for image in images:
+        if image.reference and chart.directory in image.place.file.parents:
+            name = image.reference.full_repository
+            names |= {name, (name, image.reference.tag)}
+    for document in documents:
+        for image in values.images(document):
+            named = values.reference_of(image)
+            tag = named.tag if named else None
+            if named and (named.full_repository, tag) in names:
+                continue
+            if named and tag is None and named.full_repository in names:
+                continue
+            yield image
+
+
+@dataclass
+class Rendering:
+    """Charts as Helm renders them, and the templates that were seen in its output."""
+
+    helm: str
+    charts: Charts
+    problems: list[Problem] = field(default_factory=list)
+    done: set[Path] = field(default_factory=set)  # directories of the charts that Helm rendered
+
+    def images(self, raw: Sequence[FoundImage], *, strict: bool) -> list[FoundImage]:
+        """What the charts name when rendered, at the lines of their templates. A chart that
+        Helm refuses is a problem, or with `strict` a ManifestError."""
+        found: list[FoundImage] = []
+        tops = {chart.directory: chart for chart in self.charts.known.values()
+                if chart and chart.outer is None and chart.about.get("Type") != "library"
+                }  # fmt: skip
+        for directory, chart in sorted(tops.items()):
+            try:
+                sections = helm_render.render(self.helm, directory)
+            except ManifestError as error:
+                if strict:
+                    raise
+                self.problems.append(
+                    Problem(Place(directory / "Chart.yaml", 1), str(error), Severity.WARNING)
+                )
+                continue
+            self.done.add(directory)
+            for section in sections:
+                found += self._section(section, chart, raw)
+        return found
+
+    def _section(
+        self, section: helm_render.Section, chart: Chart, raw: Sequence[FoundImage]
+    ) -> list[FoundImage]:
+        file = self._file(chart, section.template)
+        text = files.read(file, self.problems) if file.is_file() else None
+        near = [image for image in raw if image.place.file == file]
+        found, problems = helm_render.images(section, file, text or "", near)
+        self.problems += problems
+        return found
+
+    def _file(self, chart: Chart, template: str) -> Path:
+        """The file on disk of a template named as Helm does, by charts' names or aliases."""
+        parts = template.split("/")
+        if parts[0] != "charts" or len(parts) < 3:
+            return chart.directory / template
+        for inner in self.charts.known.values():
+            if (
+                inner
+                and inner.outer is chart
+                and (parts[1] in (inner.directory.name, *names_below(chart, inner.name)))
+            ):
+                return self._file(inner, "/".join(parts[2:]))
+        return chart.directory / template
+
+
+def merged(raw: Sequence[FoundImage], rendered: Sequence[FoundImage]) -> list[FoundImage]:
+    """Both, each image once at a line; a line that Helm resolves is no longer "cannot tell"."""
+    known = {(image.place.file, image.place.line, image.reference) for image in raw}
+    told = {(image.place.file, image.place.line) for image in rendered if image.reference}
+    kept = [
+        image for image in raw
+        if image.reference or (image.place.file, image.place.line) not in told
+    ]  # fmt: skip
+    return kept + [
+        image for image in rendered
+        if (image.place.file, image.place.line, image.reference) not in known
+    ]  # fmt: skip

@@ -1,0 +1,323 @@
+"""What expressions and named templates of Helm yield, where values alone decide it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from hardtack.manifests.template import Action, Block, Branch, Node, Text, parse
+
+DEEPEST = 20  # templates that include one another
+_LONGEST = 1_000_000  # characters that a named template may yield
+_MOST_STEPS = 200_000  # expressions
+_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|`[^`]*`|\$\w*(?:\.\w+)*|\.[\w.]*|-?\d+|\w[\w-]*|:=|[|(),=]')
+_SET = re.compile(r"(\$\w+)\s*(:?=)\s*(.*)", re.DOTALL)
+_EACH = re.compile(r"(?:(\$\w+)\s*(?:,\s*(\$\w+))?\s*:=)?\s*(.*)", re.DOTALL)
+
+_NONE: Mapping[str, Any] = {}
+
+
+class Unknown(Exception):
+    """Why an expression can't be told without running Helm."""
+
+
+@dataclass
+class World:
+    """What `.`, `$` and the variables stand for at one place of a template."""
+
+    dot: Any
+    root: Any
+    variables: dict[str, Any] = field(default_factory=dict)
+
+    def inner(self, variables: Mapping[str, Any] = _NONE) -> World:
+        """The world of a block: its variables end with it."""
+        return World(self.dot, self.root, self.variables | dict(variables))
+
+
+class Context(dict[str, Any]):
+    """A template's outermost `.`: what isn't there is Helm's to say, not empty."""
+
+
+@dataclass
+class Evaluator:
+    """Expressions over `named` templates. `steps` bounds what one template may take."""
+
+    named: Mapping[str, list[Node]]
+    steps: int = 0
+
+    def value(self, expression: str, world: World, depth: int = 0) -> Any:
+        """What the expression yields; None where it's a value that isn't set. Raises Unknown."""
+        self.steps += 1
+        if depth > DEEPEST or self.steps > _MOST_STEPS:
+            raise Unknown("templates include one another without end")
+        tokens = _TOKEN.findall(expression)
+        if not tokens:
+            raise Unknown(f"{{{{ {expression[:60]} }}}} is not an expression")
+        value, end = self._pipeline(tokens, 0, world, depth)
+        if end < len(tokens):
+            raise Unknown(f"{{{{ {expression[:60]} }}}} is not resolved")
+        return value
+
+    def assigned(self, body: str, world: World, depth: int = 0) -> bool:
+        """Sets the variable where the action is `$x := ...`; says whether it is."""
+        if not (found := _SET.fullmatch(body)):
+            return False
+        try:
+            value = self.value(found[3], world, depth)
+        except Unknown as why:
+            value = why
+        world.variables[found[1]] = value
+        return True
+
+    def items(self, condition: str, world: World) -> list[World]:
+        """The worlds that `range` goes through."""
+        each = _EACH.fullmatch(condition)
+        first, second, expression = each.groups() if each else (None, None, condition)
+        over = self.value(expression, world)
+        pairs = list(over.items() if isinstance(over, dict) else enumerate(_list(over)))
+        worlds = []
+        for key, value in pairs[:1000]:
+            names: dict[str, Any] = {}
+            if first:
+                names = {first: key, second: value} if second else {first: value}
+            inner = world.inner(names)
+            inner.dot = value
+            worlds.append(inner)
+        return worlds
+
+    def entered(self, condition: str, world: World) -> World:
+        """The world inside `with`."""
+        each = _EACH.fullmatch(condition)
+        name, _, expression = each.groups() if each else (None, None, condition)
+        value = self.value(expression, world)
+        inner = world.inner({name: value} if name else {})
+        inner.dot = value
+        return inner
+
+    def rendered(self, nodes: list[Node], world: World, depth: int = 0) -> str:
+        """What a template yields. Raises Unknown."""
+        out: list[str] = []
+        length = 0
+        for node in nodes:
+            self.steps += 1
+            if isinstance(node, Text):
+                out.append(node.shown)
+            elif isinstance(node, Action):
+                if not node.body.startswith("/*") and not self.assigned(node.body, world, depth):
+                    out.append(shown(self.value(node.body, world, depth)))
+            elif node.keyword != "define":
+                out.append(self._block(node, world, depth))
+            length += len(out[-1]) if out else 0
+            if length > _LONGEST or self.steps > _MOST_STEPS:
+                raise Unknown("it yields more than any manifest holds")
+        return "".join(out)
+
+    def _block(self, block: Block, world: World, depth: int) -> str:
+        if block.keyword == "range":
+            worlds = self.items(block.branches[0].condition, world)
+            if worlds:
+                body = block.branches[0].nodes
+                return "".join(self.rendered(body, inner, depth + 1) for inner in worlds)
+        else:
+            branch = self.chosen(block, world, depth)
+            if branch is not None:
+                inner = world.inner()
+                if block.keyword == "with" and branch is block.branches[0]:
+                    inner = self.entered(branch.condition, world)
+                return self.rendered(branch.nodes, inner, depth + 1)
+        last = block.branches[-1]
+        is_else = len(block.branches) > 1 and not last.condition
+        return self.rendered(last.nodes, world.inner(), depth + 1) if is_else else ""
+
+    def chosen(self, block: Block, world: World, depth: int = 0) -> Branch | None:
+        """The branch whose condition holds, else's when none does, None without one."""
+        for branch in block.branches:
+            each = _EACH.fullmatch(branch.condition)
+            condition = each[3] if each else branch.condition
+            if not condition or self.value(condition, world, depth + 1):
+                return branch
+        return None
+
+    def _pipeline(self, tokens: list[str], at: int, world: World, depth: int) -> tuple[Any, int]:
+        if depth > DEEPEST:
+            raise Unknown("its brackets are nested too deep")
+        piped: list[Any] = []
+        while True:
+            begin = at
+            words: list[Callable[[], Any]] = []
+            while at < len(tokens) and tokens[at] not in ("|", ")"):
+                if tokens[at] == "(":
+                    inner, at = self._pipeline(tokens, at + 1, world, depth + 1)
+                    if at >= len(tokens):
+                        raise Unknown("its brackets are not closed")
+                    at += 1
+                    if at < len(tokens) and re.match(r"\.\w", tokens[at]):
+                        inner = _walk(inner, tokens[at][1:].split("."))
+                        at += 1
+                    words.append(partial(_same, inner))
+                else:
+                    words.append(partial(operand, tokens[at], world))
+                    at += 1
+            if not words:
+                raise Unknown("an expression is empty")
+            piped = [self._call(tokens[begin], words, piped, world, depth)]
+            if at >= len(tokens) or tokens[at] == ")":
+                return piped[0], at
+            at += 1
+
+    def _call(
+        self, name: str, words: list[Callable[[], Any]], piped: list[Any], world: World, depth: int
+    ) -> Any:
+        if not re.fullmatch(r"[a-zA-Z]\w*", name) or name in ("true", "false", "nil"):
+            if len(words) > 1 or piped:
+                raise Unknown(f"{name[:60]} is given arguments")
+            return words[0]()
+        given = [word() for word in words[1:]] + piped
+        if name == "include":
+            return self._include(given, world, depth)
+        if name == "tpl" and len(given) == 2:
+            dot = given[1]
+            return self.rendered(parse(str(given[0])), World(dot, dot), depth + 1)
+        try:
+            return _FUNCTIONS[name](*given)
+        except KeyError:
+            raise Unknown(f"the function {name} is not resolved") from None
+        except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+            raise Unknown(f"{name} can't be resolved: {error}") from error
+
+    def _include(self, given: list[Any], world: World, depth: int) -> str:
+        name = str(given[0]) if given else ""
+        if name not in self.named:
+            raise Unknown(f"no template named {name!r} is in the chart's helpers")
+        if depth > DEEPEST:
+            raise Unknown("templates include one another without end")
+        dot = given[1] if len(given) > 1 else world.dot
+        return self.rendered(self.named[name], World(dot, dot), depth + 1)
+
+
+def operand(word: str, world: World) -> Any:
+    """What one word stands for."""
+    if word[0] == '"':
+        try:
+            return json.loads(word)
+        except ValueError:
+            return word[1:-1]
+    if word[0] == "`":
+        return word[1:-1]
+    if word in ("true", "false", "nil"):
+        return {"true": True, "false": False, "nil": None}[word]
+    if re.fullmatch(r"-?\d+", word):
+        return int(word)
+    if word[0] == "$":
+        name, *path = word.split(".")
+        if name != "$" and name not in world.variables:
+            raise Unknown(f"{name} is set while the template runs")
+        return _walk(world.root if name == "$" else world.variables[name], path)
+    if word[0] == ".":
+        return _walk(world.dot, [step for step in word.split(".") if step])
+    raise Unknown(f"{word[:60]} is not resolved")
+
+
+def _walk(value: Any, path: list[str]) -> Any:
+    for step in path:
+        if isinstance(value, Unknown):
+            break
+        if isinstance(value, Context) and step not in value:
+            raise Unknown(f".{'.'.join(path)} is set while the template runs")
+        value = value.get(step) if isinstance(value, dict) else None
+    if isinstance(value, Unknown):
+        raise Unknown(str(value))
+    return value
+
+
+def shown(value: Any) -> str:
+    """A value as a template prints it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return to_yaml(value) if isinstance(value, (dict, list)) else str(value)
+
+
+def to_yaml(value: Any) -> str:
+    return "" if value is None else json.dumps(value, indent=1)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _indented(width: int, text: str) -> str:
+    return "\n".join(" " * min(width, 100) + line for line in str(text).split("\n"))
+
+
+def _printf(form: str, *given: Any) -> str:
+    return re.sub(r"%[vdq]", "%s", form) % tuple(map(shown, given))
+
+
+def _dict(*given: Any) -> dict[str, Any]:
+    return {str(key): value for key, value in zip(given[::2], given[1::2], strict=True)}
+
+
+def _index(value: Any, *path: Any) -> Any:
+    for step in path:
+        value = value[step] if isinstance(value, list) else _walk(value, [str(step)])
+    return value
+
+
+def _first(*given: Any) -> Any:
+    return next((value for value in given if value), None)
+
+
+def _and(*given: Any) -> Any:
+    return next((value for value in given if not value), given[-1])
+
+
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "default": lambda fallback, value=None: value or fallback,
+    "coalesce": _first,
+    "or": lambda *given: _first(*given) or given[-1],
+    "and": _and,
+    "not": lambda value: not value,
+    "empty": lambda value: not value,
+    "eq": lambda one, *others: one in others,
+    "ne": lambda one, other: one != other,
+    "ternary": lambda yes, no, condition: yes if condition else no,
+    "required": lambda _, value: value,
+    "quote": lambda value: f'"{shown(value)}"',
+    "squote": lambda value: f"'{shown(value)}'",
+    "toString": shown,
+    "lower": lambda value: shown(value).lower(),
+    "upper": lambda value: shown(value).upper(),
+    "trim": lambda value: shown(value).strip(),
+    "trimPrefix": lambda what, value: shown(value).removeprefix(what),
+    "trimSuffix": lambda what, value: shown(value).removesuffix(what),
+    "trimAll": lambda what, value: shown(value).strip(what),
+    "trunc": lambda length, value: shown(value)[:length] if length >= 0 else shown(value)[length:],
+    "replace": lambda old, new, value: shown(value).replace(old, new),
+    "contains": lambda part, value: part in shown(value),
+    "hasPrefix": lambda part, value: shown(value).startswith(part),
+    "hasSuffix": lambda part, value: shown(value).endswith(part),
+    "hasKey": lambda value, key: key in value,
+    "get": lambda value, key: value.get(key, ""),
+    "index": _index,
+    "dict": _dict,
+    "list": lambda *given: list(given),
+    "first": lambda value: value[0],
+    "join": lambda between, value: between.join(map(shown, value)),
+    "printf": _printf,
+    "print": lambda *given: "".join(map(shown, given)),
+    "int": int,
+    "toYaml": to_yaml,
+    "toJson": json.dumps,
+    "indent": _indented,
+    "nindent": lambda width, text: "\n" + _indented(width, text),
+}

@@ -1,0 +1,250 @@
+"""Raw Helm templates as YAML of the same lines: actions replaced by what they yield."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from hardtack.manifests.build import CLOSE, OPEN, Choice, Hole
+from hardtack.manifests.expressions import Evaluator, Unknown, World, shown
+from hardtack.manifests.template import Action, Block, Branch, Node, Text, breaks
+
+_MOST_WORLDS = 1000
+_CONTAINERS = re.compile(r"^\s*(containers|initContainers|ephemeralContainers):", re.MULTILINE)
+_NAMES_CONTAINERS = re.compile(r"container|sidecar|image", re.IGNORECASE)
+_NAMED = re.compile(r'(?:include|template)\s+"([^"]+)"')
+_FILE = re.compile(r'\.Files\.(?:Get|Glob|Lines)\s+"([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Inserted:
+    """Text that an action puts onto its line, with the list of containers it stands below;
+    `reason` in its place where what it puts there can't be told."""
+
+    line: int
+    action: str
+    below: str
+    text: str
+    reason: str = ""
+
+
+@dataclass
+class Flat:
+    """A template as YAML of the same lines. What can't be resolved, or may be one of several
+    texts, stands there as OPEN, its number in `holes`, CLOSE. `files` are the chart's files that
+    it takes in by `.Files.Get` and `.Files.Glob`."""
+
+    text: str
+    holes: tuple[Hole, ...]
+    inserted: tuple[Inserted, ...]
+    files: tuple[str, ...]
+
+
+def flatten(nodes: list[Node], evaluator: Evaluator, root: Any) -> Flat:
+    work = _Flattening(evaluator)
+    work.walk(nodes, [World(root, root)])
+    return Flat("".join(work.out), tuple(work.holes), tuple(work.inserted), tuple(work.files))
+
+
+@dataclass
+class _Flattening:
+    evaluator: Evaluator
+    out: list[str] = field(default_factory=list)
+    holes: list[Hole] = field(default_factory=list)
+    inserted: list[Inserted] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    line: int = 1
+    below: str = ""  # the list of containers that was begun last
+    before: str = ""  # the last line that isn't blank, as far as it was read
+    blank: bool = True  # whether the line is blank so far
+    frames: int = 0
+
+    def walk(self, nodes: list[Node], worlds: list[World]) -> None:
+        """`worlds` are those that the nodes are gone through in: more than one inside range."""
+        for node in nodes:
+            if isinstance(node, Text):
+                self.text(node)
+            elif isinstance(node, Action):
+                self.action(node, worlds)
+            else:
+                self.block(node, worlds)
+
+    def emit(self, text: str) -> None:
+        self.out.append(text)
+        self.line += text.count("\n")
+        self.blank = not text.rpartition("\n")[2].strip() and (self.blank or "\n" in text)
+
+    def text(self, node: Text) -> None:
+        kept = node.shown if node.shown.count("\n") == node.raw.count("\n") else node.raw
+        self.emit(kept)
+        if lists := _CONTAINERS.findall(kept):
+            self.below = lists[-1]
+        if stripped := kept.rstrip():
+            self.before = stripped.rpartition("\n")[2].strip()
+
+    def action(self, node: Action, worlds: list[World]) -> None:
+        self.files += _FILE.findall(node.body)
+        line = self.line
+        if self._says_nothing(node, worlds):
+            pass
+        elif node.bare:
+            self.insert(node, worlds[0], line)
+        else:
+            values = [self.value(node, world, line) for world in worlds]
+            self.emit(self.hole(values, id(worlds)))
+        self.emit("\n" * node.breaks)
+
+    def _says_nothing(self, node: Action, worlds: list[World]) -> bool:
+        if not node.body or node.body.startswith("/*") or node.body in ("break", "continue"):
+            return True
+        return all(self.evaluator.assigned(node.body, world) for world in worlds)
+
+    def value(self, node: Action, world: World, line: int) -> str:
+        """What the action yields in one world, on one line."""
+        try:
+            value = self.evaluator.value(node.body, world)
+            if value is None:
+                raise Unknown(f"{{{{ {node.body[:60]} }}}} has no value in the chart's values")
+        except Unknown as why:
+            return self.unknown(str(why))
+        text = shown(value)
+        if "\n" not in text.strip():
+            return text.strip()
+        if "image" in text:
+            self.inserted.append(Inserted(line, node.body, self.below, text))
+        return "{}"
+
+    def insert(self, node: Action, world: World, line: int) -> None:
+        """An action that has its line to itself: what it yields is more than a scalar."""
+        try:
+            text = shown(self.evaluator.value(node.body, world))
+            if "image" in text:
+                self.inserted.append(Inserted(line, node.body, self.below, text))
+        except Unknown as why:
+            bodies = [self.evaluator.named.get(name, []) for name in _NAMED.findall(node.body)]
+            if (
+                any(_mentions_image(body) for body in bodies)
+                or re.search(r"ontainers:$", self.before)
+                or ("toYaml" in node.body and _NAMES_CONTAINERS.search(node.body))
+            ):
+                self.inserted.append(Inserted(line, node.body, self.below, "", str(why)))
+
+    def unknown(self, why: str) -> str:
+        self.holes.append(why)
+        return f"{OPEN}{len(self.holes) - 1}{CLOSE}"
+
+    def hole(self, values: list[str], frame: int) -> str:
+        """The one text that all worlds have, or a hole that may be each."""
+        if len(set(values)) == 1:
+            return values[0]
+        self.holes.append(Choice(frame, tuple(values)))
+        return f"{OPEN}{len(self.holes) - 1}{CLOSE}"
+
+    def block(self, block: Block, worlds: list[World]) -> None:
+        if block.keyword == "define":
+            self.emit("\n" * breaks([block]))
+            return
+        head = block.branches[0].head
+        if not head.bare and not breaks([block]):
+            self.inline(block, worlds)
+            return
+        for branch in block.branches:
+            self._edge(branch.head, worlds)
+            self.walk(branch.nodes, self.inside(block, branch, worlds))
+        if block.end:
+            self._edge(block.end, worlds)
+
+    def _edge(self, action: Action, worlds: list[World]) -> None:
+        self.files += _FILE.findall(action.body)
+        if not action.bare:
+            self.emit(self.unknown(f"a condition, {{{{ {action.body[:60]} }}}}, chooses it"))
+        self.emit("\n" * action.breaks)
+
+    def inline(self, block: Block, worlds: list[World]) -> None:
+        """A condition within a line: each branch is an alternative, but one that isn't chosen and
+        stands on values that aren't set."""
+        options: list[str] = []
+        for branch in block.branches:
+            inner = self.inside(block, branch, worlds)
+            options += [self._option(branch.nodes, world) for world in inner]
+        if len(block.branches) == 1 or block.branches[-1].condition:
+            options.append("")
+        chosen = self._chosen(block, worlds[0])
+        kept = [
+            option
+            for number, option in enumerate(options)
+            if number == chosen or not self._stands_on_nothing(option)
+        ] or options[-1:]
+        if self.blank:
+            kept = [option for option in kept if option.strip()] or [""]
+        common = _common(kept) if len(set(kept)) > 1 else ""
+        common = common[: common.rfind(" ") + 1]
+        self.frames += 1
+        self.emit(common + self.hole([option[len(common) :] for option in kept], -self.frames))
+
+    def _option(self, nodes: list[Node], world: World) -> str:
+        part = _Flattening(self.evaluator, holes=self.holes, inserted=self.inserted,
+                           files=self.files, line=self.line, below=self.below,
+                           blank=False, frames=self.frames)  # fmt: skip
+        part.walk(nodes, [world])
+        self.frames = part.frames
+        return "".join(part.out)
+
+    def _stands_on_nothing(self, option: str) -> bool:
+        holes = [self.holes[int(n)] for n in re.findall(f"{OPEN}([0-9]+){CLOSE}", option)]
+        return any(isinstance(hole, str) and "has no value" in hole for hole in holes) or (
+            option.strip() in ("/", ":", "@", "-", '""')
+        )
+
+    def _chosen(self, block: Block, world: World) -> int:
+        """The number of the branch that the chart's own values choose; -1 where they don't."""
+        if block.keyword != "if":
+            return 0
+        try:
+            branch = self.evaluator.chosen(block, world)
+        except Unknown:
+            return -1
+        return next((n for n, each in enumerate(block.branches) if each is branch),
+                    len(block.branches))  # fmt: skip
+
+    def inside(self, block: Block, branch: Branch, worlds: list[World]) -> list[World]:
+        if block.keyword not in ("range", "with") or branch is not block.branches[0]:
+            return [world.inner() for world in worlds]
+        inner: list[World] = []
+        for world in worlds:
+            try:
+                if block.keyword == "with":
+                    inner.append(self.evaluator.entered(branch.condition, world))
+                else:
+                    inner += self.evaluator.items(branch.condition, world)
+            except Unknown as why:
+                inner.append(_unknown(world, branch.condition, str(why)))
+        if not inner:
+            nothing = f"{{{{ {branch.head.body[:60]} }}}} goes through nothing that has a value"
+            inner.append(_unknown(worlds[0], branch.condition, nothing))
+        return inner[:_MOST_WORLDS]
+
+
+def _unknown(world: World, condition: str, why: str) -> World:
+    """A block's world when what it goes through can't be told."""
+    names = re.findall(r"\$\w+", condition.partition(":=")[0]) if ":=" in condition else []
+    inner = world.inner(dict.fromkeys(names, Unknown(why)))
+    inner.dot = Unknown(why)
+    return inner
+
+
+def _common(texts: list[str]) -> str:
+    """What all of them begin with."""
+    first, last = min(texts), max(texts)
+    same = (n for n, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
+    return first[: next(same, min(len(first), len(last)))]
+
+
+def _mentions_image(nodes: list[Node]) -> bool:
+    return any(
+        "image:" in node.raw
+        if isinstance(node, Text)
+        else isinstance(node, Block) and any(_mentions_image(part.nodes) for part in node.branches)
+        for node in nodes
+    )

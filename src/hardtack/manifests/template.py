@@ -1,0 +1,152 @@
+"""The syntax of Go templates: text, actions `{{ }}`, and blocks of them, whatever they mean."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+DEEPEST = 60  # blocks in blocks; deeper ones are read as if they weren't blocks
+
+# Possessive throughout: a long text without an end is given up after one pass.
+_ACTION = re.compile(
+    r"\{\{(-?)(\s*+/\*.*?\*/\s*+|"
+    r'(?:[^"`}-]|"(?:\\.|[^"\\])*+"|`[^`]*+`|\}(?!\})|-(?!\}\}))*+)(-?)\}\}',
+    re.DOTALL,
+)
+_OPENING = re.compile(r"(if|range|with|define|block)\b\s*(.*)", re.DOTALL)
+_ELSE = re.compile(r"else\b\s*(?:if\b)?\s*(.*)", re.DOTALL)
+_NAME = re.compile(r'"([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text as it stands, and as it's `shown` once the actions beside it have trimmed it."""
+
+    raw: str
+    shown: str
+
+
+@dataclass(frozen=True)
+class Action:
+    """`{{ body }}`; `bare` where nothing but actions stand on its lines."""
+
+    body: str
+    breaks: int  # newlines inside the action
+    bare: bool = False
+
+
+@dataclass
+class Branch:
+    """A block's part: its condition (empty for else), and what stands in it."""
+
+    head: Action
+    condition: str
+    nodes: list[Node] = field(default_factory=list)
+
+
+@dataclass
+class Block:
+    """if, range, with, define or block, up to its end; `end` is None where that is missing."""
+
+    keyword: str
+    branches: list[Branch]
+    end: Action | None = None
+
+
+Node = Text | Action | Block
+
+
+def parse(text: str) -> list[Node]:
+    """The template's nodes. Any text is one: an end too many is an action like any other, and
+    an action that is never closed is text."""
+    top: list[Node] = []
+    open_blocks: list[Block] = []
+    here = top
+    for token in _tokens(text):
+        if isinstance(token, Text):
+            here.append(token)
+        elif (opening := _OPENING.match(token.body)) and len(open_blocks) < DEEPEST:
+            block = Block(opening[1], [Branch(token, opening[2])])
+            here.append(block)
+            open_blocks.append(block)
+            here = block.branches[0].nodes
+        elif open_blocks and (other := _ELSE.match(token.body)):
+            open_blocks[-1].branches.append(Branch(token, other[1]))
+            here = open_blocks[-1].branches[-1].nodes
+        elif open_blocks and token.body == "end":
+            open_blocks.pop().end = token
+            here = open_blocks[-1].branches[-1].nodes if open_blocks else top
+        else:
+            here.append(token)
+    return top
+
+
+def defines(nodes: list[Node]) -> Iterator[tuple[str, list[Node]]]:
+    """(name, body) of the named templates."""
+    for node in nodes:
+        if isinstance(node, Block):
+            named = _NAME.match(node.branches[0].condition)
+            if node.keyword in ("define", "block") and named:
+                yield named[1], node.branches[0].nodes
+            for branch in node.branches:
+                yield from defines(branch.nodes)
+
+
+def breaks(nodes: list[Node]) -> int:
+    """Newlines in the source of these nodes."""
+    count = 0
+    for node in nodes:
+        if isinstance(node, Text):
+            count += node.raw.count("\n")
+        elif isinstance(node, Action):
+            count += node.breaks
+        else:
+            count += sum(part.head.breaks + breaks(part.nodes) for part in node.branches)
+            count += node.end.breaks if node.end else 0
+    return count
+
+
+def _tokens(text: str) -> list[Text | Action]:
+    pieces: list[str] = []
+    found: list[re.Match[str]] = []
+    at = 0
+    while (start := text.find("{{", at)) >= 0 and (action := _ACTION.match(text, start)):
+        pieces.append(text[at:start])
+        found.append(action)
+        at = action.end()
+    pieces.append(text[at:])
+    bare = _bare(pieces)
+    tokens: list[Text | Action] = []
+    for number, piece in enumerate(pieces):
+        shown = piece
+        if number and found[number - 1][3]:
+            shown = shown.lstrip()
+        if number < len(found) and found[number][1]:
+            shown = shown.rstrip()
+        if piece:
+            tokens.append(Text(piece, shown))
+        if number < len(found):
+            action = found[number]
+            body = action[2].strip()
+            tokens.append(Action(body, action[0].count("\n"), bare[number]))
+    return tokens
+
+
+def _bare(pieces: list[str]) -> list[bool]:
+    """Whether each action, which stand between the pieces, has only actions on its lines."""
+    bare = [True] * (len(pieces) - 1)
+    line: list[int] = []  # the actions of the line so far
+    blank = True
+    for number, piece in enumerate(pieces):
+        first, broken, _ = piece.partition("\n")
+        blank = blank and not first.strip()
+        if broken:
+            for action in line:
+                bare[action] = blank
+            line, blank = [], not piece.rpartition("\n")[2].strip()
+        if number < len(bare):
+            line.append(number)
+    for action in line:
+        bare[action] = blank
+    return bare

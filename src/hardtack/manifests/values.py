@@ -1,0 +1,57 @@
+"""Images that a chart's values name by convention: `image: {repository, tag}`, `…image: text`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from hardtack.core.errors import BadReference
+from hardtack.manifests.build import found
+from hardtack.manifests.model import FoundImage, Kind
+from hardtack.manifests.podspecs import joined
+from hardtack.manifests.reference import Reference
+from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, Sequence, text_of
+
+ONLY = "named in values only: no template that can be read raw resolves to it"
+
+
+def images(document: Document) -> Iterator[FoundImage]:
+    """What the values file names. `reason` is ONLY; those that templates resolve to are the
+    caller's to leave out."""
+    for path, node in _named(document.root, "values", 0):
+        image = found(node.text, document.place(node), path, Kind.CONTAINER)
+        if image.reference is None:
+            yield image
+        elif image.reference.tag is None and image.reference.digest is None:
+            unclear = f"cannot tell: {ONLY}, and no tag is given"
+            yield replace(image, reference=None, reason=unclear)
+        else:
+            yield replace(image, reason=ONLY)
+
+
+def _named(node: Node, path: str, depth: int) -> Iterator[tuple[str, Scalar]]:
+    if depth > 60:
+        return
+    if isinstance(node, Sequence):
+        for number, child in enumerate(node):
+            yield from _named(child, f"{path}[{number}]", depth + 1)
+    if not isinstance(node, Mapping):
+        return
+    if text_of(node.get("repository")) and ("tag" in node or "digest" in node):
+        yield path, joined(node)
+        return
+    for key, value in node.items():
+        step = f"{path} › {key.text}"
+        if isinstance(value, Scalar):
+            if key.text.lower().endswith("image") and value.tag == "str" and value.text.strip():
+                yield step, value
+        else:
+            yield from _named(value, step, depth + 1)
+
+
+def reference_of(image: FoundImage) -> Reference | None:
+    """What the text says, even where it lacks the tag that a lock needs."""
+    try:
+        return Reference.parse(image.raw)
+    except BadReference:
+        return None
