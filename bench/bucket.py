@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.link import THERE, Link
+from bench.link import Link
 
 BUCKET = "bench"
 _BLOCK = 1 << 20
@@ -20,7 +20,7 @@ _BLOCK = 1 << 20
 @contextmanager
 def serving(data: Path, link: Link | None = None) -> Iterator[str]:
     """The endpoint of a server over `data`, on loopback or at the far end of `link`."""
-    host = THERE if link else "127.0.0.1"
+    host = link.there if link else "127.0.0.1"
     port = _free_port()
     program = str(Path(sys.executable).with_name("localbucket"))
     command = [program, "--host", host, "--port", str(port), str(data)]

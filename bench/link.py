@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-HERE, THERE = "10.213.7.1", "10.213.7.2"
-
 
 class Link:
-    """Ours is the end `HERE`; a server runs inside and listens on `THERE`."""
+    """Ours is the end `here`; a server runs inside and listens on `there`."""
 
     def __init__(self) -> None:
+        net = f"10.213.{os.getpid() % 256}"
+        self.here, self.there = f"{net}.1", f"{net}.2"
         self.namespace = f"htbench{os.getpid()}"
         self._ours, self._theirs = f"htb{os.getpid()}", f"hts{os.getpid()}"
 
@@ -23,9 +23,9 @@ class Link:
         ip("netns", "add", self.namespace)
         ip("link", "add", self._ours, "type", "veth", "peer", self._theirs,
            "netns", self.namespace)  # fmt: skip
-        ip("addr", "add", f"{HERE}/30", "dev", self._ours)
+        ip("addr", "add", f"{self.here}/30", "dev", self._ours)
         ip("link", "set", self._ours, "up")
-        ip("-n", self.namespace, "addr", "add", f"{THERE}/30", "dev", self._theirs)
+        ip("-n", self.namespace, "addr", "add", f"{self.there}/30", "dev", self._theirs)
         ip("-n", self.namespace, "link", "set", "lo", "up")
         ip("-n", self.namespace, "link", "set", self._theirs, "up")
 

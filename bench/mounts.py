@@ -42,10 +42,12 @@ class Hardtack:
 
     name: str = "hardtack"
     without: str = ""
+    options: tuple[str, ...] = ()
 
     def command(self, endpoint: str, at: Path, cache: Path) -> list[str]:
         options = ["--endpoint-url", endpoint, "--unsigned", "--cache", str(cache)]
-        return [*hardtack("mount", f"s3://{BUCKET}", str(at)), *options, "--keep-free", "0"]
+        options += ["--keep-free", "0", *self.options]
+        return [*hardtack("mount", f"s3://{BUCKET}", str(at)), *options]
 
     def mount(self, endpoint: str, at: Path, cache: Path) -> None:
         environment = os.environ | {"HARDTACK_FUSE_DISABLE": self.without}
