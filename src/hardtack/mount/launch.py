@@ -203,6 +203,7 @@ def _first_listing(run: dict[str, Any], wait: bool) -> None:
                 time.sleep(delay)
                 delay = min(30.0, delay * 2)
     finally:
+        cache.source.close()
         cache.close()
 
 
