@@ -1,0 +1,265 @@
+"""FUSE mounts that containers share: the sidecar that mounts, and those that read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from hardtack.manifests.model import Severity
+from hardtack.manifests.yamlpos import Mapping, Node, children, text_of
+from hardtack.policy.deployment import Container, Deployment
+from hardtack.policy.edits import beside
+from hardtack.policy.rule import Found, Rule, example
+
+_MOUNTER = re.compile(
+    r"mount-s3|mountpoint-s3|s3fs|goofys|geesefs|gcsfuse|blobfuse|juicefs|sshfs"
+    r"|rclone\s+mount|hardtack\s+mount"
+)
+_SHARES = ("Bidirectional",)
+_RECEIVES = ("HostToContainer", "Bidirectional")
+_PATHS = ("MOUNT_PATH", "HARDTACK_MOUNTPOINT", "MOUNTPOINT")
+
+
+@dataclass(frozen=True)
+class _Mount:
+    """One volumeMount of a container: `host` is the host's path, None for other volumes."""
+
+    container: Container
+    node: Node
+    volume: str
+    path: str
+    host: str | None
+    propagation: str
+
+
+def mounters(deployment: Deployment) -> Iterator[Container]:
+    """The containers that mount a FUSE file system."""
+    for container in deployment.containers:
+        words = [*children(container.node.get("command")), *children(container.node.get("args"))]
+        command = " ".join(text_of(word) for word in words)
+        named = f"{text_of(container.node.get('name'))} {container.image}"
+        shares = any(mount.propagation in _SHARES for mount in _mounts(container))
+        if shares or _MOUNTER.search(command) or _MOUNTER.search(named):
+            yield container
+
+
+def _propagation(deployment: Deployment) -> Iterator[Found]:
+    for container in mounters(deployment):
+        mounts = _mounts(container)
+        if not any(mount.propagation in _SHARES for mount in mounts):
+            yield Found(
+                container.place,
+                f"{container.way} mounts a file system, but none of its volumeMounts has "
+                "mountPropagation: Bidirectional: no other container sees what it mounts",
+            )
+
+
+def _privileged(deployment: Deployment) -> Iterator[Found]:
+    for container in mounters(deployment):
+        if text_of(container.node.get("securityContext", "privileged")) != "true":
+            yield Found(
+                container.place,
+                f"{container.way} mounts a file system without securityContext.privileged: true, "
+                "which Bidirectional propagation and /dev/fuse need",
+            )
+
+
+def _memory(deployment: Deployment) -> Iterator[Found]:
+    for container in mounters(deployment):
+        if not container.node.get("resources", "requests", "memory"):
+            yield Found(
+                container.place,
+                f"{container.way} mounts a file system without a memory request: it is among the "
+                "first to be killed, and every reader hangs or fails with it",
+            )
+
+
+def _liveness(deployment: Deployment) -> Iterator[Found]:
+    for container in mounters(deployment):
+        if not container.node.get("livenessProbe"):
+            yield Found(
+                container.place,
+                f"{container.way} mounts a file system without a livenessProbe: "
+                "a mount that no longer answers stays so",
+            )
+
+
+def _consumers(deployment: Deployment) -> Iterator[Found]:
+    mounting = list(mounters(deployment))
+    hosts = {path for container in mounting for path in _mounted_on_host(container)}
+    within = {
+        (id(container.pod), mount.volume)
+        for container in mounting
+        for mount in _mounts(container)
+        if mount.propagation in _SHARES
+    }
+    for container in deployment.containers:
+        if container in mounting:
+            continue
+        for mount in _mounts(container):
+            shared = (id(container.pod), mount.volume) in within or (
+                mount.host is not None and any(_touches(mount.host, host) for host in hosts)
+            )
+            if shared and mount.propagation not in _RECEIVES:
+                at = mount.node.get("mountPath") or mount.node
+                place = container.document.place(at)
+                yield Found(
+                    place,
+                    f"{container.way} reads a mount at {mount.path} without mountPropagation: "
+                    "HostToContainer: a mount that is made anew never reaches it",
+                    None
+                    if mount.propagation
+                    else beside(
+                        deployment, place, "mountPath", "mountPropagation: HostToContainer"
+                    ),
+                )
+
+
+def _mounts(container: Container) -> list[_Mount]:
+    hosts = {
+        text_of(volume.get("name")): text_of(volume.get("hostPath", "path"))
+        for volume in children(container.pod.get("volumes"))
+        if volume.get("hostPath")
+    }
+    return [
+        _Mount(
+            container,
+            node,
+            text_of(node.get("name")),
+            text_of(node.get("mountPath")),
+            hosts.get(text_of(node.get("name"))),
+            text_of(node.get("mountPropagation")),
+        )
+        for node in children(container.node.get("volumeMounts"))
+        if isinstance(node, Mapping)
+    ]
+
+
+def _mounted_on_host(container: Container) -> Iterator[str]:
+    """The host's paths at which a container mounts, as far as its settings tell.
+
+    A whole host root that is bound into the container says nothing by itself: there the mount path
+    in its environment does, and words of its command that lie below the bind.
+    """
+    given = container.environment()
+    words = [*children(container.node.get("command")), *children(container.node.get("args"))]
+    for mount in _mounts(container):
+        if mount.propagation not in _SHARES or mount.host is None:
+            continue
+        if mount.host != "/":
+            yield mount.host
+            continue
+        for name in _PATHS:
+            if given.get(name, "").startswith("/"):
+                yield given[name].removeprefix(mount.path) or "/"
+        for word in words:
+            text = text_of(word)
+            if mount.path != "/" and text.startswith(mount.path.rstrip("/") + "/"):
+                yield text.removeprefix(mount.path.rstrip("/"))
+
+
+def _touches(path: str, mounted: str) -> bool:
+    """Whether a bind of `path` shows what is mounted at `mounted`: itself, above, or below."""
+    one, other = PurePosixPath(path), PurePosixPath(mounted)
+    return one.is_relative_to(other) or (str(one) != "/" and other.is_relative_to(one))
+
+
+_SIDECAR = (
+    "      securityContext:\n        privileged: true\n",
+    "      resources:\n        requests:\n          memory: 64Mi\n",
+    "      livenessProbe:\n        exec:\n          command: [hardtack, health, /opt/models]\n",
+    "          mountPropagation: Bidirectional\n",
+)
+
+
+def _pod(*, without: str = "", reader: str = "") -> str:
+    privileged, memory, liveness, propagation = (
+        "" if without and without in part else part for part in _SIDECAR
+    )
+    return f"""\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: inference
+spec:
+  containers:
+    - name: weights
+      image: quay.io/cameras/hardtack:1.0.0
+      imagePullPolicy: IfNotPresent
+      command: [hardtack mount, s3://weights, /opt/models]
+{privileged}{memory}{liveness}      volumeMounts:
+        - name: models
+          mountPath: /opt/models
+{propagation}{reader}  volumes:
+    - name: models
+      hostPath:
+        path: /opt/models
+"""
+
+
+def _reader(propagation: str = "") -> str:
+    return f"""\
+    - name: server
+      image: quay.io/cameras/server:1.4.2
+      imagePullPolicy: IfNotPresent
+      volumeMounts:
+        - name: models
+          mountPath: /models
+{propagation}"""
+
+
+RULES = (
+    Rule(
+        "sidecar-propagation",
+        Severity.ERROR,
+        "A FUSE sidecar without Bidirectional propagation",
+        "A mount made in a container stays in it, unless the volume it lies on is shared with "
+        "`mountPropagation: Bidirectional`.",
+        example(pod_yaml=_pod(without="Bidirectional")),
+        example(pod_yaml=_pod()),
+        _propagation,
+    ),
+    Rule(
+        "sidecar-privileged",
+        Severity.ERROR,
+        "A FUSE sidecar that is not privileged",
+        "Kubernetes refuses Bidirectional propagation to a container that isn't privileged.",
+        example(pod_yaml=_pod(without="privileged")),
+        example(pod_yaml=_pod()),
+        _privileged,
+    ),
+    Rule(
+        "sidecar-memory",
+        Severity.WARNING,
+        "A FUSE sidecar without a memory request",
+        "Under memory pressure the kernel kills first what asked for nothing; with the sidecar "
+        "goes every open file of the mount.",
+        example(pod_yaml=_pod(without="memory")),
+        example(pod_yaml=_pod()),
+        _memory,
+    ),
+    Rule(
+        "sidecar-liveness",
+        Severity.WARNING,
+        "A FUSE sidecar without a liveness probe",
+        "A mount whose server hangs looks alive from outside. `hardtack health MOUNTPOINT` reads "
+        "through it within a deadline, and needs no network.",
+        example(pod_yaml=_pod(without="livenessProbe")),
+        example(pod_yaml=_pod()),
+        _liveness,
+    ),
+    Rule(
+        "consumer-propagation",
+        Severity.ERROR,
+        "A reader of a mount without HostToContainer propagation",
+        "Without it the container keeps the mount that was there when it started. After the "
+        "sidecar has mounted anew it sees a dead one, or an empty directory, until it is "
+        "restarted.",
+        example(pod_yaml=_pod(reader=_reader())),
+        example(pod_yaml=_pod(reader=_reader("          mountPropagation: HostToContainer\n"))),
+        _consumers,
+        fix="adds `mountPropagation: HostToContainer` below the mountPath",
+    ),
+)

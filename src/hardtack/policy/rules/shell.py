@@ -1,0 +1,128 @@
+"""Shell that goes on after a download has failed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from hardtack.manifests.model import Place, Severity
+from hardtack.policy.chains import Command, chains
+from hardtack.policy.deployment import Deployment, Script
+from hardtack.policy.rule import Found, Rule, example
+
+_DOWNLOAD = re.compile(
+    r"\b(?:curl|wget|aria2c|crane\s+(?:pull|export|copy)|skopeo\s+copy|hardtack\s+images\s+pull"
+    r"|(?:docker|podman|nerdctl|crictl)\s+(?:image\s+)?pull|ctr\b.*\bpull"
+    r"|(?:pip3?|uv)\b.*\binstall|apk\s+add|apt(?:-get)?\b.*\b(?:install|update)"
+    r"|(?:dnf|yum|microdnf)\b.*\binstall|(?:npm|yarn|pnpm)\s+(?:install|ci|add)"
+    r"|git\s+(?:clone|fetch|pull)|aws\s+s3\s+(?:cp|sync)|gsutil\b.*\bcp"
+    r"|hf\s+download|huggingface-cli\s+download)\b"
+)
+_KEYWORDS = re.compile(r"(?:(?:then|else|do|!|time|if|elif|while|until)\s+)+")
+_GOES_ON = re.compile(r"(?:true|:|echo|printf|exit\s+0|return\s+0)(?:\s|$)")
+_FAILS = re.compile(r"(?:exit|return|false|kill)\b(?!\s+0\b)")
+
+
+def downloads(text: str) -> str:
+    """The downloading command in `text` as a person would name it; empty when there is none."""
+    found = _DOWNLOAD.search(text)
+    return " ".join(found[0].split()[:3]) if found else ""
+
+
+def _or_true(deployment: Deployment) -> Iterator[Found]:
+    for script, chain in _chains(deployment):
+        for at, command in enumerate(chain):
+            if command.before != "||" or not _goes_on(command):
+                continue
+            before = next((c for c in reversed(chain[:at]) if downloads(c.text)), None)
+            # A failure that is followed by `&& exit 1` does end the script.
+            if before and not any(_FAILS.match(_bare(c.text)) for c in chain[at:]):
+                yield Found(
+                    _place(script, before),
+                    f"{script.way}: a failure of `{downloads(before.text)}` is hidden by "
+                    f"`|| {command.text[:40]}`",
+                )
+                break
+
+
+def _precedence(deployment: Deployment) -> Iterator[Found]:
+    for script, chain in _chains(deployment):
+        operators = [command.before for command in chain]
+        if "||" not in operators or not any(downloads(command.text) for command in chain):
+            continue
+        alternative = operators.index("||")
+        if "&&" in operators[alternative:]:
+            at = operators.index("&&", alternative)
+            yield Found(
+                _place(script, chain[0]),
+                f"{script.way}: `&&` and `||` bind alike, from left to right: "
+                f"`{chain[at].text[:40]}` also runs when what stands before `||` succeeded",
+            )
+
+
+def _chains(deployment: Deployment) -> Iterator[tuple[Script, tuple[Command, ...]]]:
+    for script in deployment.scripts:
+        if "||" in script.text:
+            for chain in chains(script.text):
+                if len(chain) > 1:
+                    yield script, chain
+
+
+def _goes_on(command: Command) -> bool:
+    if not command.group:
+        return bool(_GOES_ON.match(_bare(command.text)))
+    inside = [c for chain in chains(command.text[1:-1]) for c in chain]
+    return all(_GOES_ON.match(_bare(c.text)) for c in inside)
+
+
+def _bare(text: str) -> str:
+    return _KEYWORDS.sub("", text, count=1)
+
+
+def _place(script: Script, command: Command) -> Place:
+    return script.place(command.line)
+
+
+_WRONG = """\
+FROM alpine:3.20.3
+RUN wget -O /images/k3s.tar.zst https://downloads.example/k3s.tar.zst || true
+"""
+_RIGHT = """\
+FROM alpine:3.20.3
+RUN set -eu; \\
+    wget -O /images/k3s.tar.zst https://downloads.example/k3s.tar.zst
+"""
+_CHAIN = """\
+FROM alpine:3.20.3
+RUN test -s /images/k3s.tar && mv /images/k3s.tar /airgap \\
+    || mkdir -p /airgap && wget -P /airgap https://downloads.example/k3s.tar
+"""
+_IF = """\
+FROM alpine:3.20.3
+RUN set -eu; \\
+    if test -s /images/k3s.tar; then mv /images/k3s.tar /airgap; \\
+    else wget -P /airgap https://downloads.example/k3s.tar; fi
+"""
+
+RULES = (
+    Rule(
+        "hidden-failure",
+        Severity.ERROR,
+        "Shell hides a failed download",
+        "With `|| true`, `|| echo …` behind it, a download that fails leaves a build that "
+        "succeeds, and an image or a box without what it was to hold.",
+        example(Dockerfile=_WRONG),
+        example(Dockerfile=_RIGHT),
+        _or_true,
+    ),
+    Rule(
+        "and-or-chain",
+        Severity.ERROR,
+        "`&&` behind `||` in a chain with a download",
+        "`a && b || c && d` means `((a && b) || c) && d`: `d` runs also when `a && b` succeeded, "
+        "and a failure of `b` is taken for one of `a`. Write `if`.",
+        example(Dockerfile=_CHAIN),
+        example(Dockerfile=_IF),
+        _precedence,
+    ),
+)
