@@ -71,11 +71,7 @@ def serve(
     )
     listener = _listen(host, port)
     click.echo(f"Serving {service.name} on http://{host}:{listener.getsockname()[1]}", err=True)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            application(service), log_config=None, access_log=False, limit_concurrency=256
-        )
-    )
+    server = uvicorn.Server(uvicorn.Config(application(service), log_config=None, access_log=False))
     server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)

@@ -122,7 +122,7 @@ def class_probabilities(scores: Floats, output: Output, classes: int) -> Floats:
 
     One sigmoid score for two classes is the first one's. Raises ModelError.
     """
-    flat = scores.reshape(-1)
+    flat: Floats = scores.reshape(-1).astype(np.float64)
     if output.decode == "softmax":
         flat = postprocess.softmax(flat)
     elif output.decode == "sigmoid":

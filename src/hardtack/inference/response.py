@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+from hardtack.inference.oodd import lowered
 from hardtack.inference.tasks import Box, BoxesResult, ClassResult, Prediction, TextResult
 
 
@@ -30,7 +31,7 @@ def reply(prediction: Prediction) -> dict[str, Any]:
         yes = confidence if result.label == "YES" else 1 - confidence
         single = _single(confidence, 0 if result.label == "YES" else 1, yes)
     elif isinstance(result, ClassResult):
-        multi = _multi(_rescaled(result, confidence), None)
+        multi = _multi(_blended(result, prediction.outlier), None)
     else:
         place = result.count if prediction.task == "count" else 1
         multi = _multi(_peak(place, confidence), result)
@@ -73,14 +74,10 @@ def _multi(probabilities: list[float], result: BoxesResult | None) -> dict[str, 
     }
 
 
-def _rescaled(result: ClassResult, confidence: float) -> list[float]:
-    """Probabilities whose greatest is `confidence`, the rest of 1 in proportion."""
-    others = 1 - result.probabilities[result.label]
-    factor = (1 - confidence) / others if others else 0.0
-    return [
-        confidence if name == result.label else p * factor
-        for name, p in result.probabilities.items()
-    ]
+def _blended(result: ClassResult, outlier: float | None) -> list[float]:
+    """Each class's probability, all lowered alike: they still add up to 1, the winner stays."""
+    every = result.probabilities.values()
+    return [lowered(p, outlier or 0.0, len(result.probabilities)) for p in every]
 
 
 def _peak(place: int, confidence: float) -> list[float]:

@@ -1,0 +1,53 @@
+"""`hardtack model`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.inference.conftest import MODELS, Place
+from tests.support.commands import run
+
+
+def test_check_ends_with_0_or_1_and_says_why(place: Place) -> None:
+    directory = place("digit")
+    assert run("model", "check", directory).returncode == 0
+    (directory / "model.onnx").write_bytes(b"short")
+    done = run("model", "check", directory, "--json")
+    assert done.returncode == 1
+    assert "has 5 bytes" in json.loads(done.stdout)["problem"]
+
+
+def test_show_names_task_files_and_tensors(place: Place) -> None:
+    directory = place("shape")
+    shown = run("model", "show", directory)
+    assert shown.returncode == 0
+    for word in ("multiclass", "circle, square, triangle", "model.onnx", "1×1×24×24"):
+        assert word in shown.stdout
+    facts = json.loads(run("model", "show", directory, "--json").stdout)
+    assert facts["package"]["network"]["input"]["width"] == 24
+
+
+def test_run_prints_the_answer() -> None:
+    picture = MODELS / "digit-7.png"
+    told = run("model", "run", MODELS / "digit", picture)
+    assert told.returncode == 0 and "label" in told.stdout
+    assert (
+        json.loads(run("model", "run", MODELS / "digit", picture, "--json").stdout)["label"] == "7"
+    )
+
+
+def test_run_refuses_what_is_no_picture(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_bytes(b"no picture")
+    assert run("model", "run", MODELS / "digit", tmp_path / "x.jpg").returncode == 81
+
+
+def test_new_writes_a_package_that_runs(tmp_path: Path) -> None:
+    classes = [f"--class={n}" for n in range(10)]
+    directory = tmp_path / "det_d" / "primary" / "1"
+    onnx = MODELS / "digit" / "model.onnx"
+    done = run("model", "new", onnx, "--to", directory, "--task", "multiclass", *classes)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(directory / "model.toml")
+    answer = run("model", "run", tmp_path / "det_d", MODELS / "digit-7.png", "--json")
+    assert json.loads(answer.stdout)["label"] == "7"
