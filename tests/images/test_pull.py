@@ -25,6 +25,7 @@ from hardtack.core.errors import (
     RegistryError,
     SourceUnreachable,
 )
+from hardtack.images import notes
 from hardtack.images.auth import DockerConfig
 from hardtack.images.bundle import contents, verify
 from hardtack.images.lock import lock
@@ -412,3 +413,42 @@ def test_damaged_bundles(server: FaultyRegistry, tmp_path: Path, damage: str) ->
     path.write_bytes(data)
     with pytest.raises(BundleError, match=str(path)):
         verify(path)
+
+
+@pytest.mark.parametrize("yesterday", [False, True])
+def test_a_power_cut_right_behind_a_pull(
+    server: FaultyRegistry, tmp_path: Path, yesterday: bool
+) -> None:
+    made = locked(server)
+    path = pull(made, tmp_path, a_client()).bundles[0].path
+    whole = path.read_bytes()
+    notes_file = tmp_path / WORK / notes.NAME
+
+    def restart() -> None:
+        kept = {"platform": "linux/amd64", "boot": "an earlier boot"}
+        value = {"version": 2, "bundles": {path.name: kept}}
+        if yesterday:  # as version 1 wrote it
+            value = {"version": 1, "bundles": {path.name: "linux/amd64"}}
+        notes_file.write_text(json.dumps(value))
+
+    restart()
+    server.requests.clear()
+    assert pull(made, tmp_path, a_client()).written == ()
+    assert server.requests == []
+    note = notes.read(tmp_path / WORK)[path.name]
+    assert note.settled
+    assert note.boot == (notes.boot() if yesterday else None)
+
+    restart()
+    path.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    assert pull(made, tmp_path, a_client()).written == (path,)
+    assert path.read_bytes() == whole
+
+
+def test_notes_of_a_later_version_are_left_alone(server: FaultyRegistry, tmp_path: Path) -> None:
+    file = tmp_path / WORK / notes.NAME
+    file.parent.mkdir()
+    file.write_text('{"version": 3, "bundles": {"a": 1}}')
+    with pytest.raises(BundleError, match="has format 3; this version knows up to 2"):
+        pull(locked(server), tmp_path, a_client())
+    assert "3" in file.read_text()

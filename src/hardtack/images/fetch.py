@@ -12,7 +12,7 @@ from hardtack.core.progress import Progress
 from hardtack.images.partial import Follower, Partial
 from hardtack.images.registry import Registry
 
-PART = 32 << 20  # a bigger blob is fetched as several ranges at a time
+PART = 64 << 20  # a bigger blob is fetched as several ranges at a time
 ALL = "all images"
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from hardtack.core.errors import BundleError, RegistryError
 from hardtack.core.files import fsync_directory, write_atomically
 from hardtack.core.progress import Progress, Quiet
-from hardtack.images.bundle import compress, contents
+from hardtack.images import notes
+from hardtack.images.bundle import compress, contents, verify
 from hardtack.images.fetch import Job, Place, fetch
 from hardtack.images.layout import BundleImage, Layout, bundle_name, plan
 from hardtack.images.lockfile import Lock, LockedImage, names
@@ -100,7 +101,7 @@ def pull(
     out.mkdir(parents=True, exist_ok=True)
     work = out / WORK
     with _alone(work):
-        todo = [b for b in bundles if not b.path.exists()]
+        todo = [b for b in bundles if not _sound(b, work)]
         fetched = 0
         foreign: tuple[str, ...] = ()
         if todo:
@@ -221,7 +222,8 @@ class _Pull:
 
     def _publish(self, bundle: Bundle, partial: Partial, zstd: bool) -> None:
         # Noted before it is there: whatever is found under this name later is ours.
-        _note(self._out, bundle)
+        note = notes.Note(str(bundle.platform), notes.boot())
+        notes.write(self._work, notes.read(self._work) | {bundle.path.name: note})
         if zstd:
             compressed = self._work / bundle.path.name
             compress(partial.path, compressed)
@@ -257,39 +259,33 @@ def _alone(work: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _notes(out: Path) -> dict[str, str]:
-    """Bundles that pulls have made here: file name → platform."""
+def _sound(bundle: Bundle, work: Path) -> bool:
+    """Whether the bundle is there as it was written. One that a power cut may have spoilt is read
+    and checked, and removed if it was."""
+    if not bundle.path.exists():
+        return False
+    known = notes.read(work)
+    note = known.get(bundle.path.name)
+    if note is not None and note.settled:
+        return True
     try:
-        document = json.loads((out / WORK / "bundles.json").read_bytes())
-        return {str(k): str(v) for k, v in document["bundles"].items()}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning(
-            "%s is damaged (%s): bundles that are no longer asked for stay",
-            out / WORK / "bundles.json",
-            error,
-        )
-        return {}
-
-
-def _write_notes(out: Path, notes: dict[str, str]) -> None:
-    write_atomically(
-        out / WORK / "bundles.json",
-        json.dumps({"version": 1, "bundles": notes}, sort_keys=True).encode(),
-    )
-
-
-def _note(out: Path, bundle: Bundle) -> None:
-    _write_notes(out, _notes(out) | {bundle.path.name: str(bundle.platform)})
+        verify(bundle.path)
+    except BundleError as error:
+        log.warning("%s It is pulled again.", error.message)
+        bundle.path.unlink()
+        return False
+    # Only what lay there through a restart was read from the disk just now.
+    written = None if note is not None and note.boot else notes.boot()
+    notes.write(work, known | {bundle.path.name: notes.Note(str(bundle.platform), written)})
+    return True
 
 
 def _forget_superseded(out: Path, bundles: Sequence[Bundle]) -> tuple[Path, ...]:
     """Remove bundles that a pull made for these platforms and that aren't asked for any more."""
-    notes = _notes(out)
+    known = notes.read(out / WORK)
     platforms = {str(b.platform) for b in bundles}
     current = {b.path.name for b in bundles}
-    old = [n for n, platform in notes.items() if platform in platforms and n not in current]
+    old = [n for n, note in known.items() if note.platform in platforms and n not in current]
     if not old:
         return ()
     removed = []
@@ -298,14 +294,14 @@ def _forget_superseded(out: Path, bundles: Sequence[Bundle]) -> tuple[Path, ...]
         if path.exists():
             path.unlink()
             removed.append(path)
-    _write_notes(out, {n: p for n, p in notes.items() if n not in old})
+    notes.write(out / WORK, {n: note for n, note in known.items() if n not in old})
     return tuple(removed)
 
 
 def _clear(work: Path) -> None:
     """Remove what only an unfinished pull needs."""
     for path in work.iterdir():
-        if path.name not in ("lock", "bundles.json"):
+        if path.name not in ("lock", notes.NAME):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
