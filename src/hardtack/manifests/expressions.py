@@ -173,9 +173,10 @@ class Evaluator:
         self, name: str, words: list[Callable[[], Any]], piped: list[Any], world: World, depth: int
     ) -> Any:
         if not re.fullmatch(r"[a-zA-Z]\w*", name) or name in ("true", "false", "nil"):
+            value = words[0]()
             if len(words) > 1 or piped:
                 raise Unknown(f"{name[:60]} is given arguments")
-            return words[0]()
+            return value
         given = [word() for word in words[1:]] + piped
         if name == "include":
             return self._include(given, world, depth)

@@ -125,11 +125,16 @@ def _where(image: FoundImage, template: str, raw: Sequence[FoundImage]) -> tuple
         at = line.find(image.raw)
         if image.raw and at >= 0 and not line.lstrip().startswith("#"):
             return number, at + 1
-    last = image.path.rpartition(" › ")[2]
-    unknown = [one for one in raw if one.reference is None and one.path.endswith(last)]
+    unknown = [one for one in raw if one.reference is None and _alike(one, image)]
     if len({one.place.line for one in unknown}) == 1:
         return unknown[0].place.line, unknown[0].place.column
     return None
+
+
+def _alike(one: FoundImage, other: FoundImage) -> bool:
+    """Whether both are, say, the second container of a Deployment."""
+    kinds = [re.sub(r"/\S*", "", image.path) for image in (one, other)]
+    return one.hidden == other.hidden and kinds[0] == kinds[1]
 
 
 def _begins(section: str, template: str) -> int:

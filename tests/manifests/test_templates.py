@@ -1,0 +1,167 @@
+"""Raw Helm templates: every image that a chart may name is found, or said to be unknown."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from hardtack.manifests.helm import Chart
+from hardtack.manifests.model import Scan
+from hardtack.manifests.scan import scan
+from tests.manifests.test_scan import scanned
+
+VALUES = """\
+repo: quay.io/a/b
+tag: '1'
+registry: ''
+on: false
+images: [{name: x, repo: quay.io/r/x, tag: 2}, {name: y, repo: quay.io/r/y, tag: 3}]
+sidecars:
+  - name: s
+    image: quay.io/v/sidecar:4
+image: {repository: quay.io/w/only, tag: '5'}
+"""
+HELPERS = """\
+{{- define "image" -}}
+{{- $i := .Values.image -}}
+{{- if .Values.registry -}}{{ .Values.registry }}/{{- end -}}
+{{ $i.repository }}:{{ $i.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- define "loops" }}{{ include "loops" . }}{{ include "loops" . }}{{ end }}
+"""
+
+
+def chart(directory: Path, template: str, **more: str) -> Scan:
+    files = {"Chart.yaml": "name: c\nappVersion: '9'\n", "values.yaml": VALUES,
+             "templates/_h.tpl": HELPERS, "templates/p.yaml": template}  # fmt: skip
+    return scanned(directory, files | more)
+
+
+def named(result: Scan) -> list[tuple[int, str]]:
+    return [(i.place.line, i.reference.familiar if i.reference else i.reason)
+            for i in result.images if i.place.file.name == "p.yaml"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("{{ if .Values.on }}quay.io/a/x{{ else }}quay.io/a/y{{ end }}:1",
+         ["quay.io/a/x:1", "quay.io/a/y:1"]),
+        ("{{ .Values.repo }}:{{ if .Values.on }}dev{{ else }}{{ .Values.tag }}{{ end }}",
+         ["quay.io/a/b:dev", "quay.io/a/b:1"]),
+        ("{{ if .Values.registry }}{{ .Values.registry }}/{{ end }}a/b:1", ["a/b:1"]),
+        ("{{ .Values.repo }}{{ if .Values.digest }}@{{ .Values.digest }}{{ else }}:1{{ end }}",
+         ["quay.io/a/b:1"]),
+        ('{{ include "image" . }}', ["quay.io/w/only:5"]),
+        ('{{ include "image" (dict "Values" .Values "Chart" .Chart) | quote }}',
+         ["quay.io/w/only:5"]),
+        ('{{ (index .Values.images 1).repo }}:{{ (index .Values.images 1).tag }}',
+         ["quay.io/r/y:3"]),
+        ('{{ tpl "{{ .Values.repo }}:7" . }}', ["quay.io/a/b:7"]),
+        ('{{ include "loops" . }}', ["cannot tell: templates include one another without end"]),
+        ('{{ .Values.repo }}:{{ .Values.none }}',
+         ["cannot tell: {{ .Values.none }} has no value in the chart's values"]),
+        ('{{ .Values.repo }}:{{ randAlpha 3 }}',
+         ["cannot tell: the function randAlpha is not resolved"]),
+        ('{{ ternary "a/on" "a/off" .Values.on }}:1', ["a/off:1"]),
+    ],
+)  # fmt: skip
+def test_a_line(tmp_path: Path, line: str, names: list[str]) -> None:
+    result = chart(tmp_path, f"kind: Pod\nspec:\n  containers:\n  - image: {line}\n")
+    assert named(result) == [(4, name) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("  {{- range .Values.images }}\n  - image: {{ .repo }}:{{ .tag }}\n  {{- end }}\n",
+         [(5, "quay.io/r/x:2"), (5, "quay.io/r/y:3")]),
+        ("  {{- range $n, $i := .Values.images }}\n  - image: {{ $i.repo }}:{{ $.Values.tag }}\n"
+         "  {{- end }}\n", [(5, "quay.io/r/x:1"), (5, "quay.io/r/y:1")]),
+        ("  {{- with .Values.image }}\n  - image: {{ .repository }}:{{ .tag }}\n  {{- end }}\n",
+         [(5, "quay.io/w/only:5")]),
+        ("  {{- $i := .Values.image }}\n  - image: {{ $i.repository }}:{{ $i.tag }}\n",
+         [(5, "quay.io/w/only:5")]),
+        ("  - image: a/b:1\n  {{- toYaml .Values.sidecars | nindent 2 }}\n",
+         [(4, "a/b:1"), (5, "quay.io/v/sidecar:4")]),
+        ("{{ .Values.sidecars | toYaml | indent 2 }}\n", [(4, "quay.io/v/sidecar:4")]),
+        ("{{ toYaml (.Files.Get \"x\") }}\n",
+         [(4, "cannot tell: .Files.Get is set while the template runs")]),
+        ("  {{- range .Values.nothing }}\n  - image: {{ . }}\n  {{- end }}\n",
+         [(5, "cannot tell: {{ range .Values.nothing }} goes through nothing that has a value")]),
+    ],
+)  # fmt: skip
+def test_containers(tmp_path: Path, body: str, found: list[tuple[int, str]]) -> None:
+    result = chart(tmp_path, f"kind: Pod\nspec:\n  containers:\n{body}")
+    assert sorted(named(result)) == found
+
+
+def test_images_that_only_the_values_name(tmp_path: Path) -> None:
+    result = chart(tmp_path, "kind: Pod\nspec: {containers: [{image: quay.io/w/only:5}]}\n")
+    rest = [i for i in result.images if i.place.file.name == "values.yaml"]
+    assert [(i.place.line, i.path, i.raw) for i in rest] == [
+        (8, "values › sidecars[0] › image", "quay.io/v/sidecar:4")
+    ]
+    assert rest[0].reason.startswith("named in values only")
+
+
+def test_values_without_a_tag_cannot_be_told(tmp_path: Path) -> None:
+    more = {"values-prod.yaml": "db:\n  image: {repository: a/db, tag: ''}\n"}
+    image = next(i for i in chart(tmp_path, "", **more).images if "prod" in i.place.file.name)
+    assert (image.place.line, image.reference) == (2, None)
+    assert image.reason.startswith("cannot tell: named in values only")
+
+
+def test_a_file_that_a_configmap_takes_in_is_hidden(tmp_path: Path) -> None:
+    pod = "kind: Pod\nspec: {containers: [{image: a/b:1}]}\n"
+    config = 'kind: ConfigMap\ndata:\n  x: |-\n{{ .Files.Get "files/pod.tpl" | indent 4 }}\n'
+    result = chart(tmp_path, config, **{"files/pod.tpl": pod, "files/seen.yaml": pod})
+    hidden = {i.place.file.name: i.hidden for i in result.images}
+    assert (hidden["pod.tpl"], hidden["seen.yaml"]) == (True, False)
+
+
+def test_a_packed_subchart_under_two_names(tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    files = {"sub/Chart.yaml": "name: sub\n", "sub/values.yaml": "tag: '1'\n",
+             "sub/templates/q.yaml": "kind: Pod\nspec:\n  containers:\n"
+             "  - image: a/sub:{{ .Values.tag }}\n"}  # fmt: skip
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    (tmp_path / "charts").mkdir()
+    (tmp_path / "charts/sub-1.tgz").write_bytes(packed.getvalue())
+    (tmp_path / "charts/bad-1.tgz").write_bytes(b"no archive")
+    (tmp_path / "Chart.yaml").write_text(
+        "name: c\ndependencies: [{name: sub, alias: one}, {name: sub, alias: two}]\n"
+    )
+    (tmp_path / "values.yaml").write_text("one: {tag: '2'}\ntwo: {tag: '3'}\n")
+    result = scan([tmp_path])
+    place = tmp_path / "charts/sub-1.tgz/sub/templates/q.yaml"
+    assert [(i.place.file, i.place.line, i.raw) for i in result.images] == [
+        (place, 4, "a/sub:2"), (place, 4, "a/sub:3")
+    ]  # fmt: skip
+    assert ["bad-1.tgz: error: left out" in str(p).replace(":1", "") for p in result.problems] == [
+        True
+    ]
+
+
+def test_chart_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    with (tmp_path / "templates/_h.tpl").open("wb") as huge:
+        huge.truncate(51 * 1024 * 1024)
+    (tmp_path / "Chart.yaml").write_text("name: c\n")
+    (tmp_path / "values.yaml").write_text("a: b: c\n")
+    (tmp_path / "templates/p.yaml").write_text("kind: Pod\n")
+    found = {(p.place.file.name, p.message.split(":")[0]) for p in scan([tmp_path]).problems}
+    assert found == {("_h.tpl", "left out"), ("values.yaml", "malformed YAML")}
+
+
+def test_fifty_thousand_actions_on_a_line_and_texts_without_an_end() -> None:
+    (flat,) = Chart(Path("c"), [{"a": "b"}]).flattened("x: " + "{{ .Values.a }}" * 50_000)
+    assert flat.text == "x: " + "b" * 50_000
+    for text in ("{{ /* x */" * 20_000, "{{" + " " * 200_000, '{{ "' * 50_000, "{{if}}" * 20_000):
+        (flat,) = Chart(Path("c")).flattened(text)
+        assert flat.text.count("\n") == 0
