@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from hardtack.cli.images import LOCK, REGISTRY, images, registry_of
+from hardtack.cli.images_dockerfile import dockerfile
 from hardtack.cli.options import using
 from hardtack.cli.output import json_option, print_json, print_table
 from hardtack.cli.progress import shown
@@ -179,3 +180,6 @@ def extract(
     else:
         for file in written:
             click.echo(str(file))
+
+
+images.add_command(dockerfile)

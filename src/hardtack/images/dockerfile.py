@@ -46,7 +46,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Difference:
-    """A Dockerfile whose stage is not what the lock gives, with the lines that differ (`+`, `-`)."""
+    """A Dockerfile whose stage is not what the lock gives; `lines` differ (`-` there, `+` due)."""
 
     file: Path
     line: int
