@@ -224,6 +224,18 @@ def test_a_model_that_doesnt_load_is_neither_live_nor_ready(place: Place) -> Non
         assert server.ask("POST", "/infer", SEVEN, JPEG).status == 503
 
 
+def test_a_version_with_a_wrong_hash_leaves_the_one_before_it(place: Place) -> None:
+    place("digit", version="1")
+    damaged = place("digit", version="2") / "model.onnx"
+    body = bytearray(damaged.read_bytes())
+    body[-1000] ^= 1
+    damaged.write_bytes(body)
+    with serving(damaged.parent.parent, "--name", "digits") as server:
+        assert server.ask("GET", "/health/ready").json["version"] == "1"
+        about = server.ask("GET", "/v2/models/digits").json
+        assert (about["name"], about["versions"]) == ("digits", ["1"])
+
+
 def test_nothing_is_served_of_a_package_that_is_not_whole(place: Place) -> None:
     directory = place("digit")
     (directory / "model.onnx").unlink()

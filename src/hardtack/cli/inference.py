@@ -52,22 +52,24 @@ def serve(
 ) -> None:  # fmt: skip
     """Serve /infer, /health and the Open Inference Protocol until told to end.
 
-    The package is checked before the port is opened; the weights load while /health/live answers
-    already.
+    Files and sizes are checked before the port is opened. The weights are checked and loaded while
+    /health/live answers already: over a slow link they take their time.
     """
     needs_extra()
     import uvicorn
 
     from hardtack.inference import package
-    from hardtack.inference.model import Model
+    from hardtack.inference.model import open_model
     from hardtack.inference.runtime import Options
     from hardtack.inference.server import Limits, Service, application
 
     limits = Limits(body=parse_size(max_body), pixels=max_pixels)
-    primary, outliers = package.locate(directory, hashes=not trust_sizes)
+    primary, _ = package.locate(directory, hashes=False)
     options = Options(providers, threads)
     service = Service(
-        name or primary.name, lambda: Model(primary, outliers, options), limits=limits
+        name or primary.name,
+        lambda: open_model(directory, options, hashes=not trust_sizes),
+        limits=limits,
     )
     listener = _listen(host, port)
     click.echo(f"Serving {service.name} on http://{host}:{listener.getsockname()[1]}", err=True)

@@ -30,11 +30,11 @@ def server_metadata() -> dict[str, Any]:
     return {"name": "hardtack", "version": __version__, "extensions": []}
 
 
-def model_metadata(model: Model) -> dict[str, Any]:
-    """What the model takes in and puts out."""
+def model_metadata(name: str, model: Model) -> dict[str, Any]:
+    """What the model, served as `name`, takes in and puts out."""
     session = model.main.session
     return {
-        "name": model.package.name,
+        "name": name,
         "versions": [model.package.version],
         "platform": "onnxruntime_onnx",
         "inputs": [_described(port) for port in session.inputs],
@@ -42,7 +42,7 @@ def model_metadata(model: Model) -> dict[str, Any]:
     }
 
 
-def infer(model: Model, body: bytes) -> dict[str, Any]:
+def infer(name: str, model: Model, body: bytes) -> dict[str, Any]:
     """The reply to an inference request. Raises PictureError, ModelError for an unusable one."""
     try:
         request = json.loads(body)
@@ -58,7 +58,7 @@ def infer(model: Model, body: bytes) -> dict[str, Any]:
     outputs = _wanted(request, [port.name for port in session.outputs])
     values = session.run(outputs, inputs)
     answer = {
-        "model_name": model.package.name,
+        "model_name": name,
         "model_version": model.package.version,
         "outputs": [_entry(*pair) for pair in zip(outputs, values, strict=True)],
     }

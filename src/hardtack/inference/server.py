@@ -123,7 +123,7 @@ def application(service: Service) -> Starlette:
         return JSONResponse(oip.server_metadata())
 
     async def model_about(request: Request) -> Response:
-        return JSONResponse(oip.model_metadata(_named(service, request)))
+        return JSONResponse(oip.model_metadata(service.name, _named(service, request)))
 
     async def model_ready(request: Request) -> Response:
         _named(service, request)
@@ -134,7 +134,7 @@ def application(service: Service) -> Starlette:
         body = await _body(request, service.limits)
         async with service.slots:
             try:
-                answer = await run_in_threadpool(oip.infer, model, body)
+                answer = await run_in_threadpool(oip.infer, service.name, model, body)
             except HardtackError as error:
                 raise HTTPException(400, str(error)) from None
         return JSONResponse(answer)
