@@ -32,7 +32,7 @@ class Report:
     findings: tuple[Finding, ...]
     suppressed: tuple[Suppressed, ...] = ()
 
-    def failed(self, least: Severity = Severity.WARNING) -> bool:
+    def failed(self, least: Severity = Severity.ERROR) -> bool:
         """Whether a finding is at least as severe."""
         return any(_WEIGHT[found.severity] >= _WEIGHT[least] for found in self.findings)
 
@@ -84,12 +84,12 @@ def _sorted_out(
     suppressed: list[Suppressed] = []
     used: set[Place] = set()
     for finding in findings:
-        comment = by_line.get((finding.place.file, finding.place.line, finding.rule))
-        if comment is None:
+        allowed = by_line.get((finding.place.file, finding.place.line, finding.rule))
+        if allowed is None:
             kept.append(finding)
         else:
-            suppressed.append(Suppressed(finding, comment.reason))
-            used.add(comment.place)
+            suppressed.append(Suppressed(finding, allowed.reason))
+            used.add(allowed.place)
     return kept, suppressed, used
 
 

@@ -1,4 +1,4 @@
-"""The policy's configuration: `policy.toml`, or the table `[policy]` of `hardtack.toml`."""
+"""The policy's configuration: `policy.toml`."""
 
 from __future__ import annotations
 
@@ -63,8 +63,7 @@ def read_config(path: Path, rules: frozenset[str]) -> Config:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PolicyError(f"{path} is not TOML: {error}.") from error
-    whole = table.get("policy", {}) if path.name == "hardtack.toml" else table
-    return parse_config(whole, rules, str(path))
+    return parse_config(table, rules, str(path))
 
 
 def parse_config(table: Any, rules: frozenset[str], where: str) -> Config:

@@ -37,6 +37,11 @@ _CONTAINERS = {
 DEPLOYED = (Kind.CONTAINER, Kind.INIT, Kind.EPHEMERAL, Kind.VOLUME, Kind.CRD, Kind.COMPOSE)
 
 
+def told(text: str) -> bool:
+    """Whether a text is all there: no action of a template stands unresolved in it."""
+    return OPEN not in text
+
+
 @dataclass(frozen=True, eq=False)
 class Container:
     """A container of a pod spec. `way` leads to it, `pod` is the pod spec around it."""

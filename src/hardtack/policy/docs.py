@@ -8,17 +8,17 @@ from hardtack.policy.rules import FAMILIES
 _HEAD = """\
 # Policy: does anything reach for the network?
 
-<!-- Made from the rules by `python -m hardtack.policy.docs`; don't edit it by hand. -->
+<!-- Made from the rules by `./run docs`; don't edit it by hand. -->
 
     hardtack policy check PATH… [--config policy.toml] [--lock images.lock]
-                          [--format text|json|sarif|github] [--fix]
+                          [--format text|json|sarif|github] [--strict] [--fix]
     hardtack policy rules
     hardtack policy explain RULE
 
 `check` reads manifests, Helm templates, compose files, Dockerfiles, scripts and image lists, and
-names every line that would make a box ask the network, or fail without it. It ends with 0 when no
-warning and no error is left, with 1 otherwise. It changes nothing, unless `--fix` is given: then
-safe fixes are made, line by line, with comments and layout kept.
+names every line that would make a box ask the network, or fail without it. It ends with 1 when it
+finds an error, with `--strict` a warning too. It changes nothing, unless `--fix` is given: then
+safe fixes are made, line by line, with comments and layout kept, and what is left is reported.
 
 ## Suppressing a finding
 
@@ -29,6 +29,9 @@ on the line itself or on a line of its own above it; in a Helm template also
 nothing, are findings themselves.
 
 ## Configuration
+
+`policy.toml` in the working directory, or the file that `--config` names. Every key may be left
+out.
 
 ```toml
 platforms = ["linux/amd64", "linux/arm64"]     # of the fleet; default: those of images.lock
@@ -45,8 +48,6 @@ severity = "note"                              # error, warning or note
 [rules.preload-unused]
 off = "the lists are shared with another product"
 ```
-
-The same keys may stand under `[policy]` in `hardtack.toml`.
 """
 
 
@@ -94,9 +95,3 @@ def _table() -> str:
             fix = "yes" if rule.fix else ""
             lines.append(f"| [{rule.id}](#{rule.id}) | {rule.severity} | {rule.title} | {fix} |")
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(render())

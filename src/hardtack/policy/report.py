@@ -105,9 +105,7 @@ def _descriptor(rule: Rule) -> dict[str, Any]:
         "id": rule.id,
         "shortDescription": {"text": rule.title},
         "fullDescription": {"text": rule.explanation},
-        "help": {
-            "text": f"{rule.explanation} `hardtack policy explain {rule.id}` shows an example."
-        },
+        "help": {"text": f"`hardtack policy explain {rule.id}` shows it wrong and right."},
         "defaultConfiguration": {"level": str(rule.severity)},
     }
 

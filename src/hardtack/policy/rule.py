@@ -48,8 +48,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Example:
-    """Files of a small deployment, by name. `images.lock` is the lock and `policy.toml` the
-    configuration, where they are among them."""
+    """Files of a small deployment, by name. `images.lock` among them is the lock."""
 
     files: Mapping[str, str]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from hardtack.manifests.model import Severity
 from hardtack.manifests.yamlpos import children, text_of
 from hardtack.policy.chains import chains
-from hardtack.policy.deployment import Container, Deployment
+from hardtack.policy.deployment import Container, Deployment, told
 from hardtack.policy.rule import Found, Rule, example
 from hardtack.policy.rules.shell import downloads
 
@@ -55,7 +55,7 @@ def _hub_online(deployment: Deployment) -> Iterator[Found]:
         missing = [
             name
             for name in _OFFLINE
-            if given.get(name) not in _YES and name not in _from_elsewhere(container)
+            if _off(given.get(name)) and name not in _from_elsewhere(container)
         ]
         if missing:
             names = " and ".join(f"{name}=1" for name in missing)
@@ -64,6 +64,10 @@ def _hub_online(deployment: Deployment) -> Iterator[Found]:
                 f"{container.way} loads from a model hub without {names}: "
                 "it asks the hub at each start, and waits for it without a network",
             )
+
+
+def _off(value: str | None) -> bool:
+    return value is None or (value not in _YES and told(value))
 
 
 def _uses_hub(container: Container, given: dict[str, str]) -> bool:

@@ -10,10 +10,10 @@ from hardtack.policy.rule import Found, Rule, example
 
 
 def _images(deployment: Deployment) -> Iterator[Found]:
-    openly = references(image for image in deployment.deployed if not image.hidden)
-    locked = deployment.lock.images if deployment.lock else {}
+    known = set(references(image for image in deployment.deployed if not image.hidden))
+    known |= set(deployment.lock.images if deployment.lock else ())
     for image in deployment.scan.images:
-        if image.hidden and image.reference and image.reference not in (openly | locked):
+        if image.hidden and image.reference and image.reference not in known:
             policy = f", pull policy {image.policy.value}" if image.policy else ""
             yield Found(
                 image.place,

@@ -58,10 +58,9 @@ def _not_preloaded(deployment: Deployment) -> Iterator[Found]:
     every = {reference for images in lists.values() for reference in images}
     for reference, images in references(deployment.deployed).items():
         if every and reference not in every and deployment.third_party(images[0]):
-            files = ", ".join(str(file) for file in lists)
-            yield Found(
-                images[0].place, f"{reference} is needed here, but not preloaded by {files}"
-            )
+            files = ", ".join(map(str, lists))
+            message = f"{reference} is needed here, but not preloaded by {files}"
+            yield Found(images[0].place, message)
 
 
 def _preloaded_in_vain(deployment: Deployment) -> Iterator[Found]:

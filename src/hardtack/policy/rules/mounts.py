@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from hardtack.manifests.model import Severity
 from hardtack.manifests.yamlpos import Mapping, Node, children, text_of
-from hardtack.policy.deployment import Container, Deployment
+from hardtack.policy.deployment import Container, Deployment, told
 from hardtack.policy.edits import beside
 from hardtack.policy.rule import Found, Rule, example
 
@@ -48,7 +48,7 @@ def mounters(deployment: Deployment) -> Iterator[Container]:
 def _propagation(deployment: Deployment) -> Iterator[Found]:
     for container in mounters(deployment):
         mounts = _mounts(container)
-        if not any(mount.propagation in _SHARES for mount in mounts):
+        if all(m.propagation not in _SHARES and told(m.propagation) for m in mounts):
             yield Found(
                 container.place,
                 f"{container.way} mounts a file system, but none of its volumeMounts has "
@@ -58,7 +58,8 @@ def _propagation(deployment: Deployment) -> Iterator[Found]:
 
 def _privileged(deployment: Deployment) -> Iterator[Found]:
     for container in mounters(deployment):
-        if text_of(container.node.get("securityContext", "privileged")) != "true":
+        privileged = text_of(container.node.get("securityContext", "privileged"))
+        if privileged != "true" and told(privileged):
             yield Found(
                 container.place,
                 f"{container.way} mounts a file system without securityContext.privileged: true, "
@@ -88,7 +89,7 @@ def _liveness(deployment: Deployment) -> Iterator[Found]:
 
 def _consumers(deployment: Deployment) -> Iterator[Found]:
     mounting = list(mounters(deployment))
-    hosts = {path for container in mounting for path in _mounted_on_host(container)}
+    hosts = {path for one in mounting for path in _mounted_on_host(one) if told(path)}
     within = {
         (id(container.pod), mount.volume)
         for container in mounting
@@ -100,9 +101,11 @@ def _consumers(deployment: Deployment) -> Iterator[Found]:
             continue
         for mount in _mounts(container):
             shared = (id(container.pod), mount.volume) in within or (
-                mount.host is not None and any(_touches(mount.host, host) for host in hosts)
+                mount.host is not None
+                and told(mount.host)
+                and any(_touches(mount.host, host) for host in hosts)
             )
-            if shared and mount.propagation not in _RECEIVES:
+            if shared and mount.propagation not in _RECEIVES and told(mount.propagation):
                 at = mount.node.get("mountPath") or mount.node
                 place = container.document.place(at)
                 yield Found(

@@ -20,6 +20,7 @@ _DOWNLOAD = re.compile(
 )
 _KEYWORDS = re.compile(r"(?:(?:then|else|do|!|time|if|elif|while|until)\s+)+")
 _GOES_ON = re.compile(r"(?:true|:|echo|printf|exit\s+0|return\s+0)(?:\s|$)")
+_ASSIGNS = re.compile(r"(?:export\s+)?[A-Za-z_]\w*=(?!.*\$\()\S*")
 _FAILS = re.compile(r"(?:exit|return|false|kill)\b(?!\s+0\b)")
 
 
@@ -51,7 +52,9 @@ def _precedence(deployment: Deployment) -> Iterator[Found]:
         if "||" not in operators or not any(downloads(command.text) for command in chain):
             continue
         alternative = operators.index("||")
-        if "&&" in operators[alternative:]:
+        # `test && X=1 || X=2 && download` chooses a value first, and means what it says.
+        chooses = _ASSIGNS.fullmatch(chain[alternative].text)
+        if "&&" in operators[alternative:] and not chooses:
             at = operators.index("&&", alternative)
             yield Found(
                 _place(script, chain[0]),
