@@ -1,4 +1,4 @@
-"""`hardtack policy check`, `rules`, `explain`: does anything reach for the network?"""
+"""`hardtack policy`: does anything in a deployment reach for the network?"""
 
 from __future__ import annotations
 
