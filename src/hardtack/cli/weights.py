@@ -173,7 +173,7 @@ def verify(source: str, repair: bool, as_json: bool, **values: Any) -> None:
     else:
         click.echo(f"{result.files} files, {format_size(result.bytes)} read and checked.")
         for bad in result.bad:
-            what = "repaired" if bad.repaired else "damaged; `hardtack verify --repair` mends it"
+            what = "repaired" if bad.repaired else "damaged, dropped; `hardtack prefetch` mends it"
             click.echo(f"{bad.path}: chunk {bad.chunk}: {what}")
     if any(not bad.repaired for bad in result.bad):
         sys.exit(1)

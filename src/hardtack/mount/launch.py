@@ -198,7 +198,7 @@ def _first_listing(run: dict[str, Any], wait: bool) -> None:
                 if not wait:
                     raise SourceUnreachable(
                         f"{run['source']} was never listed and can't be reached: {problem.message}",
-                        remedy=problem.remedy or "--wait mounts as soon as it can be reached.",
+                        remedy=f"{problem.remedy} --wait mounts as soon as it answers.".lstrip(),
                     ) from None
                 time.sleep(delay)
                 delay = min(30.0, delay * 2)

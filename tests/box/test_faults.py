@@ -1,0 +1,350 @@
+"""What goes wrong on a box, through the whole product: true bytes, a clear word, an exit code."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hardtack.core import errors
+from tests.support.commands import HARDTACK, Box, clean_environment, forget_caches
+from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+
+pytestmark = pytest.mark.needs("fuse", "root")
+
+BODY = random.Random(11).randbytes(5_000_003)
+OTHER = random.Random(12).randbytes(5_000_003)
+
+
+def refused(done: subprocess.CompletedProcess[str], kind: type[errors.HardtackError], *said: str
+            ) -> None:  # fmt: skip
+    """The command ended as `kind` says, and its message names what must be named."""
+    assert done.returncode == kind.exit_code, (done.returncode, done.stderr)
+    for word in said:
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def state(path: Path) -> bytes:
+    return os.getxattr(path, "user.hardtack.state")
+
+
+def content_files(box: Box) -> list[Path]:
+    return sorted((box.cache / "content").rglob("*.data"))
+
+
+def flip(file: Path, place: int) -> None:
+    with file.open("r+b") as opened:
+        byte = os.pread(opened.fileno(), 1, place)
+        os.pwrite(opened.fileno(), bytes([byte[0] ^ 1]), place)
+
+
+# -- the source
+
+
+def test_no_such_bucket_or_prefix_and_wrong_credentials(box: Box, server: S3Server) -> None:
+    server.put("weights", "a.bin", BODY)
+    refused(box.run("mount", "s3://nowhere", box.point), errors.NotFound, "nowhere")
+    refused(box.run("mount", "s3://weights/none", box.point), errors.NotFound, "none")
+    wrong = box.run("ls", "s3://weights", AWS_SECRET_ACCESS_KEY="not-the-secret-of-the-server")
+    refused(wrong, errors.AccessDenied, ACCESS_KEY)
+    assert "not-the-secret-of-the-server" not in wrong.stderr + wrong.stdout
+    assert not os.path.ismount(box.point)
+
+
+def test_an_empty_bucket_and_an_empty_object(box: Box, server: S3Server) -> None:
+    with box.mounted() as point:
+        assert os.listdir(point) == []
+        server.put("weights", "empty", b"")
+        until(lambda: os.listdir(point) == ["empty"])
+        assert (point / "empty").read_bytes() == b""
+        assert state(point / "empty") == b"complete"
+
+
+def test_odd_keys_are_read_or_named(box: Box, server: S3Server) -> None:
+    """§ 1.5."""
+    odd = ["with space", "plus+and&", "ünï/ço\u0301de 🎈", "#hash?query", "quo'te\"", "x" * 200]
+    for key in odd:
+        server.put("weights", key, key.encode())
+    with box.mounted() as point:
+        for key in odd:
+            assert (point / key).read_bytes() == key.encode()
+
+
+def test_no_network_and_never_listed(box: Box, server: S3Server) -> None:
+    """§ 3.4."""
+    server.stop()
+    refused(box.run("mount", box.source, box.point), errors.SourceUnreachable, "--wait")
+
+
+def test_overwritten_and_deleted_under_an_open_handle(box: Box, server: S3Server) -> None:
+    """§ 2.2, § 2.3, § 2.4."""
+    for key in ("a.bin", "b.bin"):
+        server.put("weights", key, BODY)
+    with box.mounted() as point, (point / "a.bin").open("rb", buffering=0) as a:
+        assert a.read(4096) == BODY[:4096]
+        server.put("weights", "a.bin", OTHER)
+        server.delete("weights", "b.bin")
+        until(lambda: os.listdir(point) == ["a.bin"])
+        assert (point / "a.bin").read_bytes() == OTHER
+        os.posix_fadvise(a.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert os.pread(a.fileno(), 4096, 0) == BODY[:4096]
+        found = bytearray()
+        try:
+            while piece := os.pread(a.fileno(), 1 << 16, len(found)):
+                found += piece
+        except OSError as problem:
+            assert problem.errno == errno.ESTALE
+        assert found == BODY[: len(found)]
+
+
+def test_rotated_credentials_are_read_again(box: Box, server: S3Server, tmp_path: Path) -> None:
+    server.put("weights", "a.bin", BODY)
+    file = tmp_path / "credentials"
+
+    def write(secret: str) -> None:
+        text = f"[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {secret}\n"
+        file.write_text(text)
+
+    environment = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+    environment["AWS_SHARED_CREDENTIALS_FILE"] = str(file)
+    write(SECRET_KEY)
+    with box.mounted(**environment) as point:
+        write("expired-secret-of-yesterday")
+        server.put("weights", "b.bin", OTHER)
+        until(lambda: "refused" in log(box))
+        write(SECRET_KEY)
+        until((point / "b.bin").exists)
+        assert (point / "b.bin").read_bytes() == OTHER
+    assert "expired-secret-of-yesterday" not in log(box)
+
+
+def log(box: Box) -> str:
+    return (box.cache / "hardtack.log").read_text()
+
+
+def test_secrets_are_in_no_log(box: Box, server: S3Server) -> None:
+    server.put("weights", "a.bin", BODY)
+    said = ""
+    with box.mounted(HARDTACK_LOG_LEVEL="debug") as point:
+        assert (point / "a.bin").read_bytes() == BODY
+        said += box.ok("config", "show") + box.ok("status", str(point))
+        server.stop()
+        done = box.run("prefetch", box.source, HARDTACK_LOG_LEVEL="debug")
+        said += done.stdout + done.stderr
+    written = [p.read_bytes() for p in box.cache.iterdir() if p.is_file()]
+    for text in [said.encode(), *written]:
+        assert SECRET_KEY.encode() not in text
+        assert b"Signature=" not in text
+
+
+# -- the disk
+
+
+@contextmanager
+def small_disk(at: Path, size: str) -> Iterator[None]:
+    at.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "small", at], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", at], check=True)
+
+
+def test_a_full_disk_costs_keeping_not_reading(box: Box, server: S3Server) -> None:
+    for key in ("a.bin", "b.bin"):
+        server.put("weights", key, BODY)
+    with small_disk(box.cache, "4M"), box.mounted() as point:
+        for key in ("a.bin", "b.bin"):
+            assert (point / key).read_bytes() == BODY
+        done = box.run("prefetch", box.source)
+        assert done.returncode == 1
+        assert "a.bin" in done.stderr and "ree some space" in done.stderr
+
+
+def test_a_read_only_disk(box: Box, server: S3Server) -> None:
+    """What is kept reads; what is not streams; a cache that can't be made is refused."""
+    server.put("weights", "a.bin", BODY)
+    with small_disk(box.cache, "1M"):
+        subprocess.run(["mount", "-o", "remount,ro", box.cache], check=True)
+        done = box.run("mount", box.source, box.point)
+        refused(done, errors.CacheError, str(box.cache))
+
+
+def test_a_cache_removed_underfoot(box: Box, server: S3Server) -> None:
+    server.put("weights", "a.bin", BODY)
+    with box.mounted() as point:
+        assert (point / "a.bin").read_bytes() == BODY
+        shutil.rmtree(box.cache)
+        forget_caches()
+        try:
+            assert (point / "a.bin").read_bytes() == BODY
+        except OSError as problem:
+            assert problem.errno == errno.EIO
+    with box.mounted() as point:
+        assert (point / "a.bin").read_bytes() == BODY
+
+
+def test_a_flipped_byte_is_found_and_repaired(box: Box, server: S3Server) -> None:
+    """§ 4.1, § 4.2."""
+    server.put("weights", "a.bin", BODY)
+    box.ok("prefetch", box.source)
+    flip(content_files(box)[0], 2_000_000)
+    assert "repaired" in box.ok("verify", box.source, "--repair")
+    flip(content_files(box)[0], 3_000_000)
+    found = box.run("verify", box.source)
+    assert found.returncode == 1 and "a.bin" in found.stdout and "prefetch" in found.stdout
+    box.ok("prefetch", box.source)
+    box.ok("verify", box.source)
+    flip(content_files(box)[0], 2_000_000)
+    server.stop()
+    forget_caches()
+    with box.mounted() as point, (point / "a.bin").open("rb", buffering=0) as file:
+        assert file.read(4096) == BODY[:4096]
+        with pytest.raises(OSError) as caught:
+            os.pread(file.fileno(), 4096, 2_000_000)
+        assert caught.value.errno == errno.EIO
+    assert "a.bin" in log(box)
+
+
+def test_flipped_bytes_in_the_catalogue(box: Box, server: S3Server) -> None:
+    """Never wrong bytes; online it is listed anew."""
+    server.put("weights", "a.bin", BODY)
+    box.ok("prefetch", box.source)
+    catalogue = next(box.cache.glob("catalogue-*.db"))
+    choose = random.Random(5)
+    whole = catalogue.read_bytes()
+    for _ in range(4):
+        catalogue.write_bytes(whole)
+        for _ in range(3):
+            flip(catalogue, choose.randrange(len(whole)))
+        done = box.run("mount", box.source, box.point)
+        if done.returncode:
+            assert "Traceback" not in done.stderr
+            assert "catalogue" in done.stderr
+            continue
+        try:
+            until((box.point / "a.bin").exists)
+            assert (box.point / "a.bin").read_bytes() == BODY
+        finally:
+            box.ok("unmount", box.point)
+
+
+# -- processes
+
+
+def test_two_on_one_cache(box: Box, server: S3Server, tmp_path: Path) -> None:
+    """The second is refused by name, and a command for the same source asks the owner."""
+    server.put("weights", "a.bin", BODY)
+    second = tmp_path / "second"
+    second.mkdir()
+    with box.mounted():
+        done = box.run("mount", box.source, second)
+        refused(done, errors.CacheBusy, str(box.cache), str(box.point))
+        assert "a.bin" in box.ok("cache", "list", box.source) or box.ok("prefetch", box.source)
+        done = box.run("prefetch", "s3://other")
+        refused(done, errors.ConfigError, "--cache")
+
+
+def test_releases_are_rolled_back_to_offline(box: Box, server: S3Server) -> None:
+    """§ 1.2, § 2.5."""
+    server.put("weights", "a.bin", BODY)
+    box.ok("prefetch", box.source)
+    box.ok("pin", box.source, "first")
+    server.put("weights", "a.bin", OTHER)
+    with box.mounted() as point:
+        until(lambda: (point / "a.bin").read_bytes() == OTHER)
+        box.ok("cache", "evict", box.source, "*")
+    server.stop()
+    with box.mounted("--follow", "release first") as point:
+        assert (point / "a.bin").read_bytes() == BODY
+    refused(box.run("mount", box.source, box.point, "--follow", "release none"),
+            errors.ConfigError, "none", "first")  # fmt: skip
+
+
+def test_frozen_stays(box: Box, server: S3Server) -> None:
+    server.put("weights", "a.bin", BODY)
+    with box.mounted("--follow", "frozen") as point:
+        server.put("weights", "b.bin", OTHER)
+        time.sleep(1.5)  # three refresh intervals
+        assert os.listdir(point) == ["a.bin"]
+
+
+def test_replaced_while_a_first_read_runs(box: Box, server: S3Server) -> None:
+    """§ 8.1."""
+    server.put("weights", "a.bin", BODY * 8)
+    found: list[bytes] = []
+    with box.mounted() as point:
+        reader = threading.Thread(target=lambda: found.append((point / "a.bin").read_bytes()))
+        reader.start()
+        box.ok("mount", "--replace", point)
+        reader.join(60)
+        assert found == [BODY * 8]
+
+
+def test_sigterm_of_a_mount_in_the_foreground(box: Box, server: S3Server) -> None:
+    server.put("weights", "a.bin", BODY)
+    with (box.point.parent / "out").open("wb") as out:
+        process = subprocess.Popen(
+            [*HARDTACK, "mount", "-f", box.source, str(box.point)],
+            env=clean_environment(box.env), stderr=out,
+        )  # fmt: skip
+    try:
+        until((box.point / "a.bin").exists)
+        assert (box.point / "a.bin").read_bytes() == BODY
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert not os.path.ismount(box.point)
+
+
+_AS_NOBODY = """
+node=$(mktemp -u); mknod "$node" c 10 229; chmod 666 "$node"
+mount --bind "$node" /dev/fuse; rm "$node"
+rights="--inh-caps +dac_read_search --ambient-caps +dac_read_search"
+exec setpriv --reuid 65534 --regid 65534 --clear-groups $rights sh -e -c '
+"$@" mount s3://weights "$0/mnt"
+sha256sum "$0/mnt/a.bin"
+"$@" unmount "$0/mnt"' "$@"
+"""
+"""A device that anybody may open, in a mount namespace of its own; then the product as nobody,
+who may read the interpreter wherever it is installed."""
+
+
+@pytest.mark.needs("fusermount3")
+def test_somebody_without_rights(box: Box, server: S3Server) -> None:
+    """Through fusermount3, as user 65534, in directories of its own."""
+    server.put("weights", "a.bin", BODY)
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        (Path(directory) / "mnt").mkdir()
+        for path in (directory, f"{directory}/mnt"):
+            os.chown(path, 65534, 65534)
+        own = {"HARDTACK_CACHE": f"{directory}/cache", "HOME": directory}
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-e", "-c", _AS_NOBODY, "sh", directory, *HARDTACK],
+            env=clean_environment(box.env | own),
+            capture_output=True, text=True, check=False, timeout=60, cwd="/",
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == hashlib.sha256(BODY).hexdigest()
