@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from hardtack.cli.options import (
     using,
 )
 from hardtack.cli.output import json_option, print_facts, print_json
+from hardtack.core.errors import HardtackError
 from hardtack.core.units import format_duration, format_size
 
 MOUNTPOINT = click.Path(file_okay=False, path_type=Path)
@@ -130,12 +132,26 @@ def status(mountpoint: Path | None, as_json: bool) -> None:
     from hardtack.mount import launch
 
     points = [mountpoint] if mountpoint is not None else launch.mountpoints()
-    found = {str(point): launch.remote(point).status() for point in points}
+    found: dict[str, Status] = {}
+    failed: dict[str, HardtackError] = {}
+    for point in points:
+        try:
+            found[str(point)] = launch.remote(point).status()
+        except HardtackError as error:
+            failed[str(point)] = error
     if as_json:
         print_json(found)
-        return
+    else:
+        _print(found)
+    for point_name, error in failed.items():
+        click.echo(f"hardtack: {point_name}: {error}", err=True)
+    if failed:
+        sys.exit(next(iter(failed.values())).exit_code)
+
+
+def _print(found: dict[str, Status]) -> None:
     if not found:
-        click.echo("No hardtack mounts.")
+        click.echo("No hardtack mount answers.")
     for point, state in found.items():
         click.echo(point)
         print_facts(_facts(state))
