@@ -9,7 +9,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -193,6 +193,25 @@ def test_a_caller_that_leaves_harms_nobody(digits: Server) -> None:
     with socket.create_connection(("127.0.0.1", digits.port)) as connection:
         connection.sendall(b"POST /infer HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nabc")
     assert digits.ask("POST", "/infer", SEVEN, JPEG).status == 200
+
+
+def test_half_sent_pictures_dont_pile_up(digits: Server) -> None:
+    head = b"POST /infer HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\nabc"
+    with ExitStack() as stack:
+        for _ in range(32):
+            connection = socket.create_connection(("127.0.0.1", digits.port))
+            stack.enter_context(connection).sendall(head)
+        for _ in range(100):
+            refused = digits.ask("POST", "/infer", SEVEN, JPEG)
+            if refused.status == 429:
+                break
+        assert refused.status == 429
+        assert refused.headers["retry-after"] == "1"
+        assert digits.ask("GET", "/health/live").status == 200
+    for _ in range(100):
+        if (answered := digits.ask("POST", "/infer", SEVEN, JPEG)).status == 200:
+            break
+    assert answered.status == 200
 
 
 def test_many_at_once_are_all_answered_alike(digits: Server) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -29,14 +29,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Limits:
-    """Bytes of a request's body, pixels of a picture, seconds for a body to arrive, and how many
-    requests may run at a time.
+    """Bytes of a request's body, pixels of a picture, seconds for a body to arrive, how many
+    requests may run at a time, and how many may be under way, waiting or running.
     """
 
     body: int = 20_000_000
     pixels: int = MAX_PIXELS
     patience: float = 30.0
     at_once: int = 4
+    under_way: int = 32
 
 
 @dataclass
@@ -63,6 +64,7 @@ class Service:
             "hardtack_inference_ready", "1 when the model is loaded.", registry=self.registry
         )
         self.slots = asyncio.Semaphore(self.limits.at_once)
+        self._under_way = 0
 
     async def start(self) -> None:
         """Load the model; a failure is kept for readiness and logged."""
@@ -74,6 +76,18 @@ class Service:
         else:
             self.ready.set(1)
             _log.info("%s is ready, version %s", self.name, self.model.package.version)
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """A place among the requests under way. Raises HTTPException 429 when all are taken."""
+        if self._under_way >= self.limits.under_way:
+            reason = f"{self._under_way} requests are under way already."
+            raise HTTPException(429, reason, headers={"Retry-After": "1"})
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
 
     def loaded(self) -> Model:
         """The model. Raises HTTPException 503 while there is none."""
@@ -109,7 +123,8 @@ def application(service: Service) -> Starlette:
 
     async def infer(request: Request) -> Response:
         try:
-            response = await _infer(service, request)
+            with service.admitted():
+                response = await _infer(service, request)
         except HTTPException as error:
             service.requests.labels(str(error.status_code)).inc()
             raise
@@ -131,12 +146,13 @@ def application(service: Service) -> Starlette:
 
     async def model_infer(request: Request) -> Response:
         model = _named(service, request)
-        body = await _body(request, service.limits)
-        async with service.slots:
-            try:
-                answer = await run_in_threadpool(oip.infer, service.name, model, body)
-            except HardtackError as error:
-                raise HTTPException(400, str(error)) from None
+        with service.admitted():
+            body = await _body(request, service.limits)
+            async with service.slots:
+                try:
+                    answer = await run_in_threadpool(oip.infer, service.name, model, body)
+                except HardtackError as error:
+                    raise HTTPException(400, str(error)) from None
         return JSONResponse(answer)
 
     routes = [
