@@ -143,8 +143,8 @@ def status(mountpoint: Path | None, as_json: bool) -> None:
         print_json(found)
     else:
         _print(found)
-    for point_name, error in failed.items():
-        click.echo(f"hardtack: {point_name}: {error}", err=True)
+    for point_name, failure in failed.items():
+        click.echo(f"hardtack: {point_name}: {failure}", err=True)
     if failed:
         sys.exit(next(iter(failed.values())).exit_code)
 
