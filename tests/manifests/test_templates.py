@@ -106,6 +106,16 @@ def test_images_that_only_the_values_name(tmp_path: Path) -> None:
     assert rest[0].reason.startswith("named in values only")
 
 
+def test_a_pod_spec_out_of_a_named_template(tmp_path: Path) -> None:
+    helper = (
+        '{{- define "spec" -}}\ninitContainers:\n- image: a/first:1\ncontainers:\n'
+        "- image: {{ .Values.repo }}:{{ .Values.tag }}\n{{- end -}}\n"
+    )
+    job = 'kind: Job\nspec:\n  template:\n    spec:\n      {{- include "spec" . | nindent 6 }}\n'
+    result = chart(tmp_path, job, **{"templates/_spec.yaml": helper})
+    assert named(result) == [(5, "a/first:1"), (5, "quay.io/a/b:1")]
+
+
 def test_values_without_a_tag_cannot_be_told(tmp_path: Path) -> None:
     more = {"values-prod.yaml": "db:\n  image: {repository: a/db, tag: ''}\n"}
     image = next(i for i in chart(tmp_path, "", **more).images if "prod" in i.place.file.name)

@@ -14,6 +14,7 @@ from hardtack.manifests.yamlpos import parse
 
 _RELEASE = {"Name": "release", "Namespace": "default", "Service": "Helm", "Revision": 1,
             "IsInstall": True, "IsUpgrade": False}  # fmt: skip
+_TEMPLATES = (".tpl", ".yaml", ".yml", ".txt")
 
 
 @dataclass
@@ -76,9 +77,12 @@ class Charts:
         }
         chart.values = _given(chart, self._plain(directory / "values.yaml"))
         chart.named = dict(outer.named) if outer else {}
-        for file in sorted((directory / "templates").rglob("*.tpl")):
-            if text := files.read(file, self.problems):
-                chart.named |= dict(template.defines(template.parse(text)))
+        for file in sorted((directory / "templates").rglob("*")):
+            helper = file.name.startswith("_") or file.suffix == ".tpl"
+            if file.suffix in _TEMPLATES and file.is_file():
+                text = files.read(file, self.problems)
+                if text and (helper or "define " in text):
+                    chart.named |= dict(template.defines(template.parse(text)))
         self.known[directory] = chart
         return chart
 

@@ -58,10 +58,10 @@ def render(helm: str, chart: Path, *, timeout: float = TIMEOUT) -> list[Section]
                 remedy="Set HELM to Helm's program, or scan the chart raw: --helm raw.",
             ) from error
         if done.returncode:
-            lines = err.read_text(errors="replace")[:4000].split("\n")
-            said = next((line for line in lines if line.startswith("Error")), lines[0])
+            said = err.read_text(errors="replace")[:4000]
+            said = " ".join(said[max(said.find("Error"), 0) :].split())
             raise ManifestError(
-                f"helm template refuses {chart}: {said.strip()[:500]}",
+                f"helm template refuses {chart}: {said[:500]}",
                 remedy="Mend the chart, or scan it raw: --helm raw.",
             )
         if out.stat().st_size > LARGEST_FILE:

@@ -181,7 +181,7 @@ class _Scan:
     def finish(self, program: str | None, *, strict: bool) -> None:
         """What can be told only when every file is read."""
         for file in sorted(self.taken_in - self.seen.keys()):
-            self.read(file, True, file.parent)
+            self.read(file, False, file.parent)
         self.images = [
             replace(image, hidden=image.hidden or image.place.file in self.taken_in)
             for image in self.images
