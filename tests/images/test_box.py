@@ -94,6 +94,18 @@ def test_pods_start_from_an_installed_bundle_by_every_name(
             load(done.bundles[0].path, client)
             assert {r.state for r in audit(locked, AMD64, client)} == {State.OK}
 
+        rotten, member = next(iter(verify(done.bundles[0].path).blobs.items()))
+        server.blob(rotten).chmod(0o644)
+        with server.blob(rotten).open("r+b") as file:
+            file.seek(member.size // 2)
+            byte = file.read(1)
+            file.seek(member.size // 2)
+            file.write(bytes([byte[0] ^ 1]))
+        assert State.INCOMPLETE in {r.state for r in audit(locked, AMD64, client, deep=True)}
+        client.drop(rotten)
+        load(done.bundles[0].path, client)
+        assert {r.state for r in audit(locked, AMD64, client, deep=True)} == {State.OK}
+
         other = app.at(AMD64).digest
         server.ctr("images", "tag", "--force", pause.reference.name, f"{repository}:v1")
         rows = {r.name: r for r in audit(locked, AMD64, client)}

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,13 +19,13 @@ from hardtack.cli.output import json_option, print_json, print_table
 from hardtack.cli.progress import shown
 from hardtack.core.errors import ContainerdError
 from hardtack.images import install as installing
-from hardtack.images.audit import Row, State, audit_directory
-from hardtack.images.audit import audit as audit_store
-from hardtack.images.containerd import Containerd, find_socket
-from hardtack.images.extract import extract as extract_files
 from hardtack.images.lockfile import read_lock
 from hardtack.images.platforms import Platform
 from hardtack.manifests.reference import Reference
+
+if TYPE_CHECKING:  # gRPC is imported by those commands alone that talk to containerd
+    from hardtack.images.audit import Row
+    from hardtack.images.containerd import Containerd
 
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 TO = click.option(
@@ -48,6 +48,8 @@ def platform_of(text: str | None) -> Platform:
 @contextlib.contextmanager
 def containerd_at(socket: Path | None) -> Iterator[Containerd]:
     """containerd on `socket`, or where it usually is. Raises ContainerdError."""
+    from hardtack.images.containerd import Containerd, find_socket
+
     found = socket or find_socket()
     if found is None:
         raise ContainerdError(
@@ -117,6 +119,7 @@ def install(
 @SOCKET
 @TO
 @PLATFORM
+@click.option("--deep", is_flag=True, help="Read every byte and check it, not only the lengths.")
 @json_option
 def audit(lock_file: Path, to: Path, platform: str | None, **values: Any) -> None:
     """Is each image of images.lock on this box, whole, and under its names? Offline.
@@ -124,6 +127,10 @@ def audit(lock_file: Path, to: Path, platform: str | None, **values: Any) -> Non
     Asks containerd's own store; without a containerd, reads the bundles in k3s's directory.
     Exit 1 when anything is not as it must be.
     """
+    from hardtack.images.audit import State, audit_directory
+    from hardtack.images.audit import audit as audit_store
+    from hardtack.images.containerd import find_socket
+
     locked = read_lock(lock_file)
     socket = values["socket"] or find_socket()
     rows: Sequence[Row]
@@ -131,7 +138,7 @@ def audit(lock_file: Path, to: Path, platform: str | None, **values: Any) -> Non
         rows = audit_directory(locked, platform_of(platform), to)
     else:
         with containerd_at(socket) as store:
-            rows = audit_store(locked, platform_of(platform), store)
+            rows = audit_store(locked, platform_of(platform), store, deep=values["deep"])
     if values["as_json"]:
         print_json(rows)
     else:
@@ -171,6 +178,8 @@ def extract(
     image: str, paths: tuple[str, ...], to: Path, platform: str | None, **values: Any
 ) -> None:
     """Take the files PATHS out of IMAGE, without a container engine."""
+    from hardtack.images.extract import extract as extract_files
+
     with registry_of(values) as registry, shown("extract") as progress:
         written = extract_files(
             Reference.parse(image), paths, to, platform_of(platform), registry, progress=progress

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from hardtack.core.errors import BundleError, HardtackError
+from hardtack.core.errors import BundleError, ContainerdError, HardtackError
 from hardtack.images.bundle import contents, verify
 from hardtack.images.containerd import PINNED, Containerd, Record
 from hardtack.images.lockfile import Lock, LockedImage, names
@@ -35,14 +36,17 @@ class Row:
     detail: str = ""
 
 
-def audit(lock: Lock, platform: Platform, containerd: Containerd) -> tuple[Row, ...]:
+def audit(
+    lock: Lock, platform: Platform, containerd: Containerd, *, deep: bool = False
+) -> tuple[Row, ...]:
     """A row for each name of each image of `lock`, from containerd's own store.
 
     An image is OK when its record points at the locked digest, each of its blobs is there in full
-    length, and it is pinned against garbage collection. Raises ContainerdError, LockError.
+    length, and it is pinned against garbage collection. `deep`: every byte is read, and each
+    blob's digest checked. Raises ContainerdError, LockError.
     """
     containerd.version()
-    return tuple(_Audit(containerd, platform).rows(lock))
+    return tuple(_Audit(containerd, platform, deep).rows(lock))
 
 
 def audit_directory(lock: Lock, platform: Platform, directory: Path) -> tuple[Row, ...]:
@@ -83,8 +87,8 @@ def _names(path: Path) -> tuple[str, ...] | None:
 
 
 class _Audit:
-    def __init__(self, containerd: Containerd, platform: Platform) -> None:
-        self._containerd, self._platform = containerd, platform
+    def __init__(self, containerd: Containerd, platform: Platform, deep: bool) -> None:
+        self._containerd, self._platform, self._deep = containerd, platform, deep
         self._records = containerd.images()
         self._checked: dict[str, str] = {}
 
@@ -134,5 +138,17 @@ class _Audit:
     def _blob(self, blob: Descriptor) -> str:
         if blob.digest not in self._checked:
             wrong = self._containerd.complete(blob.digest, blob.size)
+            if self._deep and not wrong:
+                wrong = self._rotten(blob)
             self._checked[blob.digest] = f"{blob.digest}: {wrong}" if wrong else ""
         return self._checked[blob.digest]
+
+    def _rotten(self, blob: Descriptor) -> str:
+        running = hashlib.sha256()
+        try:
+            for piece in self._containerd.read(blob.digest):
+                running.update(piece)
+        except ContainerdError as error:
+            return error.message
+        found = f"sha256:{running.hexdigest()}"
+        return "" if found == blob.digest else f"its bytes have the digest {found}"

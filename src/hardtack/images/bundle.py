@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import zstandard
-
 from hardtack.core.errors import BundleError
 from hardtack.images.layout import IMAGE_NAME, REF_NAME, Member
 from hardtack.images.platforms import Platform
@@ -97,6 +95,8 @@ def blobs_of(manifest: bytes, path: Path) -> list[str]:
 
 def compress(source: Path, target: Path) -> None:
     """Write `source` to `target` with zstd; the same bytes each time."""
+    import zstandard
+
     with source.open("rb") as plain, target.open("wb") as packed:
         zstandard.ZstdCompressor(level=_ZSTD_LEVEL).copy_stream(
             plain, packed, size=source.stat().st_size, read_size=_CHUNK, write_size=_CHUNK
@@ -108,16 +108,27 @@ def open_tar(path: Path) -> Iterator[IO[bytes]]:
     """The tar in the bundle at `path`, decompressed if need be. Raises BundleError."""
     try:
         with path.open("rb") as file:
-            if not path.name.endswith(".zst"):
+            if path.name.endswith(".zst"):
+                with _unpacked(file, path) as reader:
+                    yield reader
+            else:
                 yield file
-                return
-            with zstandard.ZstdDecompressor().stream_reader(file) as reader:
-                yield reader
     except FileNotFoundError:
         raise BundleError(
             f"{path} doesn't exist.", remedy="Pull it with `hardtack images pull`."
         ) from None
-    except (zstandard.ZstdError, OSError, tarfile.TarError, EOFError) as error:
+    except (OSError, tarfile.TarError, EOFError) as error:
+        raise BundleError(f"{path} can't be read: {error}.", remedy=_REMEDY) from error
+
+
+@contextmanager
+def _unpacked(file: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
+    import zstandard  # late: a plain bundle doesn't need it
+
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(file) as reader:
+            yield reader
+    except zstandard.ZstdError as error:
         raise BundleError(f"{path} can't be read: {error}.", remedy=_REMEDY) from error
 
 

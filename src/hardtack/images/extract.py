@@ -12,9 +12,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
-
-import zstandard
+from typing import IO, Any
 
 from hardtack.core.errors import CorruptReply, NotFound
 from hardtack.core.progress import Progress, Quiet
@@ -27,6 +25,7 @@ from hardtack.manifests.reference import Reference
 _STEP = 1 << 20
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
+_ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 def extract(
@@ -126,18 +125,34 @@ def _layer(
         magic = file.read(4)
         file.seek(0)
         try:
-            if magic == b"\x28\xb5\x2f\xfd":
-                reader = io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(file))
-                with tarfile.open(fileobj=reader, mode="r|") as tar:
-                    yield tar
-            else:
-                with tarfile.open(fileobj=file, mode="r|*") as tar:
-                    yield tar
-        except (tarfile.TarError, zstandard.ZstdError, zlib.error, EOFError) as error:
+            packed = _zstd(file) if magic == _ZSTD else file
+            with tarfile.open(fileobj=packed, mode="r|" if magic == _ZSTD else "r|*") as tar:
+                yield tar
+        except (tarfile.TarError, zlib.error, EOFError) as error:
             raise CorruptReply(
                 f"{name}: the layer {layer.digest} can't be read: {error}."
             ) from error
     progress.done(layer.digest)
+
+
+def _zstd(file: IO[bytes]) -> IO[bytes]:
+    """The stream in a zstd file; EOFError where it is damaged, as from the standard library's."""
+    import zstandard  # late: few images need it
+
+    class Reader(io.RawIOBase):
+        def __init__(self) -> None:
+            self._source = zstandard.ZstdDecompressor().stream_reader(file)
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            try:
+                return self._source.readinto(buffer)
+            except zstandard.ZstdError as error:
+                raise EOFError(str(error)) from error
+
+    return io.BufferedReader(Reader())
 
 
 def _clean(path: str) -> str:

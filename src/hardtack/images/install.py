@@ -12,16 +12,18 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hardtack.core.errors import BundleError, ConfigError
 from hardtack.core.files import fsync_directory, write_atomically
 from hardtack.core.progress import Progress, Quiet
 from hardtack.images.bundle import contents, verify
-from hardtack.images.containerd import Containerd
-from hardtack.images.load import load
 from hardtack.images.lockfile import Lock, names
 from hardtack.images.partial import check_space, full
 from hardtack.images.platforms import Platform
+
+if TYPE_CHECKING:
+    from hardtack.images.containerd import Containerd
 
 log = logging.getLogger(__name__)
 
@@ -67,17 +69,15 @@ def install(
         added = _stage_and_move(bundles, to, staging, progress or Quiet())
         removed = _remove(to, staging, keep={b.name for b in bundles})
     files = tuple(to / b.name for b in bundles)
-    imported = (
-        tuple(name for file in files for name in load(file, containerd, progress))
-        if containerd
-        else ()
-    )
     if containerd is not None:
+        from hardtack.images.load import load  # late: it needs gRPC
+
+        imported = tuple(name for file in files for name in load(file, containerd, progress))
         return Installed(
             files, added, removed, imported, False, "the images are loaded into containerd already"
         )
     restart, reason = restart_needed(k3s_version) if added else (False, "nothing new was installed")
-    return Installed(files, added, removed, imported, restart, reason)
+    return Installed(files, added, removed, (), restart, reason)
 
 
 def prune(to: Path, lock: Lock, platform: Platform) -> tuple[Path, ...]:
