@@ -137,7 +137,10 @@ class FakeCache:
     def drop(self, id: int) -> None: ...
 
     def status(self) -> Any:
-        return SimpleNamespace(generation=1)
+        files = [entry for entry in self._entries.values() if entry.kind is Kind.FILE]
+        return SimpleNamespace(
+            generation=1, objects=len(files), bytes=sum(entry.size for entry in files)
+        )
 
     def close(self) -> None:
         """As the real one: who still waits is refused."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hardtack.cache.api import ROOT, Entry, Invalidation, Kind, Presence, Reply, State
+from hardtack.cache.results import Status
 from hardtack.core.errors import HardtackError
 from hardtack.mount import wire
 from hardtack.mount.handles import Handles
@@ -44,6 +45,7 @@ class Tree(Protocol):
     def hold(self, id: int) -> None: ...
     def drop(self, id: int) -> None: ...
     def on_invalidate(self, callback: Callable[[Invalidation], None]) -> None: ...
+    def status(self) -> Status: ...
 
 
 class Connection(Protocol):
@@ -94,7 +96,7 @@ class FileSystem:
             Op.RELEASEDIR: self._ok,
             Op.READDIR: lambda r: self._readdir(r, plus=False),
             Op.READDIRPLUS: lambda r: self._readdir(r, plus=True),
-            Op.STATFS: lambda r: self._ok(r, wire.statfs_out()),
+            Op.STATFS: self._statfs,
             Op.GETXATTR: self._getxattr,
             Op.LISTXATTR: self._listxattr,
             Op.IOCTL: lambda r: self._fail(r, errno.ENOTTY),
@@ -219,6 +221,11 @@ class FileSystem:
 
         self._tree.read(entry, offset, size, reply)
 
+    def _statfs(self, request: wire.Request) -> None:
+        """What the mount shows is its size: df compares sources, not disks."""
+        status = self._tree.status()
+        self._ok(request, wire.statfs_out(status.objects, status.bytes))
+
     def _readdir(self, request: wire.Request, *, plus: bool) -> None:
         """Cookies: 1 and 2 after `.` and `..`, else 2 + the entry's id (ids are never 0)."""
         _, after, room = wire.read_in(request.body)
@@ -274,6 +281,9 @@ class FileSystem:
 
     def _getxattr(self, request: wire.Request) -> None:
         size, name = wire.getxattr_in(request.body)
+        if not name.startswith(b"user."):
+            # not "no such attribute": so `ls -l` stops asking for each file's label and ACL
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
         if request.nodeid == PROBE_INO:
             raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
         value = self._xattrs(self._entry(request.nodeid)).get(name)

@@ -18,7 +18,8 @@ CONNECTION_ENDED = 100
 GRACE = 10.0
 """Seconds that a worker has to end after SIGTERM."""
 SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
-FIRST_DELAY, LONGEST_DELAY = 0.05, 10.0
+FIRST_DELAY, LONGEST_DELAY, LONGEST_AFTER_KILL = 0.05, 10.0, 1.0
+"""Seconds. Readers wait meanwhile; a worker that was killed is not to blame."""
 
 
 def log(message: str) -> None:
@@ -77,11 +78,11 @@ class Keeper:
             )
         except OSError as problem:
             log(f"the worker can't be started: {arguments[0]}: {problem}")
-            self.schedule()
+            self.schedule(LONGEST_DELAY)
 
-    def schedule(self) -> None:
+    def schedule(self, longest: float) -> None:
         """Set the time of the next start: at once, and later after each that never answered."""
-        self.next_start = time.monotonic() + self.delay
+        self.next_start = time.monotonic() + min(self.delay, longest)
         self.delay = min(LONGEST_DELAY, self.delay * 2 or FIRST_DELAY)
 
     def reap(self) -> bool:
@@ -96,7 +97,7 @@ class Keeper:
         self.worker = 0
         if code == CONNECTION_ENDED:
             return True
-        self.schedule()
+        self.schedule(LONGEST_AFTER_KILL if code < 0 else LONGEST_DELAY)
         wait = max(0.0, self.next_start - time.monotonic())
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         log(f"the worker {how}; another starts in {wait:.1f} s")

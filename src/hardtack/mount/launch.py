@@ -316,6 +316,7 @@ def _ended(pid: int, seconds: float) -> bool:
 def replace(mountpoint: str | Path, seconds: float = 30.0) -> None:
     """Put a worker of this installation on a mount; open files live on.
 
+    It goes on with the options that the mount was made with; other options need a new mount.
     Raises MountpointError, MountUnhealthy.
     """
     path = mountinfo.absolute(os.fspath(mountpoint))

@@ -10,6 +10,7 @@ import time
 
 from hardtack.core.errors import MountError
 from hardtack.mount import wire
+from hardtack.mount.device import DEVICE
 from hardtack.mount.filesystem import FileSystem
 from hardtack.mount.shared import PrivateBuffers, RequestSlots, Shared
 from hardtack.mount.wire import Init, Op
@@ -17,6 +18,8 @@ from hardtack.mount.wire import Init, Op
 log = logging.getLogger(__name__)
 
 READERS = 2
+_PAUSE = 0.1
+"""Seconds after a read of the device that failed for want of something (memory)."""
 _WANTED = (
     Init.ASYNC_READ
     | Init.DO_READDIRPLUS
@@ -112,13 +115,13 @@ class Session:
             buffer = self._receive()
             if buffer is None:
                 continue
-            if self.draining:
-                return  # unanswered: the next worker gets it
             self._dispatch(filesystem, wire.parse(buffer))
 
     def _dispatch(self, filesystem: FileSystem, request: wire.Request) -> None:
-        if request.opcode not in wire.SILENT:
-            with self._lock:
+        with self._lock:
+            if self.draining:
+                return  # unanswered: the next worker gets it
+            if request.opcode not in wire.SILENT:
                 self._waiting.add(request.unique)
         try:
             if request.opcode == Op.INIT:
@@ -137,19 +140,15 @@ class Session:
         try:
             os.readv(self._fuse, [buffer])
         except OSError as problem:
-            self._give_back(buffer)
-            if problem.errno == errno.ENODEV:
+            self._buffers.give_back()
+            if problem.errno in (errno.ENODEV, errno.ECONNABORTED):
                 self.ended.set()
             elif problem.errno not in (errno.EINTR, errno.EAGAIN, errno.ENOENT):
-                raise
+                log.error("reading from %s failed: %s", DEVICE, problem.strerror)
+                time.sleep(_PAUSE)
             return None
-        self._buffers.holds(wire.parse(buffer).unique, buffer)
+        self._buffers.holds(wire.parse(buffer).unique)
         return buffer
-
-    def _give_back(self, buffer: memoryview) -> None:
-        buffer[:4] = b"\0\0\0\0"
-        self._buffers.holds(0, buffer)
-        self._buffers.answered(0)
 
     def reply(self, unique: int, *parts: bytes | memoryview) -> bool:
         """Answer; False when nobody waits any more."""
@@ -189,7 +188,8 @@ class Session:
 
         What is not answered by then is left to the successor: nothing is answered any more.
         """
-        self.draining = True
+        with self._lock:
+            self.draining = True
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with self._lock:

@@ -11,6 +11,7 @@ unique low and high, backing id, unused), then SLOTS buffers of READ_BUFFER byte
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import threading
@@ -66,6 +67,7 @@ class Shared:
 
     def __init__(self, fd: int) -> None:
         """Map `fd`. Raises FormatError when another version's keeper made it."""
+        self._fd = fd
         self._bytes = memoryview(mmap.mmap(fd, SIZE))
         self._words = self._bytes.cast("I")
         if (self._words[0], self._words[1]) != (MAGIC, LAYOUT):
@@ -148,6 +150,29 @@ class Shared:
         at = _SLOTS_AT + index * READ_BUFFER
         return self._bytes[at : at + READ_BUFFER]
 
+    def filled_slots(self) -> list[int]:
+        """The slots that hold a request. Slots never used are holes, and stay holes."""
+        found: list[int] = []
+        at = _SLOTS_AT
+        while at < SIZE:
+            try:
+                start = os.lseek(self._fd, at, os.SEEK_DATA)
+            except OSError as problem:
+                if problem.errno != errno.ENXIO:
+                    raise
+                break  # only holes from here
+            at = os.lseek(self._fd, start, os.SEEK_HOLE)
+            first, stop = (start - _SLOTS_AT) // READ_BUFFER, -(-(at - _SLOTS_AT) // READ_BUFFER)
+            found += (index for index in range(first, stop) if any(self.slot(index)[:4]))
+        return found
+
+
+def _make_present(buffer: memoryview) -> None:
+    """Write to each page: the kernel's copy into a page that is not there fails in a dying thread,
+    and the request with it (EIO). The length, in the first word, stays as it is."""
+    for at in range(4, len(buffer), mmap.PAGESIZE):
+        buffer[at] = 0
+
 
 class PrivateBuffers:
     """Buffers of a worker whose kernel sends unanswered requests again."""
@@ -160,10 +185,14 @@ class PrivateBuffers:
         if not hasattr(self._local, "buffer"):
             self._local.buffer = memoryview(bytearray(READ_BUFFER))
         buffer: memoryview = self._local.buffer
+        _make_present(buffer)
         return buffer
 
-    def holds(self, unique: int, buffer: memoryview) -> None:
-        """`buffer` holds request `unique` now."""
+    def give_back(self) -> None:
+        """The calling thread's buffer got no request."""
+
+    def holds(self, unique: int) -> None:
+        """The calling thread's buffer holds request `unique` now."""
 
     def answered(self, unique: int) -> None:
         """Request `unique` needs no buffer any more."""
@@ -182,7 +211,7 @@ class RequestSlots:
         self._slots = list(range(SLOTS - 1, -1, -1))
         self._taken: dict[int, int] = {}
         self._local = threading.local()
-        self._left = [i for i in range(SLOTS) if any(shared.slot(i)[:4])]
+        self._left = shared.filled_slots()
         for index in self._left:
             self._slots.remove(index)
 
@@ -192,20 +221,27 @@ class RequestSlots:
                 self._free.wait()
             index = self._local.index = self._slots.pop()
         slot = self._shared.slot(index)
-        slot[4:5] = b"\0"  # present in memory, so that a dying worker's read can't fault half-way
+        _make_present(slot)
         return slot
 
-    def holds(self, unique: int, buffer: memoryview) -> None:
+    def give_back(self) -> None:
+        self._clear(self._local.index)
+
+    def holds(self, unique: int) -> None:
         with self._free:
             self._taken[unique] = self._local.index
 
     def answered(self, unique: int) -> None:
         with self._free:
             index = self._taken.pop(unique, None)
-            if index is not None:
-                self._shared.slot(index)[:4].cast("I")[0] = 0
-                self._slots.append(index)
-                self._free.notify()
+        if index is not None:
+            self._clear(index)
+
+    def _clear(self, index: int) -> None:
+        self._shared.slot(index)[:4].cast("I")[0] = 0
+        with self._free:
+            self._slots.append(index)
+            self._free.notify()
 
     def unanswered(self) -> list[memoryview]:
         for index in self._left:

@@ -225,9 +225,10 @@ def open_out(handle: int, flags: Open, backing: int = 0) -> bytes:
     return _OPEN_OUT.pack(handle, flags, backing)
 
 
-def statfs_out() -> bytes:
-    """The reply to STATFS: no free space, names of up to 255 bytes."""
-    return _STATFS_OUT.pack(0, 0, 0, 0, 0, 4096, 255, 4096, 0, *[0] * 6)
+def statfs_out(files: int, size: int) -> bytes:
+    """The reply to STATFS: `files` of `size` bytes together, nothing free, long names."""
+    blocks = -(-size // 4096)
+    return _STATFS_OUT.pack(blocks, 0, 0, files, 0, 4096, 255, 4096, 0, *[0] * 6)
 
 
 def size_out(size: int) -> bytes:

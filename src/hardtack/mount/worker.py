@@ -38,7 +38,7 @@ from hardtack.mount.shared import Shared
 if TYPE_CHECKING:
     from hardtack.cache.cache import Cache
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("hardtack.mount.worker")  # run as a program its name is `__main__`
 
 DRAIN = 8.0
 """Seconds for the answers under way, below the keeper's grace."""
