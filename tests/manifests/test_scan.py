@@ -167,12 +167,16 @@ def test_any_text_passes_the_dockerfile_reader(text: str) -> None:
 
 
 ACTIONS = ["{{", "}}", "-", "if .Values.a", "end", "| default ", '"', "`", "(", "printf ", "\n",
-           ".Values.a", 'include "t" .', "trunc 3"]  # fmt: skip
+           ".Values.a", 'include "t" .', "trunc 3", "{{ else }}", "{{ end }}",
+           "{{ range .Values.l }}", "{{ $x := ", "{{ with ", "$x", ".", 'define "t"', "/* ", "*/",
+           "tpl ", ")", "image: "]  # fmt: skip
 
 
 @settings(max_examples=200)
 @given(st.lists(st.sampled_from(ACTIONS) | st.text(max_size=4)).map("".join))
 def test_any_text_passes_the_template_reader(text: str) -> None:
-    chart = Chart(Path("c"), [{"a": "b"}], named={"t": parse('{{ include "t" . }}')})
+    chart = Chart(
+        Path("c"), [{"a": "b", "l": [1, {"a": 2}]}], named={"t": parse('{{ include "t" . }}')}
+    )
     (flat,) = chart.flattened(text)
     assert flat.text.count("\n") == text.count("\n")

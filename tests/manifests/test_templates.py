@@ -83,6 +83,9 @@ def test_a_line(tmp_path: Path, line: str, names: list[str]) -> None:
          [(5, "quay.io/w/only:5")]),
         ("  {{- $i := .Values.image }}\n  - image: {{ $i.repository }}:{{ $i.tag }}\n",
          [(5, "quay.io/w/only:5")]),
+        ("  {{- $t := 1 }}\n  {{- if .Values.on }}\n  {{- $t = 2 }}\n  {{- end }}\n"
+         "  - image: a/b:{{ $t }}\n",
+         [(8, "cannot tell: $t is set again while the template runs")]),
         ("  - image: a/b:1\n  {{- toYaml .Values.sidecars | nindent 2 }}\n",
          [(4, "a/b:1"), (5, "quay.io/v/sidecar:4")]),
         ("{{ .Values.sidecars | toYaml | indent 2 }}\n", [(4, "quay.io/v/sidecar:4")]),

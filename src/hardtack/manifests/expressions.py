@@ -32,10 +32,18 @@ class World:
     dot: Any
     root: Any
     variables: dict[str, Any] = field(default_factory=dict)
+    outer: World | None = None
 
     def inner(self, variables: Mapping[str, Any] = _NONE) -> World:
         """The world of a block: its variables end with it."""
-        return World(self.dot, self.root, self.variables | dict(variables))
+        return World(self.dot, self.root, self.variables | dict(variables), self)
+
+    def forget(self, variable: str) -> None:
+        """The variable can't be told any more, here and in the blocks around."""
+        world: World | None = self
+        while world:
+            world.variables[variable] = Unknown(f"{variable} is set again while the template runs")
+            world = world.outer
 
 
 class Context(dict[str, Any]):
@@ -63,9 +71,15 @@ class Evaluator:
         return value
 
     def assigned(self, body: str, world: World, depth: int = 0) -> bool:
-        """Sets the variable where the action is `$x := ...`; says whether it is."""
+        """Sets the variable where the action is `$x := ...`; says whether it is.
+
+        `$x = ...` sets a variable of an outer block, maybe on a condition: not told from then on.
+        """
         if not (found := _SET.fullmatch(body)):
             return False
+        if found[2] == "=":
+            world.forget(found[1])
+            return True
         try:
             value = self.value(found[3], world, depth)
         except Unknown as why:
