@@ -1,0 +1,83 @@
+"""What the docs say can be typed, and every error has an entry."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from hardtack.cli.main import hardtack
+from hardtack.core.errors import tree
+from tests.support import oci
+from tests.support.commands import clean_environment
+from tests.support.registry import registry
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MADE = {"commands.md", "exit-codes.md", "metrics.md"}
+
+
+def typed(page: Path) -> list[str]:
+    """The `hardtack …` commands of a page, in blocks and in the text."""
+    text = page.read_text()
+    inline = re.findall(r"`(hardtack [a-z][^`\n]*)`", text)
+    lines = re.findall(r"^(?: {4})?(?:\S+=\S+ )*(hardtack [a-z].*)$", text, re.MULTILINE)
+    return [re.sub(r"\s+#.*$", "", line).rstrip("\\ ") for line in inline + lines]
+
+
+COMMANDS = sorted(
+    {(page.name, command) for page in PAGES if page.name not in MADE for command in typed(page)}
+)
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_commands_parse(page: str, command: str) -> None:
+    """The command exists, and each of its options."""
+    words = shlex.split(command)[1:]
+    found: click.Command = hardtack
+    ctx = click.Context(hardtack, info_name="hardtack")
+    while isinstance(found, click.Group) and words and not words[0].startswith("-"):
+        child = found.get_command(ctx, words.pop(0))
+        assert child is not None, command
+        found = child
+    known = {name for p in found.params for name in (*p.opts, *p.secondary_opts)} | {"--help"}
+    used = {word.partition("=")[0] for word in words if word.startswith("-")}
+    assert used <= known, command
+
+
+def test_every_error_has_an_entry() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    found = re.findall(r"^## (\w+) \(exit code (\d+)\)\n\n    hardtack: .+\n\n", text, re.MULTILINE)
+    assert found == [(kind.__name__, str(kind.exit_code)) for kind in tree()]
+
+
+@pytest.mark.needs("registry")
+def test_from_a_chart_to_a_box(tmp_path: Path) -> None:
+    """The marked blocks of docs/images.md, one after another in one shell."""
+    page = (ROOT / "docs" / "images.md").read_text()
+    blocks = re.findall(r"<!-- run -->\n```sh\n(.*?)```", page, re.DOTALL)
+    script = "\n".join(blocks).replace("/var/lib/rancher/k3s", str(tmp_path / "k3s"))
+    assert script.count("hardtack ") == 6
+    chart = tmp_path / "chart"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: camera\nversion: 0.1.0\n")
+    with registry(tmp_path) as server:
+        server.push("app/camera", "v1", oci.image([oci.layer({"f": b"x" * 5000})]))
+        (chart / "templates" / "pod.yaml").write_text(
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: camera}\n"
+            f"spec: {{containers: [{{name: c, image: '{server.host}/app/camera:v1'}}]}}\n"
+        )
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["sh", "-e", "-x", "-c", script],
+            cwd=tmp_path, env=clean_environment({"PATH": path}),
+            capture_output=True, text=True, check=False, timeout=90,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list((tmp_path / "k3s").rglob("*.tar"))
