@@ -6,27 +6,33 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import pytest
 
 from hardtack.core.errors import ContainerdError
 from hardtack.images.audit import State, audit
-from hardtack.images.bundle import verify
-from hardtack.images.containerd import Containerd
+from hardtack.images.bundle import read_blob, verify
+from hardtack.images.containerd import PINNED, Containerd, Record
 from hardtack.images.install import install
 from hardtack.images.load import load
 from hardtack.images.lock import lock
 from hardtack.images.lockfile import Lock
+from hardtack.images.manifest import DOCKER_INDEX
 from hardtack.images.platforms import Platform
 from hardtack.images.pull import Pulled, pull
 from hardtack.images.registry import Registry
+from hardtack.images.wire import encode
 from hardtack.manifests.reference import Reference
 from tests.support import oci
 from tests.support.containerd import PAUSE, Cri, containerd
 from tests.support.registry import registry
 
 AMD64 = Platform.here()
+EMPTY = oci.index({}, docker=True)
 pytestmark = pytest.mark.needs("registry", "containerd", "root")
 
 
@@ -106,6 +112,24 @@ def test_pods_start_from_an_installed_bundle_by_every_name(
         load(done.bundles[0].path, client)
         assert {r.state for r in audit(locked, AMD64, client, deep=True)} == {State.OK}
 
+        table = verify(done.bundles[0].path)
+        there = next(n for n in table.names if n.digest == app.at(AMD64).digest)
+        raw = read_blob(done.bundles[0].path, table, there.digest)
+        entry = {str(AMD64): oci.Image(raw, there.media_type)}
+        for index, state in ((oci.index(entry, docker=True), State.OK), (EMPTY, State.INCOMPLETE)):
+            # As `ctr images pull` records it: the name points at the index.
+            with client.lease() as lease:
+                client.write(oci.digest(index), len(index), [index], {}, lease)
+                name = f"{repository}:v1"
+                record = Record(
+                    name, DOCKER_INDEX, oci.digest(index), len(index), {PINNED: "pinned"}
+                )
+                client.put_image(record, exists=True)
+                locked_so = replace(app, digest=oci.digest(index))
+                found = audit(Lock(locked.platforms, (locked_so,)), AMD64, client)
+                assert next(r.state for r in found if r.name == name) is state
+        load(done.bundles[0].path, client)
+
         other = app.at(AMD64).digest
         server.ctr("images", "tag", "--force", pause.reference.name, f"{repository}:v1")
         rows = {r.name: r for r in audit(locked, AMD64, client)}
@@ -138,3 +162,29 @@ def test_skopeo_reads_the_bundle(short: Path, pulled: tuple[Lock, Pulled]) -> No
 def test_no_containerd(tmp_path: Path) -> None:
     with pytest.raises(ContainerdError, match="No containerd at"):
         Containerd(tmp_path / "none.sock")
+
+
+@pytest.mark.parametrize("version", ["v1.3.9", ""])
+def test_what_listens_is_not_a_containerd_of_use(tmp_path: Path, version: str) -> None:
+    def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+        return encode([(1, version)])
+
+    methods = {"Version": grpc.unary_unary_rpc_method_handler(answer)} if version else {}
+    server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("containerd.services.version.v1.Version", methods),)
+    )
+    socket = tmp_path / "c.sock"
+    server.add_insecure_port(f"unix://{socket}")
+    server.start()
+    client = Containerd(socket)
+    try:
+        with pytest.raises(ContainerdError, match=r"at least 1\.4" if version else "too old"):
+            client.version()
+    finally:
+        client.close()
+        server.stop(0).wait()
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(ContainerdError, match="is not a socket"):
+        Containerd(file)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zstandard
 
-from hardtack.core.errors import BundleError, ConfigError, DiskFull, NotFound
+from hardtack.core.errors import BundleError, ConfigError, CorruptReply, DiskFull, NotFound
 from hardtack.images.audit import State, audit_directory
 from hardtack.images.bundle import contents
 from hardtack.images.extract import extract
@@ -163,3 +166,21 @@ def test_files_out_of_an_image(server: FaultyRegistry, tmp_path: Path) -> None:
         with pytest.raises(NotFound):
             extract(image, [path], tmp_path, AMD64, Registry())
     assert bundles(tmp_path) == {"a", "b"}
+
+
+def test_files_out_of_zstd_layers(server: FaultyRegistry, tmp_path: Path) -> None:
+    plain = gzip.decompress(oci.layer({"a": b"from zstd" * 50_000}))
+    packed = zstandard.ZstdCompressor().compress(plain)
+    kind = "application/vnd.oci.image.layer.v1.tar+zstd"
+    server.add("z", oci.image([packed], layer_types={0: kind}))
+    image = Reference.parse(f"{server.host}/app/x:z")
+    (file,) = extract(image, ["/a"], tmp_path, AMD64, Registry())
+    assert file.read_bytes() == b"from zstd" * 50_000
+    spoilt = packed[: len(packed) // 2]
+    whole = oci.image([packed], layer_types={0: kind})
+    manifest = json.loads(whole.manifest)
+    manifest["layers"][0] |= {"digest": oci.digest(spoilt), "size": len(spoilt)}
+    raw = json.dumps(manifest).encode()
+    server.add("cut", oci.Image(raw, whole.media_type, {**whole.blobs, oci.digest(spoilt): spoilt}))
+    with pytest.raises(CorruptReply, match="can't be read"):
+        extract(Reference.parse(f"{server.host}/app/x:cut"), ["/a"], tmp_path, AMD64, Registry())

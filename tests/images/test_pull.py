@@ -350,6 +350,17 @@ def test_mirrors_rewrite_and_fall_back(server: FaultyRegistry, tmp_path: Path) -
         assert server.requests == []
 
 
+def test_foreign_layers_are_told(server: FaultyRegistry, tmp_path: Path) -> None:
+    kind = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    away = oci.layer({"windows": b"licensed"})
+    image = oci.image([away, *LAYERS], layer_types={0: kind})
+    del image.blobs[oci.digest(away)]
+    server.add("w", image)
+    done = pull(locked(server, "w"), tmp_path, a_client())
+    assert done.foreign == (f"{server.host}/app/x:w: {oci.digest(away)}",)
+    assert oci.digest(away) not in verify(done.bundles[0].path).blobs
+
+
 def test_nobody_listens(tmp_path: Path) -> None:
     with pytest.raises(SourceUnreachable, match=r"127.0.0.1:1 can't be reached"):
         a_client().manifest("127.0.0.1:1/app/x", "v1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ class Seen:
 
     path: str
     headers: dict[str, str]
+    body: bytes = b""
 
 
 Fault = Callable[[Seen, int], Reply | None]
@@ -35,7 +37,7 @@ Fault = Callable[[Seen, int], Reply | None]
 class FaultyRegistry:
     """Serves what was `add`ed; `fault(request, how many for that path)` may answer first."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.manifests: dict[str, tuple[bytes, str]] = {}
         self.blobs: dict[str, bytes] = {}
         self.requests: list[Seen] = []
@@ -43,6 +45,10 @@ class FaultyRegistry:
         self.fault: Fault = lambda seen, count: None
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        if tls is not None:  # the handshake in the handler's thread: it may fail
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.02,), daemon=True
         )
@@ -90,18 +96,27 @@ def _handler(registry: FaultyRegistry) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            seen = Seen(self.path, {k.lower(): v for k, v in self.headers.items()})
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            seen = Seen(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
             reply = registry.answer(seen)
             self.send_response(reply.status)
             for key, value in reply.headers.items():
                 self.send_header(key, value)
             self.send_header("Content-Length", str(len(reply.body)))
             self.end_headers()
-            body = reply.body if reply.cut is None else reply.body[: reply.cut]
-            self.wfile.write(body)
-            registry.sent += len(body)
+            sent = reply.body if reply.cut is None else reply.body[: reply.cut]
+            self.wfile.write(sent)
+            registry.sent += len(sent)
             if reply.cut is not None:
                 self.close_connection = True
+
+        do_POST = do_GET
+
+        def handle(self) -> None:
+            try:
+                super().handle()
+            except ssl.SSLError:
+                return  # the client refuses our certificate
 
         def log_message(self, format: str, *args: object) -> None:
             return
@@ -110,8 +125,8 @@ def _handler(registry: FaultyRegistry) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def faulty_registry() -> Iterator[FaultyRegistry]:
-    server = FaultyRegistry()
+def faulty_registry(tls: ssl.SSLContext | None = None) -> Iterator[FaultyRegistry]:
+    server = FaultyRegistry(tls)
     try:
         yield server
     finally:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import zstandard
+
 from hardtack.images.manifest import DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 
 
@@ -33,6 +35,12 @@ def layer(
             info.type, info.linkname = tarfile.SYMTYPE, target
             tar.addfile(info)
     return gzip.compress(plain.getvalue(), level, mtime=0)
+
+
+def _unpacked(data: bytes) -> bytes:
+    if data.startswith(b"\x28\xb5\x2f\xfd"):
+        return zstandard.ZstdDecompressor().decompressobj().decompress(data)
+    return gzip.decompress(data)
 
 
 @dataclass
@@ -58,7 +66,7 @@ def image(
 ) -> Image:
     """An OCI (or Docker) image of gzipped `layers`."""
     system, architecture, *variant = platform.split("/")
-    diff_ids = [digest(gzip.decompress(data)) for data in layers]
+    diff_ids = [digest(_unpacked(data)) for data in layers]
     config: dict[str, Any] = {
         "os": system,
         "architecture": architecture,

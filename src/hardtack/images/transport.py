@@ -11,11 +11,13 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
+from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError, SSLError
 
 from hardtack.core.errors import ConfigError, CorruptReply, SourceUnreachable
 
 log = logging.getLogger(__name__)
+
+urllib3.disable_warnings(InsecureRequestWarning)  # each such request is logged below, by its host
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5

@@ -1,0 +1,178 @@
+"""How registries are reached: TLS, proxies, credentials."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+import trustme
+
+from hardtack.core.errors import AccessDenied, ConfigError, SourceUnreachable
+from hardtack.images.auth import Credentials, DockerConfig, ecr_credentials
+from hardtack.images.mirrors import Registries
+from hardtack.images.registry import Patience, Registry
+from tests.support import oci
+from tests.support.faulty_registry import Fault, Reply, Seen, faulty_registry
+
+IMAGE = oci.image([oci.layer({"f": b"x"})])
+ECR = "123456789012.dkr.ecr.us-west-2.amazonaws.com"
+
+
+def a_client(registries: Registries | None = None, config: Path | None = None) -> Registry:
+    docker = DockerConfig(config or Path("/nonexistent"))
+    return Registry(registries, docker, patience=Patience(0))
+
+
+def a_program(directory: Path, name: str, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = directory / name
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{directory}:/usr/bin:/bin")
+
+
+def wants(kind: str, right: str) -> Fault:
+    """A fault that lets nobody in but with the header `right`."""
+
+    def fault(seen: Seen, count: int) -> Reply | None:
+        if seen.headers.get("authorization") == right or seen.path.startswith("/token"):
+            return None
+        return Reply(401, {"WWW-Authenticate": kind})
+
+    return fault
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+def test_certificates(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    with faulty_registry(tls) as server:
+        server.add("v1", IMAGE)
+        mirrors = {server.host: {"endpoint": [f"https://{server.host}"]}}
+        name = f"{server.host}/app/x"
+
+        def ask(registries: Registries) -> str:
+            # Only the mirror speaks TLS: what follows it is plain http, and is refused.
+            client = a_client(registries)
+            try:
+                return client.manifest(name, "v1").descriptor.digest
+            finally:
+                client.close()
+
+        assert ask(Registries(mirrors, ca=tmp_path / "ca.pem")) == IMAGE.digest
+        named = {server.host: {"tls": {"ca_file": str(tmp_path / "ca.pem")}}}
+        assert ask(Registries(mirrors, named)) == IMAGE.digest
+        unchecked = {server.host: {"tls": {"insecure_skip_verify": True}}}
+        assert ask(Registries(mirrors, unchecked)) == IMAGE.digest
+        assert f"{server.host}: TLS certificate not verified" in caplog.text
+        asked = len(server.requests)
+        with pytest.raises(SourceUnreachable):
+            ask(Registries(mirrors))
+        other = tmp_path / "other.pem"
+        trustme.CA().cert_pem.write_to_path(other)
+        with pytest.raises(SourceUnreachable):
+            ask(Registries(mirrors, ca=other))
+        assert len(server.requests) == asked
+        with pytest.raises(ConfigError, match=r"none\.pem"):
+            ask(Registries(mirrors, ca=tmp_path / "none.pem"))
+
+
+def test_an_insecure_registry_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with faulty_registry() as proxy:
+        proxy.add("v1", IMAGE)
+        monkeypatch.setenv("http_proxy", f"http://me:secret@{proxy.host}")
+        monkeypatch.setenv("no_proxy", "")
+        client = a_client(Registries(insecure=frozenset({"registry.invalid:5000"})))
+        assert client.manifest("registry.invalid:5000/a/b", "v1").descriptor.digest == IMAGE.digest
+        seen = proxy.requests[0]
+        assert seen.path.startswith("http://registry.invalid:5000/v2/a/b/manifests/v1")
+        login = base64.b64encode(b"me:secret").decode()
+        assert seen.headers["proxy-authorization"] == f"Basic {login}"
+        client.close()
+
+
+def test_a_host_that_no_proxy_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    with faulty_registry() as server:
+        server.add("v1", IMAGE)
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        client = a_client()
+        assert client.manifest(f"{server.host}/a", "v1").descriptor.digest == IMAGE.digest
+        client.close()
+
+
+@pytest.mark.parametrize("key", ["credHelpers", "credsStore"])
+def test_credential_helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    config = tmp_path / "config.json"
+    with faulty_registry() as server:
+        server.add("v1", IMAGE)
+        right = Credentials("me", "word").basic
+        server.fault = wants('Basic realm="x"', right)
+        value = "box" if key == "credsStore" else {server.host: "box"}
+        config.write_text(json.dumps({key: value}))
+        told = 'read host; test "$host" = %s && echo \'{"Username":"me","Secret":"%s"}\''
+        name = "docker-credential-box"
+        a_program(tmp_path, name, told % (server.host, "word"), monkeypatch)
+        client = a_client(config=config)
+        assert client.manifest(f"{server.host}/a", "v1").descriptor.digest == IMAGE.digest
+        a_program(tmp_path, name, told % (server.host, "wrong"), monkeypatch)
+        with pytest.raises(AccessDenied) as refused:
+            a_client(config=config).manifest(f"{server.host}/a", "v1")
+        assert "wrong" not in str(refused.value)
+        a_program(tmp_path, name, "echo s3cret >&2; exit 3", monkeypatch)
+        with pytest.raises(AccessDenied, match=r"failed for .* with exit code 3") as refused:
+            a_client(config=config).manifest(f"{server.host}/a", "v1")
+        assert "s3cret" not in str(refused.value)
+        (tmp_path / name).unlink()
+        with pytest.raises(ConfigError, match=f"{name}, which is not on the PATH"):
+            a_client(config=config).manifest(f"{server.host}/a", "v1")
+        client.close()
+
+
+def test_an_identity_token_is_traded(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    with faulty_registry() as server:
+        server.add("v1", IMAGE)
+        config.write_text(json.dumps({"auths": {server.host: {"identitytoken": "long"}}}))
+        ask = f'Bearer realm="http://{server.host}/token",service="s",scope="repository:a:pull"'
+        inner = wants(ask, "Bearer short")
+
+        def fault(seen: Seen, count: int) -> Reply | None:
+            if seen.path == "/token":
+                form = parse_qs(seen.body.decode())
+                assert form["grant_type"] == ["refresh_token"]
+                assert form["refresh_token"] == ["long"]
+                assert form["scope"] == ["repository:a:pull"]
+                return Reply(200, {}, b'{"access_token": "short"}')
+            return inner(seen, count)
+
+        server.fault = fault
+        client = a_client(config=config)
+        assert client.manifest(f"{server.host}/a", "v1").descriptor.digest == IMAGE.digest
+        client.close()
+
+
+def test_ecr_by_its_helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = 'read host; echo "{\\"Username\\":\\"AWS\\",\\"Secret\\":\\"for $host\\"}"'
+    a_program(tmp_path, "docker-credential-ecr-login", told, monkeypatch)
+    assert ecr_credentials(ECR) == Credentials("AWS", f"for {ECR}")
+    assert ecr_credentials("ghcr.io") is None
+
+
+def test_ecr_by_botocore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("botocore")
+    token = base64.b64encode(b"AWS:password").decode()
+    answer = json.dumps({"authorizationData": [{"authorizationToken": token}]}).encode()
+    with faulty_registry() as server:
+        server.fault = lambda seen, count: Reply(200, {}, answer)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{server.host}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
+        assert ecr_credentials(ECR) == Credentials("AWS", "password")
+        assert "/us-west-2/ecr/" in server.requests[0].headers["authorization"]
