@@ -64,6 +64,10 @@ def named(result: Scan) -> list[tuple[int, str]]:
          ["cannot tell: {{ .Values.none }} has no value in the chart's values"]),
         ('{{ .Values.repo }}:{{ randAlpha 3 }}',
          ["cannot tell: the function randAlpha is not resolved"]),
+        ('{{ printf "a/b:%09999999999d" 1 }}',
+         ["cannot tell: printf can't be resolved: the form 'a/b:%09999999999d' is more than"
+          " %s, %d, %v and %q"]),
+        ('{{ printf "%s/x:%v" .Values.repo 2 }}', ["quay.io/a/b/x:2"]),
         ('{{ ternary "a/on" "a/off" .Values.on }}:1', ["a/off:1"]),
     ],
 )  # fmt: skip

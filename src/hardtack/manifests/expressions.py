@@ -275,7 +275,10 @@ def _indented(width: int, text: str) -> str:
 
 
 def _printf(form: str, *given: Any) -> str:
-    return re.sub(r"%[vdq]", "%s", form) % tuple(map(shown, given))
+    if set(re.findall(r"%(.?)", form)) - set("vdsq%"):
+        raise ValueError(f"the form {form[:60]!r} is more than %s, %d, %v and %q")
+    form = form.replace("%q", '"%s"')
+    return re.sub(r"%[vd]", "%s", form) % tuple(map(shown, given))
 
 
 def _dict(*given: Any) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class Section:
 
 def program(environment: Mapping[str, str]) -> str | None:
     """Helm: what HELM names, or `helm` on the PATH."""
-    return shutil.which(environment.get("HELM") or "helm", path=environment.get("PATH"))
+    found = shutil.which(environment.get("HELM") or "helm", path=environment.get("PATH"))
+    return found and os.path.abspath(found)
 
 
 def render(helm: str, chart: Path, *, timeout: float = TIMEOUT) -> list[Section]:

@@ -54,7 +54,7 @@ def scan(paths: Iterable[Path], *, helm: Literal["rendered", "raw", "auto"] = "r
             work.read(file, named, Path(unpacked))
         work.finish(program, strict=helm == "rendered")
     images = [kustomize.applied(image, work.overrides) for image in work.images]
-    images.sort(key=lambda image: work.order(image.place.file))
+    images.sort(key=lambda image: (work.order(image.place.file), image.place.line))
     unique = {(i.place, i.reference, i.raw, i.path): i for i in images}
     problems = dict.fromkeys(work.problems)
     return Scan(tuple(unique.values()), tuple(problems), tuple(work.documents))
@@ -234,7 +234,10 @@ def _below(directory: Path, pattern: str) -> list[Path]:
     """The chart's files of `.Files.Get` and `.Files.Glob`, none outside it."""
     if pattern.startswith("/") or ".." in pattern.split("/") or not pattern:
         return []
-    return [file for file in sorted(directory.glob(pattern)) if file.is_file()]
+    try:
+        return [file for file in sorted(directory.glob(pattern)) if file.is_file()]
+    except ValueError:  # a pattern that Python's glob doesn't know
+        return []
 
 
 def _environment(file: Path) -> dict[str, str]:
