@@ -49,7 +49,8 @@ def matches(reference: Reference | None, pattern: str) -> bool:
     """Whether a pattern with `*` and `?` names the image, with or without registry and tag."""
     if reference is None:
         return False
-    names = (reference.full_repository, reference.familiar, reference.name)
+    short = reference.with_tag(None).with_digest(None).familiar
+    names = (reference.full_repository, short, reference.familiar, reference.name)
     return any(fnmatchcase(name, pattern) for name in names)
 
 
