@@ -29,6 +29,7 @@ _LEFT_OUT = {".git", ".idea", ".venv", ".vscode", "node_modules", "__pycache__"}
 _ACTION = re.compile(f"{OPEN}[0-9]*{CLOSE}")
 _DASH_C = re.compile(r"-[a-z]*c")
 _SHELL = re.compile(r"#!.*\b(?:sh|bash|ash|dash)\b")
+_HEREDOC = re.compile(r"[^\n]*<<-?[\"']?\w+[\"']?[ \t]*\n(.*?)\n?[^\n]*", re.DOTALL)
 _CONTAINERS = {
     "containers": Kind.CONTAINER,
     "initContainers": Kind.INIT,
@@ -223,7 +224,10 @@ def _kept(document: Document, way: str, root: Node) -> Iterator[Script]:
 def _built(file: Path, text: str) -> Iterator[Script]:
     for start, name, rest in instructions(text.replace("\r\n", "\n")):
         if name == "RUN" and not rest.lstrip().startswith("["):
-            yield Script(file, rest, f"{file.name} › RUN", _offset(start))
+            # A here-document is the script itself; its last line is the word that ends it.
+            body = _HEREDOC.fullmatch(rest)
+            text = body[1] if body else rest
+            yield Script(file, text, f"{file.name} › RUN", _offset(start + (body is not None)))
 
 
 def _offset(start: int) -> Callable[[int], int]:

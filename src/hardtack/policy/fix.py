@@ -34,7 +34,8 @@ def _fix_file(file: Path, edits: dict[int, list[Edit]]) -> int:
         text = lines[number - 1].rstrip("\r")
         ending = lines[number - 1][len(text) :]
         edit = edits[number][0]
-        if text == edit.old:
+        there = tuple(line.rstrip("\r") for line in lines[number - 1 :][: len(edit.new)])
+        if text == edit.old and there != edit.new:
             lines[number - 1 : number] = [line + ending for line in edit.new]
             done += 1
     if done:

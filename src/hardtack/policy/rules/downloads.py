@@ -14,7 +14,7 @@ from hardtack.policy.rules.shell import downloads
 
 _URL = re.compile(r"\b(?:https?|ftp)://(?:[^/@\s\"']*@)?(\[[^\]]*\]|[^:/\s\"'?]+)")
 _LOCAL = re.compile(
-    r"localhost|127\..*|\[::1\]|0\.0\.0\.0|[^.]*|.*\.(?:svc|local|internal)|.*\.svc\..*"
+    r"localhost|127\..*|\[::1\]|0\.0\.0\.0|[^.{$]*|.*\.(?:svc|local|internal)|.*\.svc\..*"
 )
 _TRANSFER = re.compile(r"(?:curl|wget)\b")
 _HUB = re.compile(

@@ -11,7 +11,7 @@ from hardtack.policy.deployment import Deployment, Script
 from hardtack.policy.rule import Found, Rule, example
 
 _DOWNLOAD = re.compile(
-    r"\b(?:curl|wget|aria2c|crane\s+(?:pull|export|copy)|skopeo\s+copy|hardtack\s+images\s+pull"
+    r"(?<![-.\w])(?:curl|wget|aria2c|crane\s+(?:pull|export|copy)|skopeo\s+copy|hardtack\s+images\s+pull"
     r"|(?:docker|podman|nerdctl|crictl)\s+(?:image\s+)?pull|ctr\b.*\bpull"
     r"|(?:pip3?|uv)\b.*\binstall|apk\s+add|apt(?:-get)?\b.*\b(?:install|update)"
     r"|(?:dnf|yum|microdnf)\b.*\binstall|(?:npm|yarn|pnpm)\s+(?:install|ci|add)"
