@@ -107,12 +107,19 @@ def scan(paths: tuple[Path, ...], helm: Any, as_json: bool) -> None:
                     i.place,
                     i.path,
                     (i.policy.value or "?") if i.policy else "",
-                    i.policy.why if i.policy else i.reason,
+                    _why(i),
                 )
                 for i in found.images
             ),
         )
     tell_problems(found)
+
+
+def _why(image: FoundImage) -> str:
+    """Why the image can't be told, else why its pull policy is what it is."""
+    if image.reference is None or image.policy is None:
+        return image.reason
+    return image.policy.why
 
 
 def _row(image: FoundImage) -> dict[str, Any]:
@@ -126,7 +133,7 @@ def _row(image: FoundImage) -> dict[str, Any]:
         "kind": image.kind,
         "policy": policy.value if policy else None,
         "policy_explicit": policy.explicit if policy else None,
-        "why": policy.why if policy else image.reason,
+        "why": _why(image),
         "platforms": image.platforms,
         "hidden": image.hidden,
     }
@@ -148,6 +155,17 @@ def tell_problems(found: Scan) -> None:
     """What could not be read, on stderr."""
     for problem in found.problems:
         click.echo(f"hardtack: {problem}", err=True)
+
+
+def tell_unknown(found: Scan) -> None:
+    """Images that a lock can't hold because their name can't be told, on stderr."""
+    for image in found.images:
+        if image.reference is None:
+            click.echo(
+                f"hardtack: {image.place}: not locked, the image can't be told: "
+                f"{image.raw}: {image.reason}",
+                err=True,
+            )
 
 
 @images.command()
@@ -172,8 +190,7 @@ def tell_problems(found: Scan) -> None:
 )
 @using(REGISTRY)
 @json_option
-@click.pass_context
-def lock(ctx: click.Context, /, paths: tuple[Path, ...], as_json: bool, **values: Any) -> None:
+def lock(paths: tuple[Path, ...], as_json: bool, **values: Any) -> None:
     """Write images.lock: each image that PATHS name, by digest, for each platform.
 
     What is locked stays as it is; only --update moves it.
@@ -184,9 +201,10 @@ def lock(ctx: click.Context, /, paths: tuple[Path, ...], as_json: bool, **values
     if values["k3s_images"] is not None:
         wanted |= locking.parse_image_list(values["k3s_images"].read_text())
     tell_problems(found)
+    tell_unknown(found)
     platforms = [Platform.parse(p) for p in values["platforms"]]
     if values["check"]:
-        _check(ctx, read_lock(file), wanted, platforms, as_json)
+        _check(read_lock(file), wanted, platforms, as_json)
         return
     if not wanted:
         raise LockError("Nothing to lock: no image was found.", remedy="Give the PATHs to scan.")
@@ -220,7 +238,6 @@ def _moving(texts: Sequence[str], wanted: locking.Wanted) -> locking.Update | li
 
 
 def _check(
-    ctx: click.Context,
     locked: Lock,
     wanted: locking.Wanted,
     platforms: Sequence[Platform],
@@ -236,7 +253,7 @@ def _check(
             click.echo(str(difference))
         if not differences:
             click.echo(f"In step: {len(locked.images)} images.")
-    ctx.exit(1 if differences else 0)
+    sys.exit(1 if differences else 0)
 
 
 def _tell_lock(file: Path, locked: Lock, as_json: bool) -> None:

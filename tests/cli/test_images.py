@@ -1,0 +1,181 @@
+"""`hardtack images`, as a person runs it: from a manifest to a box, on a registry of its own."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hardtack.images.platforms import Platform
+from tests.support import oci
+from tests.support.commands import run
+from tests.support.containerd import containerd
+from tests.support.registry import RegistryServer, registry
+
+HERE = str(Platform.here())
+pytestmark = pytest.mark.needs("registry")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    with registry(tmp_path_factory.mktemp("registry")) as running:
+        for tag in ("v1", "v2"):
+            content = {"model.txt": tag.encode() * 5000}
+            running.push("demo/app", tag, oci.image([oci.layer(content)], HERE))
+        yield running
+
+
+class Yard:
+    """A directory with a deployment and what the commands make of it."""
+
+    def __init__(self, home: Path, server: RegistryServer) -> None:
+        self.home, self.server = home, server
+        self.bundles, self.k3s = home / "bundles", home / "k3s/agent/images"
+        self.deploy("v1")
+
+    def deploy(self, tag: str) -> None:
+        (self.home / "pod.yaml").write_text(
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers:\n"
+            f"  - {{name: a, image: '{self.server.host}/demo/app:{tag}'}}\n"
+        )
+
+    def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return run("images", *arguments, cwd=self.home)
+
+    def ok(self, *arguments: str | Path) -> str:
+        done = self.run(*arguments)
+        assert done.returncode == 0, f"{arguments}: {done.stderr}"
+        return done.stdout
+
+    def json(self, *arguments: str | Path, code: int = 0) -> Any:
+        done = self.run(*arguments, "--json")
+        assert done.returncode == code, f"{arguments}: {done.stderr}"
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def yard(tmp_path: Path, server: RegistryServer) -> Yard:
+    return Yard(tmp_path, server)
+
+
+def test_from_a_manifest_to_a_box(yard: Yard) -> None:
+    name = f"{yard.server.host}/demo/app:v1"
+    (row,) = yard.json("scan", "pod.yaml")["images"]
+    assert (row["image"], row["file"], row["line"]) == (name, "pod.yaml", 6)
+
+    (locked,) = yard.json("lock", "pod.yaml")
+    assert (locked["image"], locked["platform"]) == (name, HERE)
+    assert yard.json("lock", "pod.yaml", "--check") == []
+
+    pulled = yard.json("pull", "--out", yard.bundles)
+    (bundle,) = pulled["written"]
+    assert pulled["fetched_bytes"] == locked["size"]
+    again = yard.json("pull", "--out", yard.bundles)
+    assert (again["written"], again["fetched_bytes"]) == ([], 0)
+    assert "there already" in yard.ok("pull", "--out", yard.bundles)
+
+    to = ("--to", yard.k3s)
+    absent = yard.run("audit", *to, "--socket", yard.home / "none.sock")
+    assert absent.returncode == 62
+    assert "No containerd at" in absent.stderr
+    installed = yard.json("install", yard.bundles, *to, "--k3s-version", "v1.32.1+k3s1")
+    assert installed["added"] == [str(yard.k3s / Path(bundle).name)]
+    assert installed["restart"] is False
+    assert yard.json("prune", *to) == []
+
+    yard.deploy("v2")
+    assert {d["difference"] for d in yard.json("lock", "pod.yaml", "--check", code=1)} == {
+        "not locked", "not used",
+    }  # fmt: skip
+    yard.ok("lock", "pod.yaml")
+    assert yard.json("prune", *to) == installed["added"]
+    assert "Nothing to remove" in yard.ok("prune", *to)
+
+
+def test_files_out_of_an_image(yard: Yard) -> None:
+    image = f"{yard.server.host}/demo/app:v2"
+    (file,) = yard.json("extract", image, "/model.txt", "--to", yard.home / "files")
+    assert Path(file).read_bytes() == b"v2" * 5000
+    done = yard.run("extract", image, "/nothing", "--to", yard.home / "files")
+    assert done.returncode == 23
+    assert "has no file /nothing" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("scan",), 2, "Missing argument 'PATHS...'"),
+        (("scan", "nowhere.yaml"), 2, "'nowhere.yaml' does not exist"),
+        (("lock",), 51, "Nothing to lock: no image was found."),
+        (("lock", "pod.yaml", "--platform", "arm64"), 11, "'arm64' is not a platform."),
+        (("lock", "pod.yaml", "--update", "alpine:3"), 51, "no manifest names this image"),
+        (("lock", "pod.yaml", "--registries", "pod.yaml", "--helm", "best"), 2, "'best'"),
+        (("pull",), 2, "Missing option '--out'"),
+        (("pull", "--out", "b"), 51, "images.lock"),
+        (("pull", "--out", "b", "--compress", "gzip"), 2, "'gzip'"),
+        (("install", "nowhere"), 2, "'nowhere' does not exist"),
+        (("install", "."), 61, "bundle"),
+        (("audit",), 51, "images.lock"),
+        (("prune",), 51, "images.lock"),
+        (("extract", "alpine"), 2, "Missing argument 'PATHS...'"),
+        (("extract", "Not An Image", "/a"), 52, "Not An Image"),
+    ],
+)
+def test_wrong_use_is_told(yard: Yard, arguments: tuple[str, ...], code: int, said: str) -> None:
+    done = yard.run(*arguments)
+    assert said in done.stderr
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_tag_and_no_registry(yard: Yard) -> None:
+    yard.deploy("v3")
+    done = yard.run("lock", "pod.yaml")
+    assert (done.returncode, done.stdout) == (23, "")
+    assert f"{yard.server.host} has no " in done.stderr
+    assert not (yard.home / "images.lock").exists()
+
+
+@pytest.mark.parametrize("command", ["scan", "pull"])
+def test_grpc_and_zstandard_are_for_those_who_need_them(yard: Yard, command: str) -> None:
+    yard.ok("lock", "pod.yaml")
+    arguments = ["scan", "--help"] if command == "scan" else ["pull", "--out", "b"]
+    script = (
+        "import sys\nfrom hardtack.cli.main import main\n"
+        f"try: main({['images', *arguments]!r})\n"
+        "finally: print(sorted({'grpc', 'zstandard'} & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=yard.home, capture_output=True, text=True, check=True
+    )
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+@pytest.mark.needs("containerd", "root")
+def test_audit_of_a_running_containerd(yard: Yard) -> None:
+    yard.ok("lock", "pod.yaml")
+    yard.ok("pull", "--out", yard.bundles)
+    with tempfile.TemporaryDirectory(prefix="ht-", dir="/tmp") as short:
+        with containerd(Path(short)) as store:
+            at = ("--socket", store.socket)
+            assert {r["state"] for r in yard.json("audit", *at, code=1)} == {"missing"}
+            told = yard.ok("install", yard.bundles, "--to", yard.k3s, "--import", *at)
+            assert "no restart needed" in told
+            assert {r["state"] for r in yard.json("audit", *at)} == {"ok"}
+            locked = tomllib.loads((yard.home / "images.lock").read_text())
+            (digest,) = re.findall(r"sha256:[0-9a-f]{64}", str(locked))[:1]
+            blob = store.blob(digest)
+            blob.chmod(0o644)
+            data = bytearray(blob.read_bytes())
+            data[len(data) // 2] ^= 1
+            blob.write_bytes(data)
+            assert "incomplete" in {r["state"] for r in yard.json("audit", "--deep", *at, code=1)}
