@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import signal
 import subprocess
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from hardtack.core.errors import MountpointError, MountUnhealthy
 from hardtack.mount import launch, mountinfo
-from tests.mount.conftest import Mount, until
+from tests.mount.conftest import Mount, gone, until
 
 pytestmark = pytest.mark.needs("root", "fuse")
 
 DATA = random.Random(2).randbytes(8_000_003)
-
-
-def children(pid: int) -> list[int]:
-    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def gone(pid: int) -> bool:
-    """`pid` ended (its zombie may wait for its parent)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 @pytest.fixture
@@ -103,43 +88,6 @@ def test_what_is_not_answered_in_time_is_left_to_the_successor(mounted: Mount) -
         mounted.flag("absent", on=False)
         assert read.result(60) == DATA
         replacing.result(60)
-
-
-def test_killed_at_random_moments(mounted: Mount) -> None:
-    """Fifty deaths of each kind, readers of both modes at work all the while."""
-    mounted.flag("trusted")
-    stop = threading.Event()
-    expected = hashlib.sha256(DATA).digest()
-
-    def read(seed: int) -> int:
-        choose, count = random.Random(seed), 0
-        while not stop.is_set():
-            fd = os.open(mounted.point / "model.bin", os.O_RDONLY)
-            if choose.random() < 0.5:
-                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
-            digest = hashlib.sha256()
-            while block := os.read(fd, 1 << 20):
-                digest.update(block)
-            os.close(fd)
-            assert digest.digest() == expected
-            assert os.listdir(mounted.point) == ["model.bin"]
-            count += 1
-        return count
-
-    with ThreadPoolExecutor(2) as pool:
-        reads = [pool.submit(read, seed) for seed in range(2)]
-        try:
-            choose = random.Random(3)
-            for number in range(50):
-                until(lambda: children(mounted.keeper))
-                for pid in children(mounted.keeper):
-                    os.kill(pid, signal.SIGKILL)
-                if number == 25:
-                    (mounted.cache / "trusted").unlink()
-                time.sleep(choose.random() * 0.5)
-        finally:
-            stop.set()
-        assert sum(read.result(100) for read in reads) > 0
 
 
 def test_the_keeper_takes_its_worker_along_and_the_next_mount_clears_up(mount: Mount) -> None:
