@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -94,6 +97,31 @@ def test_errors_travel(remote: RemoteCache) -> None:
 
 def test_only_its_owner_may_connect(remote: RemoteCache, directory: Path) -> None:
     assert stat.S_IMODE((directory / SOCKET).stat().st_mode) == 0o600
+
+
+_AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from hardtack.mount.control import connect
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    connect(Path(sys.argv[1])).usage()
+except Exception as problem:
+    print(type(problem).__name__, problem)
+"""
+
+
+@pytest.mark.needs("root")
+def test_another_user_is_refused_even_when_the_socket_lets_him_in() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        server = Server(cast(Cache, Recorder()), Path(name))
+        os.chmod(name, 0o755)
+        (Path(name) / SOCKET).chmod(0o666)
+        done = subprocess.run(
+            [sys.executable, "-c", _AS_NOBODY, name], check=True, capture_output=True, text=True
+        )
+        server.close()
+    assert done.stdout == "AccessDenied User 65534 may not ask the mount of user 0.\n"
 
 
 def test_nobody_there(directory: Path) -> None:

@@ -84,6 +84,13 @@ def test_the_mode_is_what_was_asked(mounted: Mount, kind: str) -> None:
         assert (reader.read(4) == b"XXXX") == (kind == "passthrough")
 
 
+def test_df_shows_what_the_mount_holds(mounted: Mount) -> None:
+    seen = os.statvfs(mounted.point)
+    held = SIZE + len(b"inner")
+    assert held <= seen.f_blocks * seen.f_frsize < held + 4096
+    assert (seen.f_files, seen.f_bavail, seen.f_ffree) == (3, 0, 0)
+
+
 def test_writes_are_refused(mounted: Mount) -> None:
     point = mounted.point
     attempts: list[Callable[[], object]] = [

@@ -1,4 +1,4 @@
-"""Processes killed at random moments, readers of both modes at work all the while."""
+"""Workers killed at random moments, readers of both modes at work all the while."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import pytest
 
-from tests.mount.conftest import Mount, children, gone, until
+from tests.mount.conftest import Mount, children, until
 
 pytestmark = pytest.mark.needs("root", "fuse")
 
@@ -103,38 +102,3 @@ def test_workers_killed(full: Mount, recovery: str) -> None:
             await_deaths(full, number + 1)
     assert at_work >= AT_WORK
     assert min(readers.rounds.values()) > 1
-
-
-def test_keeper_and_worker_killed_together(full: Mount) -> None:
-    """Readers get an error, never wrong bytes; the next mount has all of it again."""
-    choose = random.Random(4)
-    for _ in range(10):
-        full.start()
-        stop = threading.Event()
-        with ThreadPoolExecutor(2) as pool:
-            reads = [pool.submit(_read_until_dead, full, name, stop) for name in FILES]
-            time.sleep(choose.random() * 0.2)
-            victims = [full.keeper, *children(full.keeper)]
-            choose.shuffle(victims)
-            for pid in victims:
-                os.kill(pid, signal.SIGKILL)
-            os.waitpid(full.keeper, 0)
-            for pid in victims:
-                until(partial(gone, pid))
-            stop.set()
-            for read in reads:
-                read.result(30)
-    full.start()
-    for name, data in FILES.items():
-        assert (full.point / name).read_bytes() == data
-
-
-def _read_until_dead(mount: Mount, name: str, stop: threading.Event) -> None:
-    while not stop.is_set():
-        try:
-            with (mount.point / name).open("rb", buffering=0) as file:
-                while block := file.read(1 << 20):
-                    at = file.tell() - len(block)
-                    assert block == FILES[name][at : at + len(block)]
-        except OSError:
-            stop.wait(0.01)

@@ -87,3 +87,55 @@ def test_a_mountpoint_of_somebody_else(point: Path) -> None:
 def test_a_device_that_may_not_be_opened(point: Path) -> None:
     answer = as_nobody(point, os.environ["PATH"], mode="600")
     assert answer.startswith("FuseMissing /dev/fuse may not be opened by user 65534")
+
+
+_WHOLE = """
+import os, signal, sys
+from pathlib import Path
+from hardtack.cache.api import Options
+from hardtack.mount import launch
+from hardtack.source.options import SourceOptions
+base = Path(sys.argv[1])
+point = base / "mnt"
+options = launch.MountOptions(allow_other=False)
+source = f"file://{base}/bucket"
+keeper = launch.mount(
+    source, point, SourceOptions(), base / "cache", Options(keep_free=0), options
+)
+try:
+    worker = launch.health(point)["worker"]
+    users = {os.stat(f"/proc/{pid}").st_uid for pid in (keeper, worker)}
+    before = (point / "a").read_bytes()
+    os.kill(worker, signal.SIGKILL)
+    print(users, before, (point / "b").read_bytes(), launch.health(point, 20)["worker"] != worker)
+finally:
+    launch.unmount(point)
+print(os.waitpid(keeper, 0)[1])
+"""
+
+
+@pytest.mark.needs("fusermount3")
+def test_a_whole_mount(point: Path) -> None:
+    """Keeper and worker are nobody's too. The right to search directories is left to them: the
+    interpreter of this test may lie in somebody's home."""
+    (point / "mnt").mkdir()
+    (point / "bucket").mkdir()
+    (point / "bucket" / "a").write_bytes(b"first")
+    (point / "bucket" / "b").write_bytes(b"second")
+    for path in (point / "mnt", point):
+        os.chown(path, 65534, 65534)
+    right = "dac_read_search"
+    done = subprocess.run(
+        [
+            *["unshare", "--mount", "sh", "-c", _WITH_DEVICE, "sh", "666"],
+            *["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"],
+            *[f"--inh-caps=+{right}", f"--ambient-caps=+{right}"],
+            *[sys.executable, "-c", _WHOLE, str(point)],
+        ],
+        env={"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "{65534} b'first' b'second' True\n0\n"

@@ -6,7 +6,13 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import threading
+import time
+import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +21,10 @@ from hardtack.cache.api import Options
 from hardtack.core.errors import CacheBusy, NotFound
 from hardtack.mount import control, launch, mountinfo
 from hardtack.source.options import SourceOptions
-from tests.mount.conftest import Mount, until
+from tests.mount.conftest import Mount, children, gone, until
+from tests.support.commands import HARDTACK, Box, clean_environment
+from tests.support.ports import free_port
+from tests.support.s3 import S3Server
 
 pytestmark = pytest.mark.needs("root", "fuse")
 
@@ -38,7 +47,7 @@ class Weights(Mount):
             SourceOptions(),
             self.cache,
             cache_options,
-            launch.MountOptions(),
+            launch.MountOptions(**options),  # type: ignore[arg-type]
         )
         return self
 
@@ -115,3 +124,99 @@ def test_a_source_that_is_not_there(weights: Weights) -> None:
     with pytest.raises(NotFound):
         weights.start()
     assert mountinfo.mounted_at(str(weights.point)) == []
+
+
+def test_metrics_are_the_status(weights: Weights) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    weights.start(metrics_address=address)
+    (weights.point / "models" / "b.onnx").read_bytes()
+
+    def metrics() -> dict[str, float]:
+        try:
+            with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError:
+            return {}
+        pairs = (line.split(" ") for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    until(lambda: metrics().get("hardtack_complete_objects") == 1)
+    seen = metrics()
+    assert seen["hardtack_objects"] == 2
+    assert seen["hardtack_objects_bytes"] == len(DATA) + 5
+    assert seen["hardtack_present_bytes"] == seen["hardtack_fetched_bytes_total"] == 5
+    assert seen["hardtack_source_reachable"] == 1
+
+
+def test_keeper_and_worker_killed_together(weights: Weights) -> None:
+    """At random moments of downloads: never wrong bytes, and what was complete is kept."""
+    choose, complete = random.Random(5), set()
+    data = {f"{n}.onnx": random.Random(n).randbytes(3_000_001) for n in range(10)}
+    shutil.rmtree(weights.bucket / "models")
+    for name, content in data.items():
+        (weights.bucket / name).write_bytes(content)
+
+    def read_all(stop: threading.Event) -> None:
+        for name, content in data.items():
+            path = weights.point / name
+            try:
+                assert path.read_bytes() == content
+                if os.getxattr(path, "user.hardtack.state") == b"complete":
+                    complete.add(name)
+            except OSError:
+                assert stop.wait(30)  # only because it was killed
+                return
+
+    for _ in range(10):
+        weights.start()
+        stop = threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(read_all, stop)
+            time.sleep(choose.random() * 0.15)
+            victims = [weights.keeper, *children(weights.keeper)]
+            choose.shuffle(victims)
+            for pid in victims:
+                os.kill(pid, signal.SIGKILL)
+            stop.set()
+            reading.result(30)
+        os.waitpid(weights.keeper, 0)
+        for pid in victims:
+            until(partial(gone, pid))
+    assert complete
+    shutil.rmtree(weights.bucket)
+    weights.start()
+    assert all((weights.point / name).read_bytes() == data[name] for name in complete)
+
+
+def test_waits_for_a_source_and_leaves_without_it(tmp_path: Path) -> None:
+    """`--wait` mounts when the source comes up; unmounting doesn't need it."""
+    server = S3Server(tmp_path / "s3")
+    for name in "abc":
+        server.put("weights", name, DATA)
+    box = Box(tmp_path, server)
+    command = [*HARDTACK, "mount", "--wait", "s3://weights", str(box.point)]
+    environment = clean_environment(box.env)
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as mounting:
+        try:
+            until((box.cache / "owner.lock").exists)
+            assert mounting.poll() is None
+            assert mountinfo.mounted_at(str(box.point)) == []
+            server.start()
+            assert mounting.wait(60) == 0
+            assert (box.point / "a").read_bytes() == DATA
+            prefetch = [*HARDTACK, "prefetch", str(box.point)]
+            with subprocess.Popen(
+                prefetch,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            ) as prefetching:
+                server.stop()
+                box.ok("unmount", box.point)
+                prefetching.kill()
+        finally:
+            mounting.kill()
+            server.stop()
+            if mountinfo.mounted_at(str(box.point)):
+                box.run("unmount", "--lazy", box.point)
+    assert mountinfo.mounted_at(str(box.point)) == []
