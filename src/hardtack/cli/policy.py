@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from pathlib import Path
 
 import click
@@ -38,10 +39,7 @@ def policy() -> None:
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--strict", is_flag=True, help="Exit 1 for warnings too.")
 @click.option("--fix", is_flag=True, help="Make the safe fixes; report what is left.")
-@click.pass_context
 def check(
-    ctx: click.Context,
-    /,
     paths: tuple[Path, ...],
     config_file: Path | None,
     lock_file: Path | None,
@@ -61,7 +59,7 @@ def check(
             click.echo(f"{file}: {lines} line{'s' if lines != 1 else ''} fixed", err=True)
         report = checking.check(paths, config, lock=lock_file)
     click.echo(FORMATS["json" if as_json else form](report), nl=False)
-    ctx.exit(1 if report.failed(Severity.WARNING if strict else Severity.ERROR) else 0)
+    sys.exit(1 if report.failed(Severity.WARNING if strict else Severity.ERROR) else 0)
 
 
 @policy.command()
