@@ -43,11 +43,13 @@ class Hardtack:
     name: str = "hardtack"
     without: str = ""
     options: tuple[str, ...] = ()
+    url: str = f"s3://{BUCKET}"
 
     def command(self, endpoint: str, at: Path, cache: Path) -> list[str]:
-        options = ["--endpoint-url", endpoint, "--unsigned", "--cache", str(cache)]
+        options = ["--endpoint-url", endpoint, "--unsigned"] if endpoint else []
+        options += ["--cache", str(cache)]
         options += ["--keep-free", "0", *self.options]
-        return [*hardtack("mount", f"s3://{BUCKET}", str(at)), *options]
+        return [*hardtack("mount", self.url, str(at)), *options]
 
     def mount(self, endpoint: str, at: Path, cache: Path) -> None:
         environment = os.environ | {"HARDTACK_FUSE_DISABLE": self.without}

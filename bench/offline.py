@@ -9,32 +9,35 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench import mounts
-from bench.bucket import BUCKET, serving
+from bench.bucket import BUCKET
 from bench.figures import Figure, median_of
 from bench.ground import Ground, many
 
 
 def figures(ground: Ground) -> Iterator[Figure]:
-    """Time to the first listing, the listings, memory when idle."""
+    """Time to the first listing, the listings, memory when idle.
+
+    The source is a directory (servers for tests list so many keys in minutes); it is moved away.
+    """
     data = many(ground)
-    who = mounts.Hardtack()
-    with serving(data, ground.link) as endpoint:
-        with mounts.mounted(who, endpoint, ground.work):
-            pass
-        _prefetch(endpoint, ground.work / f"{who.name}.cache", ground.objects // 20)
-        ground.link.cut()
-        yield from _offline(ground, endpoint, data / BUCKET / "many")
-        ground.link.mend()
+    source = data / BUCKET
+    who = mounts.Hardtack(url=f"file://{source}")
+    with mounts.mounted(who, "", ground.work):
+        pass
+    _prefetch(who, ground.work / f"{who.name}.cache", ground.objects // 20)
+    gone = source.rename(data / "gone")
+    yield from _offline(ground, who, gone / "many")
+    gone.rename(source)
 
 
-def _offline(ground: Ground, endpoint: str, ext4: Path) -> Iterator[Figure]:
-    (ready,) = median_of(ground.rounds, lambda: _ready(ground, endpoint))
+def _offline(ground: Ground, who: mounts.Hardtack, ext4: Path) -> Iterator[Figure]:
+    (ready,) = median_of(ground.rounds, lambda: _ready(ground, who))
     yield Figure(
         "ready with no network", ready, 1.0, at_least=False,
         meaning=f"seconds from the command to `ls`: {ground.objects} objects known, "
-        f"{ground.objects // 20} complete, cable pulled",
+        f"{ground.objects // 20} complete, source gone",
     )  # fmt: skip
-    with mounts.mounted(mounts.Hardtack(), endpoint, ground.work, keep=True) as at:
+    with mounts.mounted(who, "", ground.work, keep=True) as at:
         time.sleep(2)
         idle = mounts.memory(at)
         yield from _listings(ground, at / "many", ext4)
@@ -45,17 +48,17 @@ def _offline(ground: Ground, endpoint: str, ext4: Path) -> Iterator[Figure]:
         )  # fmt: skip
 
 
-def _prefetch(endpoint: str, cache: Path, count: int) -> None:
+def _prefetch(who: mounts.Hardtack, cache: Path, count: int) -> None:
     """Make `count` objects complete."""
     assert count % 1000 == 0 or count < 1000
     globs = [f"many/{n:03}*" for n in range(count // 1000)] or ["many/0000*"]
-    options = ["--endpoint-url", endpoint, "--unsigned", "--cache", str(cache), "--keep-free", "0"]
-    mounts.run(mounts.hardtack("prefetch", f"s3://{BUCKET}", *globs, *options))
+    options = ["--cache", str(cache), "--keep-free", "0"]
+    mounts.run(mounts.hardtack("prefetch", who.url, *globs, *options))
 
 
-def _ready(ground: Ground, endpoint: str) -> float:
+def _ready(ground: Ground, who: mounts.Hardtack) -> float:
     begin = time.monotonic()
-    with mounts.mounted(mounts.Hardtack(), endpoint, ground.work, keep=True) as at:
+    with mounts.mounted(who, "", ground.work, keep=True) as at:
         _ls("", at)
         return time.monotonic() - begin
 
