@@ -138,7 +138,7 @@ class Deployment:
 def read(paths: Iterable[Path], config: Config, lock: Locked | None) -> Deployment:
     """The deployment that `paths` hold. Raises ManifestError for a path that doesn't exist."""
     paths = list(paths)
-    found = scan(paths)
+    found = scan(paths, helm="raw")
     # What can't be read is the scan's to report.
     texts = {file: text for file in _files(paths) if (text := read_text(file, [])) is not None}
     if lock is not None and (text := read_text(lock.file, [])) is not None:
