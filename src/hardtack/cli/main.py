@@ -114,9 +114,9 @@ def hardtack(ctx: click.Context, config_file: str | None, log_level: str, log_fo
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; ends the process with its exit code."""
     try:
-        hardtack.main(args=arguments, prog_name="hardtack", standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        # Without standalone mode click returns what `ctx.exit` was called with.
+        code = hardtack.main(args=arguments, prog_name="hardtack", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
