@@ -72,7 +72,11 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, said: str) ->
         (["health", "/"], 42, "not a hardtack mount"),
         (["status", "/"], 42, "not a hardtack mount"),
         (["--config", "/nowhere.toml", "version"], 11, "does not exist"),
-        (["images", "pull", "--lock", "/nowhere.lock", "--out", "/nonexistent/x"], 51, "doesn't exist"),
+        (
+            ["images", "pull", "--lock", "/nowhere.lock", "--out", "/nonexistent/x"],
+            51,
+            "doesn't exist",
+        ),
     ],
 )
 def test_wrong_use_says_what_to_do(words: list[str], code: int, said: str) -> None:
