@@ -71,7 +71,7 @@ def serve(
         lambda: open_model(directory, options, hashes=not trust_sizes),
         limits=limits,
     )
-    listener = _listen(host, port)
+    listener = listen(host, port)
     click.echo(f"Serving {service.name} on http://{host}:{listener.getsockname()[1]}", err=True)
     server = uvicorn.Server(uvicorn.Config(application(service), log_config=None, access_log=False))
     server.run(sockets=[listener])
@@ -79,7 +79,7 @@ def serve(
         sys.exit(1)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises ConfigError where the address can't be had."""
     try:
         return socket.create_server((host, port), backlog=128)

@@ -170,6 +170,17 @@ class PictureError(HardtackError):
     summary = "a picture can't be decoded, or is larger than allowed"
 
 
+class EndpointError(HardtackError):
+    exit_code = 90
+    summary = "the endpoint or an inference server of its can't do what was asked"
+
+
+class UpstreamError(EndpointError):
+    exit_code = 91
+    errno = errno.EHOSTUNREACH
+    summary = "the endpoint's cloud can't be reached, or answers with something unusable"
+
+
 def tree(root: type[HardtackError] = HardtackError) -> list[type[HardtackError]]:
     """Every class of the tree, by exit code."""
     found = [root]

@@ -1,0 +1,255 @@
+"""The HTTP API: what the Groundlight SDK calls, and the box's own pages."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from hardtack import __version__
+from hardtack.core.errors import ConfigError
+from hardtack.endpoint import query
+from hardtack.endpoint.detectors import page
+from hardtack.endpoint.query import Refused
+from hardtack.endpoint.service import Service
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_MOST_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bytes of a body, seconds for it to arrive, and image queries of one detector under way."""
+
+    body: int = 20_000_000
+    patience: float = 30.0
+    under_way: int = 16
+
+
+@dataclass
+class Api:
+    service: Service
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        self._threads = ThreadPoolExecutor(
+            min(256, 8 + self.limits.under_way * max(1, len(self.service.detectors))),
+            thread_name_prefix="query",
+        )
+        self._under_way: dict[str, int] = {}
+
+    def application(self) -> Starlette:
+        """The ASGI application; the detectors' servers live as long as it does."""
+        shared = [
+            ("/v1/image-queries", self.image_queries, ["GET", "POST"]),
+            ("/v1/image-queries/{id}", self.image_query, ["GET"]),
+            ("/v1/image-queries/{id}/image", self.image, ["GET"]),
+            ("/v1/detectors", self.detectors, ["GET"]),
+            ("/v1/detectors/{id}", self.detector, ["GET"]),
+            ("/v1/me", self.me, ["GET"]),
+            ("/v1/api-tokens/by-snippet/{snippet}", self.token, ["GET"]),
+        ]
+        own = [
+            ("/edge-config", self.edge_config, ["GET", "PUT"]),
+            ("/edge-detector-readiness", self.readiness, ["GET"]),
+            ("/edge-info", self.edge_info, ["GET"]),
+            ("/ping", self.ping, ["GET"]),
+            ("/health/live", self.ping, ["GET"]),
+            ("/health/ready", self.ready, ["GET"]),
+            ("/status/metrics.json", self.status, ["GET"]),
+            ("/metrics", self.metrics, ["GET"]),
+        ]
+        routes = [
+            Route(prefix + path, handler, methods=methods)
+            for prefix in ("", "/device-api")
+            for path, handler, methods in shared + own
+        ]
+        return Starlette(
+            routes=routes,
+            lifespan=self._lifespan,
+            exception_handlers={Refused: _refusal, HTTPException: _http_error},
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        backend = self.service.backend
+        backend.want(self.service.wanted())
+        await backend.start()
+        try:
+            yield
+        finally:
+            await backend.close()
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def image_queries(self, request: Request) -> Response:
+        if request.method != "POST":
+            return await self._listed(request)
+        try:
+            return JSONResponse(await self._submit(request))
+        except Refused as refused:
+            self.service.metrics.refused(refused.status)
+            raise
+
+    async def image_query(self, request: Request) -> Response:
+        identity = request.path_params["id"]
+        found = await self._blocking(self.service.store.get, identity)
+        if found is None:
+            raise Refused(404, f"There is no image query {identity!r} on this box.")
+        return JSONResponse(found)
+
+    async def image(self, request: Request) -> Response:
+        identity = request.path_params["id"]
+        found = await self._blocking(self.service.store.picture, identity)
+        if found is None:
+            raise Refused(404, f"There is no picture of an image query {identity!r} on this box.")
+        return Response(found[0], media_type=found[1])
+
+    async def detectors(self, request: Request) -> Response:
+        parameters = request.query_params
+        number = query.whole(parameters, "page", 1, 1_000_000)
+        size = query.whole(parameters, "page_size", 10, _MOST_PAGE)
+        name = parameters.get("name")
+        found = [d.as_json() for d in self.service.detectors.values() if name in (None, d.name)]
+        return JSONResponse(page(found, number, size))
+
+    async def detector(self, request: Request) -> Response:
+        identity = query.detector_id(request.path_params["id"])
+        return JSONResponse(self.service.detector(identity).as_json())
+
+    async def me(self, _: Request) -> Response:
+        return JSONResponse(
+            {
+                "email": "edge@localhost",
+                "username": "edge",
+                "group": {"id": 0, "name": "edge"},
+                "is_superuser": False,
+            }
+        )
+
+    async def token(self, _: Request) -> Response:
+        raise Refused(404, "Tokens are not kept on this box.")
+
+    async def edge_config(self, request: Request) -> Response:
+        if request.method == "PUT":
+            body = await self._body(request)
+            try:
+                await self._blocking(self.service.put_config, body.decode())
+            except UnicodeDecodeError:
+                raise Refused(400, "The edge configuration is not UTF-8.") from None
+            except ConfigError as error:
+                raise Refused(400, str(error)) from None
+            except OSError as error:
+                raise Refused(507, f"The edge configuration can't be kept: {error}.") from None
+            self.service.backend.want(self.service.wanted())
+        return JSONResponse(self.service.config.as_json())
+
+    async def readiness(self, _: Request) -> Response:
+        return JSONResponse(
+            {d: {"ready": self.service.backend.address(d) is not None} for d in self._named()}
+        )
+
+    async def edge_info(self, _: Request) -> Response:
+        return JSONResponse({"upstream_endpoint": ""})
+
+    async def ping(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self, _: Request) -> Response:
+        waiting = {
+            d: self.service.backend.state(d).phase
+            for d in sorted(self.service.wanted())
+            if self.service.backend.address(d) is None
+        }
+        return JSONResponse({"ready": not waiting, "waiting": waiting}, 503 if waiting else 200)
+
+    async def status(self, _: Request) -> Response:
+        states = {d: asdict(self.service.backend.state(d)) for d in self.service.detectors}
+        return JSONResponse({"version": __version__, "detectors": states})
+
+    async def metrics(self, _: Request) -> Response:
+        text = await self._blocking(self.service.metrics.text)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+    def _named(self) -> list[str]:
+        """Detectors that the box knows, and those that its configuration names."""
+        return sorted({*self.service.detectors, *self.service.config.detectors})
+
+    async def _listed(self, request: Request) -> Response:
+        parameters = request.query_params
+        number = query.whole(parameters, "page", 1, 1_000_000)
+        size = query.whole(parameters, "page_size", 10, _MOST_PAGE)
+        detector = parameters.get("detector_id")
+        if detector is not None:
+            query.detector_id(detector)
+        count, found = await self._blocking(self.service.store.listed, number, size, detector)
+        return JSONResponse({"count": count, "next": None, "previous": None, "results": found})
+
+    async def _submit(self, request: Request) -> dict[str, Any]:
+        asked = query.read(request.query_params)
+        media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if not media.startswith("image/"):
+            raise Refused(
+                415, f"The body is {media or 'of no type'}; expected a picture, such as image/jpeg."
+            )
+        under_way = self._under_way.get(asked.detector, 0)
+        if under_way >= self.limits.under_way:
+            raise Refused(429, f"{under_way} image queries of {asked.detector} are under way.", 1)
+        self._under_way[asked.detector] = under_way + 1
+        try:
+            picture = await self._body(request)
+            return await self._blocking(self.service.submit, asked, picture, media)
+        finally:
+            self._under_way[asked.detector] -= 1
+            if not self._under_way[asked.detector]:
+                del self._under_way[asked.detector]
+
+    async def _body(self, request: Request) -> bytes:
+        """The whole body. Raises Refused: 413 past the limit, 408 when it doesn't arrive."""
+        too_large = Refused(413, f"The body is over the limit of {self.limits.body} bytes.")
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self.limits.body:
+            raise too_large
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self.limits.patience):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > self.limits.body:
+                        raise too_large
+        except TimeoutError:
+            raise Refused(408, "The body did not arrive in time.") from None
+        except ClientDisconnect:
+            raise Refused(400, "The caller went away before its body had arrived.") from None
+        return bytes(body)
+
+    async def _blocking(self, function: Callable[..., T], *arguments: Any) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, functools.partial(function, *arguments))
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+async def _refusal(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
+    return JSONResponse({"detail": error.reason}, error.status, headers)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)

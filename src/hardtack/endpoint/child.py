@@ -1,0 +1,26 @@
+"""`python child.py PARENT MEMORY COMMAND…`: becomes COMMAND, which dies when PARENT does.
+
+Run before hardtack is imported, by path, with `python -I -S`: the standard library only.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    parent, memory, *command = sys.argv[1:]
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(parent):  # it died before we asked to be told
+        sys.exit(1)
+    if int(memory):
+        resource.setrlimit(resource.RLIMIT_DATA, (int(memory), int(memory)))
+    os.execvp(command[0], command)
+
+
+if __name__ == "__main__":
+    main()

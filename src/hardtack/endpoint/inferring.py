@@ -1,0 +1,71 @@
+"""Asking a detector's inference server about a picture."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import urllib3
+
+from hardtack.endpoint.query import Refused
+from hardtack.endpoint.servers import Address
+
+_CONNECTIONS = 16
+
+
+class Inferring:
+    """Connections to inference servers, kept open between pictures. Thread-safe."""
+
+    def __init__(self, *, seconds: float = 30.0) -> None:
+        """`seconds`: how long an answer may take."""
+        self._timeout = urllib3.Timeout(connect=2.0, read=seconds)
+        self._pools: dict[tuple[str, int], urllib3.HTTPConnectionPool] = {}
+        self._lock = threading.Lock()
+
+    def infer(self, address: Address, picture: bytes, media: str) -> dict[str, Any]:
+        """The reply of `/infer`.
+
+        Raises Refused: 400 and such as the server says for the picture, 503 where it is away,
+        504 where it takes too long, 502 for anything else.
+        """
+        try:
+            reply = self._pool(address).urlopen(
+                "POST", "/infer", body=picture, headers={"content-type": media},
+                timeout=self._timeout, retries=False,
+            )  # fmt: skip
+        except urllib3.exceptions.ReadTimeoutError:
+            raise Refused(504, "The inference server did not answer in time.", 5) from None
+        except urllib3.exceptions.HTTPError:
+            raise Refused(503, "The inference server went away; it is started again.", 2) from None
+        try:
+            body = json.loads(reply.data)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise Refused(502, f"The inference server's reply {reply.status} is not JSON.")
+        if reply.status == 200:
+            return body
+        reason = str(body.get("error", "no reason given"))
+        if reply.status in (429, 503):
+            raise Refused(reply.status, reason, 1)
+        if 400 <= reply.status < 500:
+            raise Refused(reply.status, reason)
+        raise Refused(502, f"The inference server failed: {reason}")
+
+    def close(self) -> None:
+        with self._lock:
+            for pool in self._pools.values():
+                pool.close()
+            self._pools.clear()
+
+    def _pool(self, address: Address) -> urllib3.HTTPConnectionPool:
+        where = (address.host, address.port)
+        with self._lock:
+            if where not in self._pools:
+                for old in list(self._pools)[:-64]:
+                    self._pools.pop(old).close()
+                self._pools[where] = urllib3.HTTPConnectionPool(
+                    *where, maxsize=_CONNECTIONS, block=False
+                )
+            return self._pools[where]

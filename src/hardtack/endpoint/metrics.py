@@ -1,0 +1,36 @@
+"""Counters of the endpoint, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.exposition import generate_latest
+
+_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
+
+
+class Metrics:
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._seconds = Histogram(
+            "hardtack_endpoint_answer_seconds", "Time from an image query to the box's answer.",
+            ["detector"], registry=self.registry, buckets=_SECONDS,
+        )  # fmt: skip
+        self._confidence = Histogram(
+            "hardtack_endpoint_confidence", "Confidence of the box's answers.",
+            ["detector"], registry=self.registry, buckets=_CONFIDENCE,
+        )  # fmt: skip
+        self._refused = Counter(
+            "hardtack_endpoint_refused", "Image queries that were not answered, by status.",
+            ["status"], registry=self.registry,
+        )  # fmt: skip
+
+    def answered(self, detector: str, confidence: float, seconds: float) -> None:
+        self._seconds.labels(detector).observe(seconds)
+        self._confidence.labels(detector).observe(confidence)
+
+    def refused(self, status: int) -> None:
+        self._refused.labels(str(status)).inc()
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)

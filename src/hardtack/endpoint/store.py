@@ -1,0 +1,182 @@
+"""The image queries that the box has answered: SQLite, and their pictures as files.
+
+Format: docs/formats/image-queries.md. Bounded in number and in bytes of pictures; the oldest go
+first. A power cut may lose the last few, never the store.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hardtack.core.errors import FormatError
+
+_log = logging.getLogger(__name__)
+
+FORMAT = 1
+_SCHEMA = """
+CREATE TABLE image_queries (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    detector_id TEXT NOT NULL,
+    created REAL NOT NULL,
+    seconds REAL,
+    confidence REAL,
+    bytes INTEGER NOT NULL,
+    media TEXT NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE INDEX by_detector ON image_queries (detector_id, number);
+"""
+
+
+class Store:
+    """Thread-safe. A write that the disk refuses is logged and counted in `lost`, not raised."""
+
+    def __init__(
+        self, directory: Path, *, most: int = 10_000, most_bytes: int = 1_000_000_000
+    ) -> None:
+        """Opens or makes the store. Raises FormatError, OSError."""
+        self.lost = 0
+        self._most, self._most_bytes = most, most_bytes
+        self._pictures = directory / "images"
+        self._pictures.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._db = _open(directory / "image-queries.sqlite")
+        count, total = self._db.execute(
+            "SELECT count(*), coalesce(sum(bytes), 0) FROM image_queries"
+        ).fetchone()
+        self._count, self._bytes = int(count), int(total)
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def add(
+        self, body: Mapping[str, Any], picture: bytes, media: str, *, created: float,
+        seconds: float | None = None,
+    ) -> None:  # fmt: skip
+        """Keep an image query as the SDK reads it; `seconds` is what the answer took."""
+        result = body["result"] or {}
+        row = (
+            body["id"], body["detector_id"], created, seconds, result.get("confidence"),
+            len(picture), media, json.dumps(body),
+        )  # fmt: skip
+        try:
+            self._path(body["id"]).write_bytes(picture)
+            with self._lock:
+                with self._db:
+                    self._db.execute(
+                        "INSERT INTO image_queries (id, detector_id, created, seconds, confidence,"
+                        " bytes, media, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                        row,
+                    )
+                self._count += 1
+                self._bytes += len(picture)
+                self._prune()
+        except (OSError, sqlite3.Error) as error:
+            self._lose(body["id"], error)
+
+    def change(self, body: Mapping[str, Any], seconds: float | None = None) -> None:
+        """Replace what is said of an image query that is kept."""
+        result = body["result"] or {}
+        try:
+            with self._lock, self._db:
+                self._db.execute(
+                    "UPDATE image_queries SET body = ?, confidence = ?,"
+                    " seconds = coalesce(?, seconds) WHERE id = ?",
+                    (json.dumps(body), result.get("confidence"), seconds, body["id"]),
+                )
+        except sqlite3.Error as error:
+            self._lose(body["id"], error)
+
+    def get(self, identity: str) -> dict[str, Any] | None:
+        rows = self._rows("SELECT body FROM image_queries WHERE id = ?", (identity,))
+        return json.loads(rows[0][0]) if rows else None
+
+    def picture(self, identity: str) -> tuple[bytes, str] | None:
+        """The bytes that were asked about, and their media type."""
+        rows = self._rows("SELECT media FROM image_queries WHERE id = ?", (identity,))
+        if not rows:
+            return None
+        try:
+            return self._path(identity).read_bytes(), rows[0][0]
+        except FileNotFoundError:
+            return None
+
+    def listed(
+        self, number: int, size: int, detector: str | None = None
+    ) -> tuple[int, list[dict[str, Any]]]:
+        """How many there are, and the page `number` (from 1), newest first."""
+        where, values = ("WHERE detector_id = ?", (detector,)) if detector else ("", ())
+        total = self._rows(f"SELECT count(*) FROM image_queries {where}", values)[0][0]
+        rows = self._rows(
+            f"SELECT body FROM image_queries {where} ORDER BY number DESC LIMIT ? OFFSET ?",
+            (*values, size, (number - 1) * size),
+        )
+        return int(total), [json.loads(body) for (body,) in rows]
+
+    def confidences(self, detector: str, last: int = 500) -> list[tuple[float, float]]:
+        """(confidence, seconds) of a detector's last answers, newest first."""
+        return self._rows(
+            "SELECT confidence, seconds FROM image_queries WHERE detector_id = ?"
+            " AND confidence IS NOT NULL AND seconds IS NOT NULL ORDER BY number DESC LIMIT ?",
+            (detector, last),
+        )
+
+    def _rows(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
+        with self._lock:
+            return self._db.execute(statement, values).fetchall()
+
+    def _prune(self) -> None:
+        """Drop the oldest twentieth where a bound is passed."""
+        while self._count and (self._count > self._most or self._bytes > self._most_bytes):
+            oldest = self._db.execute(
+                "SELECT number, id, bytes FROM image_queries ORDER BY number LIMIT ?",
+                (max(1, self._count // 20),),
+            ).fetchall()
+            with self._db:
+                self._db.execute("DELETE FROM image_queries WHERE number <= ?", (oldest[-1][0],))
+            for _, identity, size in oldest:
+                self._path(identity).unlink(missing_ok=True)
+                self._bytes -= size
+            self._count -= len(oldest)
+
+    def _path(self, identity: str) -> Path:
+        return self._pictures / identity
+
+    def _lose(self, identity: str, error: Exception) -> None:
+        self.lost += 1
+        _log.error("The image query %s was answered but can't be kept: %s", identity, error)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, check_same_thread=False, timeout=5)
+    try:
+        # What is kept here is a convenience: consistent after a power cut, not complete.
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={FORMAT}; COMMIT;")
+        elif version != FORMAT:
+            raise FormatError(
+                f"{path} has format {version}; this hardtack knows format {FORMAT}.",
+                remedy="Upgrade hardtack, or move the file away to begin anew.",
+            )
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise FormatError(
+            f"{path} is damaged: {error}.", remedy="Move it away to begin anew."
+        ) from None
+    except FormatError:
+        db.close()
+        raise
+    os.chmod(path, 0o600)
+    return db

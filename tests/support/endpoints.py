@@ -1,0 +1,110 @@
+"""An endpoint, run as people run it: a process of its own, spoken to over loopback."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+from hardtack.demo.detectors import SAMPLES, Sample, objects
+from tests.support.commands import HARDTACK, clean_environment
+
+_THRESHOLD = 0.5
+
+
+def write_models(directory: Path, samples: Sequence[Sample] = SAMPLES) -> Path:
+    """The packages of `samples`, as they lie on a mount."""
+    wanted = {sample.id for sample in samples}
+    for key, body in objects().items():
+        if key.split("/")[1] in wanted:
+            path = directory / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(body)
+    return directory / "models"
+
+
+def write_detectors(path: Path, samples: Sequence[Sample] = SAMPLES) -> Path:
+    """The file that names `samples`."""
+    entries = [
+        {"id": s.id, "name": s.name, "query": s.question, "confidence_threshold": _THRESHOLD}
+        for s in samples
+    ]
+    path.write_text(json.dumps({"detectors": entries}))
+    return path
+
+
+class Endpoint:
+    def __init__(self, url: str, process: subprocess.Popen[str]) -> None:
+        self.url = url
+        self.process = process
+        self._pool = urllib3.PoolManager()
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> urllib3.BaseHTTPResponse:
+        return self._pool.request(
+            method, self.url + path, body=body, headers=headers, retries=False, timeout=30
+        )
+
+    def json(self, path: str) -> Any:
+        return self.ask("GET", path).json()
+
+    def submit(self, sample: Sample, **parameters: str) -> urllib3.BaseHTTPResponse:
+        return self.post(sample.id, sample.picture(), **parameters)
+
+    def post(
+        self, detector: str, body: bytes, media: str = "image/png", **parameters: str
+    ) -> urllib3.BaseHTTPResponse:
+        from urllib.parse import urlencode
+
+        query = urlencode({"detector_id": detector, **parameters})
+        path = f"/device-api/v1/image-queries?{query}"
+        return self.ask("POST", path, body, **{"content-type": media})
+
+    def wait_ready(self, seconds: float = 60) -> None:
+        """Return when each detector answers. Raises TimeoutError that says which doesn't."""
+        deadline = time.monotonic() + seconds
+        while (reply := self.ask("GET", "/health/ready")).status != 200:
+            if time.monotonic() > deadline:
+                raise TimeoutError(self.json("/status/metrics.json"))
+            time.sleep(0.05)
+        assert reply.json()["ready"]
+
+
+@contextmanager
+def endpoint(
+    directory: Path, models: Path, detectors: Path, *options: str,
+    env: Mapping[str, str] | None = None, ready: bool = True,
+) -> Iterator[Endpoint]:  # fmt: skip
+    """The endpoint on a free port, with its state in `directory`; ended at the end."""
+    command = [
+        *HARDTACK, "endpoint", "serve", "--models", str(models), "--detectors", str(detectors),
+        "--state", str(directory / "state"), "--port", "0", *options,
+    ]  # fmt: skip
+    log = (directory / "endpoint.log").open("a+")
+    process = subprocess.Popen(command, env=clean_environment(env), stderr=log, text=True)
+    try:
+        yield_to = Endpoint(_url(process, Path(log.name)), process)
+        if ready:
+            yield_to.wait_ready()
+        yield yield_to
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        log.close()
+
+
+def _url(process: subprocess.Popen[str], log: Path) -> str:
+    deadline = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < deadline:
+        if found := re.findall(r"listens on (https?://[\d.]+:\d+)", log.read_text()):
+            return str(found[-1])
+        time.sleep(0.02)
+    raise RuntimeError(f"the endpoint did not start:\n{log.read_text()}")
