@@ -182,8 +182,8 @@ class UpstreamError(EndpointError):
 
 
 def tree(root: type[HardtackError] = HardtackError) -> list[type[HardtackError]]:
-    """Every class of the tree, by exit code."""
+    """Every class of the tree that is told to people (those of this file), by exit code."""
     found = [root]
     for child in root.__subclasses__():
         found += tree(child)
-    return sorted(found, key=lambda cls: cls.exit_code)
+    return sorted((c for c in found if c.__module__ == __name__), key=lambda c: c.exit_code)
