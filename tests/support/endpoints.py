@@ -88,7 +88,7 @@ def endpoint(
         *HARDTACK, "endpoint", "serve", "--models", str(models), "--detectors", str(detectors),
         "--state", str(directory / "state"), "--port", "0", *options,
     ]  # fmt: skip
-    log = (directory / "endpoint.log").open("a+")
+    log = (directory / "endpoint.log").open("w")
     process = subprocess.Popen(command, env=clean_environment(env), stderr=log, text=True)
     try:
         yield_to = Endpoint(_url(process, Path(log.name)), process)

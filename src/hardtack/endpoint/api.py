@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -16,14 +16,15 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
-from hardtack import __version__
 from hardtack.core.errors import ConfigError
-from hardtack.endpoint import query
+from hardtack.endpoint import forward, query, status
+from hardtack.endpoint.cloud import Picture
 from hardtack.endpoint.detectors import page
 from hardtack.endpoint.query import Refused
 from hardtack.endpoint.service import Service
+from hardtack.endpoint.upstream import TOKEN
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -47,7 +48,7 @@ class Api:
 
     def __post_init__(self) -> None:
         self._threads = ThreadPoolExecutor(
-            min(256, 8 + self.limits.under_way * max(1, len(self.service.detectors))),
+            min(256, 8 + self.limits.under_way * max(1, len(self.service.book.every()))),
             thread_name_prefix="query",
         )
         self._under_way: dict[str, int] = {}
@@ -73,11 +74,13 @@ class Api:
             ("/status/metrics.json", self.status, ["GET"]),
             ("/metrics", self.metrics, ["GET"]),
         ]
-        routes = [
+        routes: list[BaseRoute] = [
             Route(prefix + path, handler, methods=methods)
             for prefix in ("", "/device-api")
             for path, handler, methods in shared + own
         ]
+        if self.service.cloud:
+            routes = forward.routes(routes, self.service.cloud.upstream)
         return Starlette(
             routes=routes,
             lifespan=self._lifespan,
@@ -86,14 +89,26 @@ class Api:
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        backend = self.service.backend
-        backend.want(self.service.wanted())
-        await backend.start()
+        service = self.service
+        service.backend.want(await self._blocking(service.wanted))
+        await service.backend.start()
+        if service.cloud:
+            service.cloud.start()
+        learning = asyncio.create_task(self._learn())
         try:
             yield
         finally:
-            await backend.close()
+            learning.cancel()
+            await service.backend.close()
             self._threads.shutdown(wait=False, cancel_futures=True)
+            await asyncio.to_thread(service.close)
+
+    async def _learn(self) -> None:
+        """Look for detectors whose models have come, as long as the endpoint runs."""
+        while True:
+            await self._blocking(self.service.learn)
+            self.service.backend.want(await self._blocking(self.service.wanted))
+            await asyncio.sleep(self.service.config.refresh_rate)
 
     async def image_queries(self, request: Request) -> Response:
         if request.method != "POST":
@@ -106,7 +121,9 @@ class Api:
 
     async def image_query(self, request: Request) -> Response:
         identity = request.path_params["id"]
-        found = await self._blocking(self.service.store.get, identity)
+        found = await self._blocking(self.service.get, identity, _token(request))
+        if found is None and self.service.cloud:
+            return await forward.pass_on(self.service.cloud.upstream, request)
         if found is None:
             raise Refused(404, f"There is no image query {identity!r} on this box.")
         return JSONResponse(found)
@@ -114,6 +131,8 @@ class Api:
     async def image(self, request: Request) -> Response:
         identity = request.path_params["id"]
         found = await self._blocking(self.service.store.picture, identity)
+        if found is None and self.service.cloud:
+            return await forward.pass_on(self.service.cloud.upstream, request)
         if found is None:
             raise Refused(404, f"There is no picture of an image query {identity!r} on this box.")
         return Response(found[0], media_type=found[1])
@@ -123,12 +142,15 @@ class Api:
         number = query.whole(parameters, "page", 1, 1_000_000)
         size = query.whole(parameters, "page_size", 10, _MOST_PAGE)
         name = parameters.get("name")
-        found = [d.as_json() for d in self.service.detectors.values() if name in (None, d.name)]
+        found = [d.as_json() for d in self.service.book.every() if name in (None, d.name)]
+        if name is not None and not found and self.service.cloud:
+            return await forward.pass_on(self.service.cloud.upstream, request)
         return JSONResponse(page(found, number, size))
 
     async def detector(self, request: Request) -> Response:
         identity = query.detector_id(request.path_params["id"])
-        return JSONResponse(self.service.detector(identity).as_json())
+        found = await self._blocking(self.service.detector, identity, _token(request))
+        return JSONResponse(found.as_json())
 
     async def me(self, _: Request) -> Response:
         return JSONResponse(
@@ -154,7 +176,7 @@ class Api:
                 raise Refused(400, str(error)) from None
             except OSError as error:
                 raise Refused(507, f"The edge configuration can't be kept: {error}.") from None
-            self.service.backend.want(self.service.wanted())
+            self.service.backend.want(await self._blocking(self.service.wanted))
         return JSONResponse(self.service.config.as_json())
 
     async def readiness(self, _: Request) -> Response:
@@ -163,7 +185,8 @@ class Api:
         )
 
     async def edge_info(self, _: Request) -> Response:
-        return JSONResponse({"upstream_endpoint": ""})
+        cloud = self.service.cloud
+        return JSONResponse({"upstream_endpoint": cloud.upstream.url if cloud else ""})
 
     async def ping(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -171,14 +194,13 @@ class Api:
     async def ready(self, _: Request) -> Response:
         waiting = {
             d: self.service.backend.state(d).phase
-            for d in sorted(self.service.wanted())
+            for d in sorted(await self._blocking(self.service.wanted))
             if self.service.backend.address(d) is None
         }
         return JSONResponse({"ready": not waiting, "waiting": waiting}, 503 if waiting else 200)
 
     async def status(self, _: Request) -> Response:
-        states = {d: asdict(self.service.backend.state(d)) for d in self.service.detectors}
-        return JSONResponse({"version": __version__, "detectors": states})
+        return JSONResponse(await self._blocking(status.told, self.service))
 
     async def metrics(self, _: Request) -> Response:
         text = await self._blocking(self.service.metrics.text)
@@ -186,7 +208,7 @@ class Api:
 
     def _named(self) -> list[str]:
         """Detectors that the box knows, and those that its configuration names."""
-        return sorted({*self.service.detectors, *self.service.config.detectors})
+        return sorted({*(d.id for d in self.service.book.every()), *self.service.config.detectors})
 
     async def _listed(self, request: Request) -> Response:
         parameters = request.query_params
@@ -210,8 +232,8 @@ class Api:
             raise Refused(429, f"{under_way} image queries of {asked.detector} are under way.", 1)
         self._under_way[asked.detector] = under_way + 1
         try:
-            picture = await self._body(request)
-            return await self._blocking(self.service.submit, asked, picture, media)
+            picture = Picture(await self._body(request), media, _token(request))
+            return await self._blocking(self.service.submit, asked, picture)
         finally:
             self._under_way[asked.detector] -= 1
             if not self._under_way[asked.detector]:
@@ -241,7 +263,8 @@ class Api:
         return await loop.run_in_executor(self._threads, functools.partial(function, *arguments))
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+def _token(request: Request) -> str:
+    return request.headers.get(TOKEN, "")
 
 
 async def _refusal(_: Request, error: Exception) -> Response:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -20,6 +22,11 @@ class Metrics:
             "hardtack_endpoint_confidence", "Confidence of the box's answers.",
             ["detector"], registry=self.registry, buckets=_CONFIDENCE,
         )  # fmt: skip
+        self._ways = Counter(
+            "hardtack_endpoint_image_queries", "Image queries that the box answered, by what "
+            "follows: edge (nothing), cloud (it is asked first), later, audit (it is sent them).",
+            ["detector", "way"], registry=self.registry,
+        )  # fmt: skip
         self._refused = Counter(
             "hardtack_endpoint_refused", "Image queries that were not answered, by status.",
             ["status"], registry=self.registry,
@@ -28,6 +35,13 @@ class Metrics:
     def answered(self, detector: str, confidence: float, seconds: float) -> None:
         self._seconds.labels(detector).observe(seconds)
         self._confidence.labels(detector).observe(confidence)
+
+    def went(self, detector: str, way: str) -> None:
+        self._ways.labels(detector, way).inc()
+
+    def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """A gauge that is read when somebody asks."""
+        Gauge(f"hardtack_endpoint_{name}", text, registry=self.registry).set_function(value)
 
     def refused(self, status: int) -> None:
         self._refused.labels(str(status)).inc()

@@ -10,32 +10,44 @@ from starlette.applications import Starlette
 from hardtack.core.errors import ConfigError, FormatError
 from hardtack.endpoint import edgeconfig, processes
 from hardtack.endpoint.api import Api, Limits
+from hardtack.endpoint.book import Book
+from hardtack.endpoint.cloud import Cloud
 from hardtack.endpoint.detectors import read_detectors
 from hardtack.endpoint.edgeconfig import EdgeConfig
 from hardtack.endpoint.inferring import Inferring
 from hardtack.endpoint.metrics import Metrics
+from hardtack.endpoint.outbox import Outbox
 from hardtack.endpoint.processes import Processes
 from hardtack.endpoint.service import Service
 from hardtack.endpoint.store import Store
+from hardtack.endpoint.upstream import Upstream
 
 KEPT_CONFIG = "edge-config.yaml"
 
 
 @dataclass(frozen=True)
 class Settings:
+    """`upstream` is the cloud's address, or empty; `token` the box's own for it."""
+
     models: Path
-    detectors: Path
+    detectors: Path | None
     state: Path
     config: Path | None = None
     threads: int = 1
     memory: int = 0
     starting: int = 2
+    upstream: str = ""
+    token: str = field(default="", repr=False)
+    deadline: float = 10.0
+    upstream_ca: Path | None = None
+    queue_bytes: int = 500_000_000
+    queue_seconds: float = 7 * 86400.0
     limits: Limits = field(default_factory=Limits)
 
 
 def application(settings: Settings) -> Starlette:
     """The endpoint's ASGI application. Raises ConfigError, FormatError."""
-    detectors = read_detectors(settings.detectors, settings.models)
+    detectors = read_detectors(settings.detectors, settings.models) if settings.detectors else {}
     config = read_config(settings.config, settings.state / KEPT_CONFIG)
     try:
         settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -48,10 +60,35 @@ def application(settings: Settings) -> Starlette:
             settings.starting, config.refresh_rate,
         )
     )  # fmt: skip
+    metrics = Metrics()
     service = Service(
-        detectors, config, settings.state / KEPT_CONFIG, backend, store, Inferring(), Metrics()
-    )
+        Book(detectors, settings.state / "detectors.json"), settings.models, config,
+        settings.state / KEPT_CONFIG, backend, store, Inferring(), metrics,
+        _cloud(settings, store, metrics),
+    )  # fmt: skip
     return Api(service, settings.limits).application()
+
+
+def _cloud(settings: Settings, store: Store, metrics: Metrics) -> Cloud | None:
+    if not settings.upstream:
+        return None
+    upstream = Upstream(
+        settings.upstream, token=settings.token, deadline=settings.deadline, ca=settings.upstream_ca
+    )
+    outbox = Outbox(
+        settings.state / "queue.sqlite",
+        most_bytes=settings.queue_bytes,
+        most_seconds=settings.queue_seconds,
+    )
+    cloud = Cloud(upstream, outbox, store)
+    metrics.watch("cloud_reachable", "1 while the cloud answers.", lambda: upstream.reachable)
+    metrics.watch("queue_entries", "Image queries for the cloud.", lambda: outbox.status()["size"])
+    metrics.watch("queue_bytes", "Bytes of their pictures.", lambda: outbox.status()["bytes"])
+    metrics.watch(
+        "queue_dropped", "Image queries that the cloud will never see.",
+        lambda: sum(outbox.status()["dropped"].values()),
+    )  # fmt: skip
+    return cloud
 
 
 def read_config(given: Path | None, kept: Path) -> EdgeConfig:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sqlite3
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hardtack.core.errors import FormatError
+from hardtack.endpoint.database import open_database
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +47,7 @@ class Store:
         self._pictures = directory / "images"
         self._pictures.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._db = _open(directory / "image-queries.sqlite")
+        self._db = open_database(directory / "image-queries.sqlite", FORMAT, _SCHEMA)
         count, total = self._db.execute(
             "SELECT count(*), coalesce(sum(bytes), 0) FROM image_queries"
         ).fetchone()
@@ -154,29 +153,3 @@ class Store:
     def _lose(self, identity: str, error: Exception) -> None:
         self.lost += 1
         _log.error("The image query %s was answered but can't be kept: %s", identity, error)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, check_same_thread=False, timeout=5)
-    try:
-        # What is kept here is a convenience: consistent after a power cut, not complete.
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={FORMAT}; COMMIT;")
-        elif version != FORMAT:
-            raise FormatError(
-                f"{path} has format {version}; this hardtack knows format {FORMAT}.",
-                remedy="Upgrade hardtack, or move the file away to begin anew.",
-            )
-    except sqlite3.DatabaseError as error:
-        db.close()
-        raise FormatError(
-            f"{path} is damaged: {error}.", remedy="Move it away to begin anew."
-        ) from None
-    except FormatError:
-        db.close()
-        raise
-    os.chmod(path, 0o600)
-    return db

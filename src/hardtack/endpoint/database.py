@@ -1,0 +1,39 @@
+"""SQLite files of a known format."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+from hardtack.core.errors import FormatError
+
+
+def open_database(path: Path, version: int, schema: str) -> sqlite3.Connection:
+    """A database of format `version`, made with `schema` where there is none; mode 0600.
+
+    For use under a lock, by any thread. A kill loses nothing that was committed; a power cut may
+    lose what came after the last checkpoint, never more. Raises FormatError, OSError.
+    """
+    path.touch(mode=0o600)
+    os.chmod(path, 0o600)
+    db = sqlite3.connect(path, check_same_thread=False, timeout=5)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
+        (found,) = db.execute("PRAGMA user_version").fetchone()
+        if found == 0:
+            db.executescript(f"BEGIN; {schema} PRAGMA user_version={version}; COMMIT;")
+            found = version
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise FormatError(
+            f"{path} is damaged: {error}.", remedy="Move it away to begin anew."
+        ) from None
+    if found != version:
+        db.close()
+        raise FormatError(
+            f"{path} has format {found}; this hardtack knows format {version}.",
+            remedy="Upgrade hardtack, or move the file away to begin anew.",
+        )
+    return db

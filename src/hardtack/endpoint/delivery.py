@@ -1,0 +1,108 @@
+"""The queue's way to the cloud: in order, each entry once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from hardtack.core.backoff import Backoff
+from hardtack.core.errors import UpstreamError
+from hardtack.endpoint.outbox import Entry, Outbox
+from hardtack.endpoint.upstream import Reply, Upstream
+
+_log = logging.getLogger(__name__)
+
+PATH = "/device-api/v1/image-queries"
+_HELD = (401, 403, 408, 429)
+"""The cloud may take it later: with another token, or with time."""
+_KNOWN = 409
+_TICK = 1.0
+
+
+class Delivery:
+    """A thread that empties the outbox while the cloud is reached."""
+
+    def __init__(
+        self, outbox: Outbox, upstream: Upstream, delivered: Callable[[Entry, dict[str, Any]], None]
+    ) -> None:
+        """`delivered` is told each entry and the cloud's image query."""
+        self.held = ""
+        self._outbox = outbox
+        self._upstream = upstream
+        self._delivered = delivered
+        self._wake = threading.Event()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._wake.set()
+        if self._thread.ident:
+            self._thread.join(self._upstream.deadline + 5)
+
+    def put(self, entry: Entry) -> bool:
+        """Keep an entry and deliver it soon. False where it could not be kept."""
+        try:
+            kept = self._outbox.put(entry)
+        except OSError as error:
+            _log.error("The image query %s can't be queued for the cloud: %s", entry.id, error)
+            return False
+        self._wake.set()
+        return kept
+
+    def _run(self) -> None:
+        delays = Backoff(1.0, 60.0).delays()
+        last, rest = time.monotonic(), 0.0
+        while not self._closed.is_set():
+            self._wake.wait(_TICK)
+            self._wake.clear()
+            now = time.monotonic()
+            if now - last >= _TICK:
+                self._outbox.passed(now - last)
+                self._outbox.settle()
+                last = now
+            if now < rest:
+                continue
+            while not self._closed.is_set() and self._upstream.reachable:
+                entry = self._outbox.first()
+                if entry is None:
+                    break
+                if not self._deliver(entry):
+                    rest = time.monotonic() + next(delays)
+                    break
+                delays = Backoff(1.0, 60.0).delays()
+
+    def _deliver(self, entry: Entry) -> bool:
+        """Whether the entry has left the queue."""
+        if not self._upstream.token:
+            self.held = "no API token is known: none was given, and no caller has sent one"
+            return False
+        try:
+            reply = self._upstream.request(
+                "POST", PATH, query=entry.parameters, body=entry.picture, media=entry.media,
+                token=self._upstream.token,
+            )  # fmt: skip
+            return self._settled(entry, reply)
+        except UpstreamError as error:
+            self.held = str(error)
+            return False
+
+    def _settled(self, entry: Entry, reply: Reply) -> bool:
+        if reply.status in _HELD:
+            self.held = f"the cloud answers {reply.status}"
+            return False
+        if reply.status >= 400 and reply.status != _KNOWN:
+            _log.error("The cloud refuses the image query %s: %d", entry.id, reply.status)
+            self._outbox.done(entry.id, refused=True)
+            return True
+        if reply.status != _KNOWN:
+            self._delivered(entry, reply.json())
+        self._outbox.done(entry.id)
+        self.held = ""
+        return True

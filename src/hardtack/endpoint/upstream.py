@@ -1,0 +1,269 @@
+"""The cloud: requests to it with a deadline, and whether it is worth asking at all."""
+
+from __future__ import annotations
+
+import json
+import logging
+import ssl
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import urllib3
+
+from hardtack import __version__
+from hardtack.core.backoff import Backoff
+from hardtack.core.errors import ConfigError, UpstreamError
+
+_log = logging.getLogger(__name__)
+
+_MOST_REPLY = 20_000_000
+_AT_ONCE = 8
+_PROBING = Backoff(first=1.0, cap=30.0)
+TOKEN = "x-api-token"
+
+
+class Breaker:
+    """Open from the first failure on; closed again when a probe has come through. Thread-safe.
+
+    Image queries never probe: while it is open they don't pay for a cloud that hangs.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._open = False
+        self.since = clock()
+        self.reason = ""
+
+    @property
+    def open(self) -> bool:
+        return self._open
+
+    def succeeded(self) -> None:
+        self._set(False, "")
+
+    def failed(self, reason: str) -> None:
+        self._set(True, reason)
+
+    def _set(self, is_open: bool, reason: str) -> None:
+        with self._lock:
+            if self._open != is_open:
+                self._open, self.since = is_open, self._clock()
+                word = "can't be reached" if is_open else "is reached again"
+                _log.warning("The cloud %s%s", word, f": {reason}" if reason else "")
+            self.reason = reason
+
+
+@dataclass(frozen=True)
+class Reply:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> dict[str, Any]:
+        """The object that the body is. Raises UpstreamError."""
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise UpstreamError(f"The cloud's reply {self.status} is not a JSON object.")
+        return value
+
+
+@dataclass
+class Streamed:
+    """A reply whose body is still to come."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: Iterator[bytes]
+
+
+class Upstream:
+    """The cloud at `url` (scheme and host; paths begin with `/device-api`). Thread-safe.
+
+    `deadline`: seconds that an image query may cost altogether. `token` is used where no caller
+    gave one.
+    """
+
+    def __init__(
+        self, url: str, *, token: str = "", deadline: float = 10.0, ca: Path | None = None
+    ) -> None:
+        """Raises ConfigError for an unusable address or CA file."""
+        self.url = _origin(url)
+        self.deadline = deadline
+        self.breaker = Breaker()
+        self._own_token = token
+        self._last_token = ""
+        self._pool = _pool(self.url, ca)
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="upstream")
+        self._free = threading.Semaphore(_AT_ONCE)
+        self._closed = threading.Event()
+        self._prober = threading.Thread(target=self._probe, name="cloud probe", daemon=True)
+
+    def start(self) -> None:
+        self._prober.start()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._pool.clear()
+
+    @property
+    def reachable(self) -> bool:
+        return not self.breaker.open
+
+    @property
+    def token(self) -> str:
+        """What queries that are delivered later go with; empty where nobody gave one yet."""
+        return self._own_token or self._last_token
+
+    def request(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None,
+        body: bytes | None = None, media: str = "", token: str = "",
+    ) -> Reply:  # fmt: skip
+        """The reply, whole, within the deadline, whatever it says below 500.
+
+        Raises UpstreamError, and opens the breaker, where there is none.
+        """
+        if not self._free.acquire(blocking=False):
+            raise UpstreamError(f"{_AT_ONCE} requests to the cloud are under way already.")
+        work: Future[Reply]
+        try:
+            work = self._threads.submit(self._exchange, method, path, query, body, media, token)
+        except RuntimeError:
+            self._free.release()
+            raise UpstreamError("The endpoint is ending.") from None
+        work.add_done_callback(lambda _: self._free.release())
+        try:
+            reply = work.result(self.deadline)
+        except FutureTimeout:
+            reason = f"no answer within {self.deadline:g} s"
+            self.breaker.failed(reason)
+            raise UpstreamError(f"The cloud at {self.url} gave {reason}.") from None
+        except urllib3.exceptions.HTTPError as error:
+            reason = _reason(error)
+            self.breaker.failed(reason)
+            raise UpstreamError(f"The cloud at {self.url} can't be reached: {reason}.") from None
+        if reply.status >= 500 or 300 <= reply.status < 400:
+            self.breaker.failed(f"it answers {reply.status}")
+            raise UpstreamError(f"The cloud at {self.url} answers {reply.status}.")
+        self.breaker.succeeded()
+        return reply
+
+    def stream(
+        self, method: str, path: str, query: str, body: Iterator[bytes] | None,
+        headers: Mapping[str, str],
+    ) -> Streamed:  # fmt: skip
+        """A request passed on as it is. Raises UpstreamError."""
+        self._remember(headers.get(TOKEN, ""))
+        url = f"{self.url}{path}" + (f"?{query}" if query else "")
+        try:
+            reply = self._pool.request(
+                method, url, body=body, headers=self._headers(headers), preload_content=False,
+                redirect=False, retries=False, decode_content=False,
+                timeout=urllib3.Timeout(connect=self.deadline, read=self.deadline),
+            )  # fmt: skip
+        except urllib3.exceptions.HTTPError as error:
+            self.breaker.failed(_reason(error))
+            raise UpstreamError(
+                f"The cloud at {self.url} can't be reached: {_reason(error)}."
+            ) from None
+        return Streamed(reply.status, dict(reply.headers), _pieces(reply))
+
+    def _exchange(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: bytes | None,
+        media: str, token: str,
+    ) -> Reply:  # fmt: skip
+        self._remember(token)
+        headers = {TOKEN: token} if token else {}
+        if media:
+            headers["content-type"] = media
+        url = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
+        begun = time.monotonic()
+        timeout = urllib3.Timeout(connect=self.deadline, read=self.deadline)
+        reply = self._pool.request(
+            method, url, body=body, headers=self._headers(headers), timeout=timeout,
+            redirect=False, retries=False, preload_content=False,
+        )  # fmt: skip
+        with closing(reply):
+            received = bytearray()
+            for piece in reply.stream(65536):
+                received += piece
+                if len(received) > _MOST_REPLY or time.monotonic() - begun > self.deadline:
+                    raise urllib3.exceptions.HTTPError("its reply has no end")
+            reply.release_conn()
+        return Reply(reply.status, dict(reply.headers), bytes(received))
+
+    def _headers(self, given: Mapping[str, str]) -> dict[str, str]:
+        headers = {"user-agent": f"hardtack/{__version__}", **given}
+        if TOKEN not in headers and self._own_token:
+            headers[TOKEN] = self._own_token
+        return headers
+
+    def _remember(self, token: str) -> None:
+        if token:
+            self._last_token = token
+
+    def _probe(self) -> None:
+        """Ask for a sign of life as long as the breaker is open."""
+        delays = _PROBING.delays()
+        while not self._closed.wait(0.2):
+            if not self.breaker.open:
+                delays = _PROBING.delays()
+                continue
+            if self._closed.wait(next(delays)):
+                return
+            try:
+                self.request("GET", "/device-api/v1/me", token=self.token)
+            except UpstreamError as error:
+                _log.debug("%s", error)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url.rstrip("/").removesuffix("/device-api"))
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path or parts.query:
+        raise ConfigError(
+            f"{url!r} is not the address of a cloud.",
+            remedy="Write it like https://api.groundlight.ai.",
+        )
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _pool(url: str, ca: Path | None) -> urllib3.PoolManager:
+    """Connections, through the proxy that the environment names for this host, if any."""
+    try:
+        context = ssl.create_default_context(cafile=str(ca) if ca else None)
+    except OSError as error:
+        raise ConfigError(f"{ca} can't be used as a CA file: {error}.") from None
+    parts = urlsplit(url)
+    proxy = urllib.request.getproxies().get(parts.scheme)
+    if proxy and not urllib.request.proxy_bypass(parts.netloc):
+        return urllib3.ProxyManager(proxy, ssl_context=context, maxsize=_AT_ONCE)
+    return urllib3.PoolManager(ssl_context=context, maxsize=_AT_ONCE)
+
+
+def _pieces(reply: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    with closing(reply):
+        yield from reply.stream(65536, decode_content=False)
+        reply.release_conn()
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, without the address: that may hold a query."""
+    cause = error.__cause__ or error
+    if isinstance(error, urllib3.exceptions.SSLError):
+        return f"TLS: {error}"
+    if isinstance(error, urllib3.exceptions.TimeoutError):
+        return "it takes too long"
+    return f"{type(cause).__name__}: {cause}"
