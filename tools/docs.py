@@ -21,6 +21,8 @@ def exit_codes() -> str:
         (1, "", "", "a check found problems: verify, audit, policy, lock --check"),
         (2, "", "", "wrong usage: unknown option, missing argument"),
         (130, "", "", "interrupted with Ctrl-C"),
+        (129, "", "", "ended by SIGHUP: its terminal went away"),
+        (143, "", "", "ended by SIGTERM, as Ctrl-C does"),
         (141, "", "", "the reader of the output went away"),
     ]
     from_tree = [

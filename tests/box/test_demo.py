@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.commands import run
+from tests.support.commands import HARDTACK, clean_environment, run
 
 pytestmark = pytest.mark.needs("fuse", "root")
 
@@ -24,3 +27,24 @@ def test_the_demo_reads_the_label_with_and_without_network() -> None:
     assert {step["result"] for step in answers} == {"HARDTACK KEEPS 4711"}
     in_flight = 4 << 20  # what four requests carried when the worker was killed comes again
     assert outcome["wire_bytes"] <= 1.01 * outcome["weights_bytes"] + in_flight
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_demo_that_is_ended_leaves_nothing_behind(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    demo = subprocess.Popen(
+        [*HARDTACK, "demo"], env=clean_environment({"TMPDIR": str(tmp_path)}),
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert demo.stderr is not None
+    while "mount the bucket" not in demo.stderr.readline():
+        assert demo.poll() is None
+    assert str(tmp_path) in Path("/proc/self/mountinfo").read_text()
+    os.kill(demo.pid, number)
+    demo.communicate(timeout=60)
+    assert demo.returncode == code
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+    assert list(tmp_path.iterdir()) == []

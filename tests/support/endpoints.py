@@ -41,9 +41,13 @@ def write_detectors(path: Path, samples: Sequence[Sample] = SAMPLES) -> Path:
 
 
 class Endpoint:
-    def __init__(self, url: str, process: subprocess.Popen[str]) -> None:
-        self.url = url
+    """`url` is its plain address; `secure` that of HTTPS, where it was told to."""
+
+    def __init__(self, urls: Sequence[str], process: subprocess.Popen[str], log: Path) -> None:
+        self.url = urls[-1]
+        self.secure = urls[0]
         self.process = process
+        self.log = log
         self._pool = urllib3.PoolManager()
 
     def ask(
@@ -91,7 +95,8 @@ def endpoint(
     log = (directory / "endpoint.log").open("w")
     process = subprocess.Popen(command, env=clean_environment(env), stderr=log, text=True)
     try:
-        yield_to = Endpoint(_url(process, Path(log.name)), process)
+        listeners = 1 + ("--https-port" in options)
+        yield_to = Endpoint(_urls(process, Path(log.name), listeners), process, Path(log.name))
         if ready:
             yield_to.wait_ready()
         yield yield_to
@@ -101,10 +106,11 @@ def endpoint(
         log.close()
 
 
-def _url(process: subprocess.Popen[str], log: Path) -> str:
+def _urls(process: subprocess.Popen[str], log: Path, count: int) -> list[str]:
     deadline = time.monotonic() + 30
     while process.poll() is None and time.monotonic() < deadline:
-        if found := re.findall(r"listens on (https?://[\d.]+:\d+)", log.read_text()):
-            return str(found[-1])
+        found = re.findall(r"listens on (https?://[\d.]+:\d+)\n", log.read_text())
+        if len(found) == count:
+            return found
         time.sleep(0.02)
     raise RuntimeError(f"the endpoint did not start:\n{log.read_text()}")

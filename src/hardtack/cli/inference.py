@@ -79,26 +79,23 @@ def serve(
         sys.exit(1)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, option: str = "--port") -> socket.socket:
     """A listening socket. Raises ConfigError where the address can't be had."""
     try:
         return socket.create_server((host, port), backlog=128)
     except OSError as error:
         raise ConfigError(
             f"Can't listen on {host}:{port}: {error.strerror}.",
-            remedy="Choose another --port, or end what listens there.",
+            remedy=f"Choose another {option}, or end what listens there.",
         ) from None
 
 
-def needs_extra() -> None:
-    """Raises ConfigError where the packages of the extra `inference` are missing."""
-    missing = [
-        name
-        for name in ("numpy", "onnxruntime", "PIL", "starlette", "uvicorn")
-        if importlib.util.find_spec(name) is None
-    ]
+def needs_extra(extra: str = "inference", *more: str) -> None:
+    """Raises ConfigError where packages of the extra are missing, those of inference or `more`."""
+    names = ("numpy", "onnxruntime", "PIL", "starlette", "uvicorn", *more)
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(
-            f"Inference needs packages that are not installed: {', '.join(missing)}.",
-            remedy="Install them: pip install 'hardtack[inference]'.",
+            f"This needs packages that are not installed: {', '.join(missing)}.",
+            remedy=f"Install them: pip install 'hardtack[{extra}]'.",
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import signal
 import sys
+from types import FrameType
 from typing import Any
 
 import click
@@ -114,6 +116,9 @@ def hardtack(ctx: click.Context, config_file: str | None, log_level: str, log_fo
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; ends the process with its exit code."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one, and means it
+            signal.signal(number, _end)
     try:
         # Without standalone mode click returns what `ctx.exit` was called with.
         code = hardtack.main(args=arguments, prog_name="hardtack", standalone_mode=False)
@@ -129,6 +134,12 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """End as Ctrl-C does: what is begun is closed, what was mounted for a demo is unmounted."""
+    print(f"hardtack: ended by {signal.Signals(number).name}", file=sys.stderr)
+    sys.exit(128 + number)
 
 
 def fail(error: HardtackError) -> Any:

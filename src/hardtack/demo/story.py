@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hardtack.core.errors import HardtackError, MountError
+from hardtack.core.errors import MountError
 from hardtack.core.units import format_size
 from hardtack.demo import bucket, ocr
 from hardtack.demo.wire import Wire
@@ -58,7 +58,6 @@ class Story:
         self.server = bucket.Server(directory / "s3")
         self.outcome = Outcome()
         self._tell = tell
-        self._mounted = False
 
     @property
     def source(self) -> str:
@@ -85,13 +84,17 @@ class Story:
 
     def close(self) -> None:
         """Leave nothing behind: mount, server, directory."""
-        if self._mounted:
-            subprocess.run(
-                [*HARDTACK, "unmount", "--lazy", str(self.mountpoint)],
-                check=False, capture_output=True,
-            )  # fmt: skip
+        if self.outcome.fuse:
+            self._unmount_whatever_is_there()
         self.server.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _unmount_whatever_is_there(self) -> None:
+        """A mount that was interrupted may be there or not; a reader of ours may still have it."""
+        for how in ([], ["--lazy"]):
+            command = [*HARDTACK, "unmount", *how, str(self.mountpoint)]
+            if subprocess.run(command, check=False, capture_output=True).returncode == 0:
+                return
 
     def _fill_bucket(self) -> None:
         files = bucket.find_weights()
@@ -117,7 +120,6 @@ class Story:
         with self._step("cut the network, unmount, forget the kernel's caches") as said:
             self._cut()
             self._hardtack("unmount", str(self.mountpoint))
-            self._mounted = False
             said.append("caches dropped" if forget_caches() else "not root: caches kept")
         with self._step("mount again, as after a reboot"):
             self._mount()
@@ -186,7 +188,6 @@ class Story:
             "mount", self.source, str(self.mountpoint), "--cache", str(self.cache),
             "--keep-free", "0",
         )  # fmt: skip
-        self._mounted = True
 
     def _hardtack(self, *arguments: str) -> str:
         environment = os.environ | self.server.environment(self.wire.port)
@@ -215,7 +216,7 @@ def tell(keep: bool, report: Callable[[Step], None]) -> Outcome:
     story = Story(Path(tempfile.mkdtemp(prefix="hardtack-demo-")), report)
     try:
         outcome = story.run()
-    except (HardtackError, KeyboardInterrupt):
+    except BaseException:  # an interrupt and a signal to end among them
         story.close()
         raise
     if not keep:

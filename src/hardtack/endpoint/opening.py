@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from hardtack.core.errors import ConfigError, FormatError
 from hardtack.endpoint import edgeconfig, processes
 from hardtack.endpoint.api import Api, Limits
 from hardtack.endpoint.book import Book
+from hardtack.endpoint.callers import Callers, read_token
 from hardtack.endpoint.cloud import Cloud
 from hardtack.endpoint.detectors import read_detectors
 from hardtack.endpoint.edgeconfig import EdgeConfig
@@ -26,6 +27,16 @@ KEPT_CONFIG = "edge-config.yaml"
 
 
 @dataclass(frozen=True)
+class Servers:
+    """What each detector's server may take, and how many of them load at a time."""
+
+    threads: int = 1
+    memory: int = 0
+    starting: int = 2
+    pixels: int = 50_000_000
+
+
+@dataclass(frozen=True)
 class Settings:
     """`upstream` is the cloud's address, or empty; `token` the box's own for it."""
 
@@ -33,9 +44,8 @@ class Settings:
     detectors: Path | None
     state: Path
     config: Path | None = None
-    threads: int = 1
-    memory: int = 0
-    starting: int = 2
+    servers: Servers = field(default_factory=Servers)
+    token_file: Path | None = None
     upstream: str = ""
     token: str = field(default="", repr=False)
     deadline: float = 10.0
@@ -45,10 +55,11 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
 
-def application(settings: Settings) -> Starlette:
+def application(settings: Settings) -> ASGIApp:
     """The endpoint's ASGI application. Raises ConfigError, FormatError."""
     detectors = read_detectors(settings.detectors, settings.models) if settings.detectors else {}
     config = read_config(settings.config, settings.state / KEPT_CONFIG)
+    token = read_token(settings.token_file) if settings.token_file else ""
     try:
         settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         store = Store(settings.state)
@@ -56,8 +67,9 @@ def application(settings: Settings) -> Starlette:
         raise FormatError(f"{settings.state} can't be used: {error.strerror}.") from None
     backend = Processes(
         processes.Settings(
-            settings.models, settings.state / "logs", settings.threads, settings.memory,
-            settings.starting, config.refresh_rate,
+            settings.models, settings.state / "logs", settings.servers.threads,
+            settings.servers.memory, settings.servers.starting, config.refresh_rate,
+            pixels=settings.servers.pixels,
         )
     )  # fmt: skip
     metrics = Metrics()
@@ -66,7 +78,8 @@ def application(settings: Settings) -> Starlette:
         settings.state / KEPT_CONFIG, backend, store, Inferring(), metrics,
         _cloud(settings, store, metrics),
     )  # fmt: skip
-    return Api(service, settings.limits).application()
+    app = Api(service, settings.limits).application()
+    return Callers(app, token) if token else app
 
 
 def _cloud(settings: Settings, store: Store, metrics: Metrics) -> Cloud | None:

@@ -41,6 +41,7 @@ class Settings:
     starting: int = 2
     refresh: float = 60.0
     load: float = 5400.0
+    pixels: int = 50_000_000
 
 
 @dataclass
@@ -115,6 +116,7 @@ class _Keeper:
             sys.executable, "-m", "hardtack", "inference", "serve",
             "--model", str(settings.models / self.detector), "--name", self.detector,
             "--port", "0", "--threads", str(settings.threads),
+            "--max-pixels", str(settings.pixels),
             env=environment(settings.models, settings.threads),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,

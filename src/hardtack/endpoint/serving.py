@@ -1,0 +1,106 @@
+"""The endpoint's listeners: HTTP, HTTPS beside it, and callers who send nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import socket
+import ssl
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from hardtack.core.errors import ConfigError
+
+_PATIENCE = 20.0
+_SHUTDOWN = 10
+
+
+@dataclass(frozen=True)
+class Secure:
+    """A listening socket for HTTPS, and its certificate and key."""
+
+    listener: socket.socket
+    certificate: Path
+    key: Path
+
+
+def serve(app: ASGIApp, plain: socket.socket, secure: Secure | None = None) -> bool:
+    """Serve until SIGTERM or SIGINT; False where it couldn't begin. Raises ConfigError."""
+    _raise_file_limit()
+    main = uvicorn.Server(_config(app))
+    if secure is None:
+        main.run(sockets=[plain])
+        return main.started
+    beside = _Beside(_config(app, secure))
+    try:
+        beside.config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"The certificate {secure.certificate} with the key {secure.key} can't be used: "
+            f"{error}."
+        ) from None
+
+    async def both() -> None:
+        second = asyncio.create_task(beside.serve(sockets=[secure.listener]))
+        await main.serve(sockets=[plain])
+        beside.should_exit = True
+        await second
+
+    asyncio.run(both())
+    return main.started
+
+
+class _Beside(uvicorn.Server):
+    """A second server of one process: the first one hears the signals and has the life span."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+class _Patient(H11Protocol):
+    """Hangs up on a connection that has sent no whole request head after a while."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._wait()
+
+    def on_response_complete(self) -> None:
+        self._waiting.cancel()
+        self._wait()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._waiting.cancel()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._waiting = self.loop.call_later(_PATIENCE, self._give_up)
+
+    def _give_up(self) -> None:
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and not self.transport.is_closing():
+            self.transport.close()
+
+
+def _config(app: ASGIApp, secure: Secure | None = None) -> uvicorn.Config:
+    return uvicorn.Config(
+        app, http=_Patient, ws="none", log_config=None, access_log=False, server_header=False,
+        lifespan="off" if secure else "on", timeout_graceful_shutdown=_SHUTDOWN,
+        ssl_certfile=secure.certificate if secure else None,
+        ssl_keyfile=secure.key if secure else None,
+    )  # fmt: skip
+
+
+def _raise_file_limit() -> None:
+    """Idle callers take files, of which the default is few."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

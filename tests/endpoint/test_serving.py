@@ -1,0 +1,157 @@
+"""Listeners, certificates and callers of the endpoint."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import urllib3
+from cryptography import x509
+from groundlight import ExperimentalApi
+
+from hardtack.core.errors import ConfigError
+from hardtack.demo.detectors import SAMPLES
+from hardtack.endpoint.callers import read_token
+from hardtack.endpoint.tls import self_signed
+from tests.endpoint.test_sdk import TOKEN, jpeg
+from tests.support.commands import run
+from tests.support.endpoints import Endpoint, endpoint, write_detectors, write_models
+
+ZERO = SAMPLES[5]
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Endpoint]:
+    models = write_models(tmp_path, [ZERO])
+    detectors = write_detectors(tmp_path / "detectors.yaml", [ZERO])
+    token = tmp_path / "token"
+    token.write_text(TOKEN + "\n")
+    options = ("--https-port", "0", "--token-file", str(token))
+    with endpoint(tmp_path, models, detectors, *options) as running:
+        yield running
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_the_sdk_works_against_both(tmp_path: Path, scheme: str) -> None:
+    models = write_models(tmp_path, [ZERO])
+    detectors = write_detectors(tmp_path / "detectors.yaml", [ZERO])
+    token = tmp_path / "token"
+    token.write_text(TOKEN + "\n")
+    options = ("--https-port", "0", "--token-file", str(token))
+    with endpoint(tmp_path, models, detectors, *options) as served:
+        url = served.secure if scheme == "https" else served.url
+        assert url.startswith(scheme + ":")
+        sdk = ExperimentalApi(
+            endpoint=url, api_token=TOKEN, disable_tls_verification=scheme == "https"
+        )
+        query = sdk.submit_image_query(ZERO.id, jpeg(ZERO), wait=0)
+        assert query.result.from_edge is True
+        assert query.result.label == "YES"
+
+
+def test_the_own_certificate_is_trusted_by_who_is_given_it_and_kept(tmp_path: Path) -> None:
+    models = write_models(tmp_path, [])
+    detectors = write_detectors(tmp_path / "detectors.yaml", [])
+    seen = []
+    for _ in range(2):
+        with endpoint(tmp_path, models, detectors, "--https-port", "0") as served:
+            trusted = tmp_path / "state/tls/certificate.pem"
+            with urllib3.PoolManager(ca_certs=str(trusted)) as pool:
+                assert pool.request("GET", served.secure + "/ping", retries=False).status == 200
+            with urllib3.PoolManager() as pool, pytest.raises(urllib3.exceptions.SSLError):
+                pool.request("GET", served.secure + "/ping", retries=False)
+            seen.append(trusted.read_bytes())
+    assert seen[0] == seen[1]
+    assert (tmp_path / "state/tls/key.pem").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_pair_half_written_is_made_again(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path / "tls")
+    old = key.read_bytes()
+    certificate.unlink()  # as after a power cut: the key is written first
+    assert self_signed(tmp_path / "tls") == (certificate, key)
+    assert key.read_bytes() != old
+    made = x509.load_pem_x509_certificate(certificate.read_bytes())
+    loaded = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    loaded.load_cert_chain(certificate, key)
+    assert (made.not_valid_after_utc - made.not_valid_before_utc).days > 20 * 364
+
+
+def test_probes_need_no_token_and_all_else_does(served: Endpoint) -> None:
+    for path in ("/ping", "/health/live", "/health/ready"):
+        assert served.ask("GET", path).status == 200
+    for path in ("/device-api/v1/me", "/edge-config", "/metrics", "/status/metrics.json"):
+        refused = served.ask("GET", path)
+        assert refused.status == 401
+        assert refused.headers["www-authenticate"].startswith("Basic")
+        assert served.ask("GET", path, None, **{"x-api-token": TOKEN}).status == 200
+    assert served.ask("GET", "/edge-config", None, **{"x-api-token": TOKEN[:-1]}).status == 401
+    assert served.submit(ZERO).status == 401
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ("Basic " + base64.b64encode(f"anybody:{TOKEN}".encode()).decode(), 200),
+        ("Basic " + base64.b64encode(b"anybody:wrong").decode(), 401),
+        ("Basic ???", 401),
+        (f"Bearer {TOKEN}", 401),
+    ],
+)
+def test_a_browser_gives_the_token_as_a_password(
+    served: Endpoint, header: str, status: int
+) -> None:
+    assert served.ask("GET", "/edge-config", authorization=header).status == status
+
+
+@pytest.mark.parametrize(("text", "said"), [("short", "no token"), ("ü" * 30, "not ASCII")])
+def test_a_token_file_that_keeps_nobody_out_is_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (tmp_path / "token").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        read_token(tmp_path / "token")
+
+
+def test_a_port_that_is_taken_is_named_before_anything_is_made(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for options in (["--port", port], ["--port", "0", "--https-port", port]):
+            done = run("endpoint", "serve", "--models", tmp_path, "--state", state, *options)
+            assert done.returncode == 11
+            assert f"127.0.0.1:{port}: Address already in use" in done.stderr
+            assert f"another {options[-2]}" in done.stderr
+    assert not state.exists()
+
+
+def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
+    for name in ("cert", "key"):
+        (tmp_path / name).write_text("nothing")
+    done = run(
+        "endpoint", "serve", "--models", tmp_path, "--state", tmp_path / "state", "--port", "0",
+        "--https-port", "0", "--tls-cert", tmp_path / "cert", "--tls-key", tmp_path / "key",
+    )  # fmt: skip
+    assert done.returncode == 11
+    assert f"The certificate {tmp_path / 'cert'} with the key" in done.stderr
+
+
+def test_a_thousand_silent_connections_keep_nobody_out(served: Endpoint) -> None:
+    host, port = served.url.removeprefix("http://").split(":")
+    with contextlib.ExitStack() as stack:
+        silent = [
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=60))
+            for _ in range(1000)
+        ]
+        for one in silent[::2]:
+            one.sendall(b"POST /device-api/v1/image-queries HTTP/1.1\r\nHost: x\r\n")
+        for _ in range(3):
+            assert served.ask("GET", "/edge-config", None, **{"x-api-token": TOKEN}).status == 200
+        # After a while they are hung up on, those that began a request too.
+        assert [one.recv(1) for one in silent] == [b""] * 1000
