@@ -1,14 +1,11 @@
-"""Figures: what was measured, against what, and whether its bar is met; as table, JSON and docs."""
+"""Figures: what was measured, against what, and whether its bar is met; as table and docs."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 BEGIN, END = "<!-- begin: {} -->", "<!-- end: {} -->"
 
@@ -28,14 +25,16 @@ class Figure:
     meaning: str
     values: dict[str, float] = field(default_factory=dict)
     unit: str = ""
-    ahead_of: tuple[str, ...] = ()
+    ahead_of: Sequence[str] = ()
     lower_is_better: bool = False
 
     @property
-    def met(self) -> bool:
-        """Whether the bar holds, and the peers it must be ahead of are behind."""
-        reached = self.ratio >= self.bar if self.at_least else self.ratio <= self.bar
-        return reached and all(self._ahead(peer) for peer in self.ahead_of if peer in self.values)
+    def verdict(self) -> str:
+        """`met` when the bar holds and the peers are behind that it must be ahead of."""
+        if not (self.ratio >= self.bar if self.at_least else self.ratio <= self.bar):
+            return "MISSED"
+        before = [p for p in self.ahead_of if p in self.values and not self._ahead(p)]
+        return f"BEHIND {', '.join(before)}" if before else "met"
 
     def _ahead(self, peer: str) -> bool:
         ours, theirs = self.values["hardtack"], self.values[peer]
@@ -48,7 +47,7 @@ class Figure:
             self.name,
             number(self.ratio),
             f"{sign} {number(self.bar)}",
-            "met" if self.met else "MISSED",
+            self.verdict,
             self.meaning,
             f"{values} {self.unit}".strip(),
         )
@@ -76,15 +75,6 @@ def table(figures: Iterable[Figure]) -> str:
              for r in rows]  # fmt: skip
     lines.insert(1, "| " + " | ".join("-" * w for w in widths) + " |")
     return "\n".join(lines)
-
-
-def save(path: Path, facts: dict[str, str], figures: Iterable[Figure]) -> None:
-    """Facts and figures as JSON."""
-    rows: list[dict[str, Any]] = [
-        dataclasses.asdict(figure) | {"met": figure.met} for figure in figures
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": facts, "figures": rows}, indent=1) + "\n")
 
 
 def write_between(path: Path, name: str, text: str) -> None:

@@ -13,6 +13,8 @@ import psutil
 
 import hardtack
 
+LOAD = "load before"
+
 
 def facts(work: Path) -> dict[str, str]:
     """Name → value, for the head of a report; `work` is where the bench's files lie."""
@@ -25,7 +27,7 @@ def facts(work: Path) -> dict[str, str]:
         "hardtack": hardtack.__version__,
         "rclone": _version([str(Path(sys.executable).with_name("rclone")), "version"]),
         "s3fs": _version(["s3fs", "--version"]),
-        "load before": f"{os.getloadavg()[0]:.1f}",
+        LOAD: f"{os.getloadavg()[0]:.1f}",
     }
 
 
