@@ -18,7 +18,13 @@ COMPILE = [
 GROUPS = ("setup", "demo", "dev", "training", "bench")
 LEVELS = {
     "dev.txt": ["--all-extras", *(f"--group={g}" for g in GROUPS)],
-    "demo.txt": ["--group=setup", "--group=demo", "--constraint", "requirements/dev.txt"],
+    "demo.txt": [
+        "--extra=endpoint",
+        "--group=setup",
+        "--group=demo",
+        "--constraint",
+        "requirements/dev.txt",
+    ],
 }
 ARM64 = "aarch64-manylinux_2_28"
 

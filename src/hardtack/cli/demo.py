@@ -10,13 +10,13 @@ from hardtack.demo import story
 
 
 @click.command()
-@click.option("--keep", is_flag=True, help="Leave the mount and its server running.")
+@click.option("--keep", is_flag=True, help="Leave the mount and the endpoint running, offline.")
 @json_option
 def demo(keep: bool, as_json: bool) -> None:
     """The whole story on one machine: no account, no network.
 
-    Real model weights in a bucket on loopback, mounted; text read in a picture; the network cut; a
-    reboot; the same answers.
+    Real model weights in a bucket on loopback, mounted; nine detectors that answer the Groundlight
+    SDK's image queries from them; the network cut; a reboot; the same answers.
     """
 
     def report(step: story.Step) -> None:
@@ -34,6 +34,14 @@ def demo(keep: bool, as_json: bool) -> None:
         ),
     )
     click.echo()
+    print_table(
+        ("detector", "what it is asked", "its answer, with no network", "confidence", "from_edge"),
+        (
+            (a.detector, a.question, a.said, f"{a.confidence:.2f}", str(a.from_edge).lower())
+            for a in outcome.answers
+        ),
+    )
+    click.echo()
     click.echo(
         f"{format_size(outcome.wire_bytes)} came over the wire for "
         f"{format_size(outcome.weights_bytes)} of weights; "
@@ -41,8 +49,14 @@ def demo(keep: bool, as_json: bool) -> None:
     )
     click.echo("With the network cut: mounted, listed, read, answered, and outlived a crash.")
     if outcome.kept:
-        point, directory = outcome.kept["mountpoint"], outcome.kept["directory"]
-        click.echo(
-            f"\nLook at it, offline as it is:   ls -lR {point}   |   hardtack status {point}"
-        )
-        click.echo(f"End it:       hardtack unmount {point}; rm -r {directory}")
+        _tell_kept(outcome.kept)
+
+
+def _tell_kept(kept: dict[str, str]) -> None:
+    point, url = kept["mountpoint"], kept["endpoint"]
+    click.echo(f"\nLook at it, offline as it is:   ls -lR {point}   |   hardtack status {point}")
+    click.echo(f"Ask it:       curl {url}/device-api/v1/detectors")
+    click.echo(
+        f"End it:       kill {kept['endpoint_pid']}; "
+        f"hardtack unmount {point}; rm -r {kept['directory']}"
+    )

@@ -20,18 +20,6 @@ TEXT = ("HARDTACK", "KEEPS", "4711")
 """The lines that the picture shows."""
 
 
-def draw(path: Path, lines: Sequence[str] = TEXT) -> None:
-    """A white label with dark `lines`, as a PNG file."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    picture = Image.new("RGB", (640, 64 + 96 * len(lines)), "white")
-    pen = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(size=56)
-    for number, line in enumerate(lines):
-        pen.text((40, 40 + 96 * number), line, fill=(20, 20, 40), font=font)
-    picture.save(path)
-
-
 def read_lines(picture: Path) -> list[str]:
     """The lines of text in `picture`, from top to bottom."""
     import numpy as np

@@ -1,4 +1,4 @@
-"""The main job: real weights in a bucket, mounted, the network cut, a reboot, the same answers."""
+"""The main job: real weights in a bucket, nine detectors, the network cut, a reboot, the same."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from typing import Any
 
 from hardtack.core.errors import MountError
 from hardtack.core.units import format_size
-from hardtack.demo import bucket, ocr
+from hardtack.demo import bucket, detectors, ocr, pictures
+from hardtack.demo.detectors import SAMPLES
+from hardtack.demo.edge import Answer, Edge
 from hardtack.demo.wire import Wire
 
 HARDTACK = [sys.executable, "-m", "hardtack"]
@@ -37,9 +39,11 @@ class Step:
 
 @dataclass
 class Outcome:
-    """All steps, and bytes over the wire against bytes that were read from the mount."""
+    """All steps, what the detectors said with the network cut, and bytes: in the bucket, over the
+    wire, and those read from the mount."""
 
     steps: list[Step] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     weights_bytes: int = 0
     wire_bytes: int = 0
     read_bytes: int = 0
@@ -56,6 +60,7 @@ class Story:
         self.cache = directory / "cache"
         self.picture = directory / "label.png"
         self.server = bucket.Server(directory / "s3")
+        self.edge = Edge(directory / "edge", self.mountpoint / "models")
         self.outcome = Outcome()
         self._tell = tell
 
@@ -83,7 +88,8 @@ class Story:
         return self.outcome
 
     def close(self) -> None:
-        """Leave nothing behind: mount, server, directory."""
+        """Leave nothing behind: endpoint, mount, server, directory."""
+        self.edge.stop()
         if self.outcome.fuse:
             self._unmount_whatever_is_there()
         self.server.stop()
@@ -101,11 +107,12 @@ class Story:
         with self._step("start an S3 server, put real weights into a bucket") as said:
             self.server.start()
             self.wire = Wire(self.server.port)
-            objects = bucket.hub_cache(files)
+            objects = bucket.hub_cache(files) | detectors.objects()
             self.server.put(objects)
-            self.outcome.weights_bytes = sum(f.stat().st_size for f in files)
-            said.append(f"{len(files)} models, {format_size(self.outcome.weights_bytes)}")
-        ocr.draw(self.picture)
+            # Detectors share networks: the same bytes under several names.
+            self.outcome.weights_bytes = sum(map(len, set(objects.values())))
+            said.append(f"{len(SAMPLES)} detectors, {format_size(self.outcome.weights_bytes)}")
+        self.picture.write_bytes(pictures.png(pictures.label(ocr.TEXT)))
 
     def _with_mount(self) -> None:
         self.mountpoint.mkdir()
@@ -113,17 +120,22 @@ class Story:
             self._mount()
         self._kill_in_mid_read("kill -9 the worker in the middle of a first read")
         self._infer("read the label: the rest from the network")
+        self._serve("start an endpoint: its weights from the mount")
+        self._ask("ask all nine detectors")
         with self._step("prefetch the rest") as said:
             done = json.loads(self._hardtack("prefetch", self.source, "--json"))
             said.append(f"{done['files']} files there")
         self.outcome.wire_bytes = self.wire.received
-        with self._step("cut the network, unmount, forget the kernel's caches") as said:
+        with self._step("cut the network, end it all, forget the kernel's caches") as said:
             self._cut()
+            self.edge.stop()
             self._hardtack("unmount", str(self.mountpoint))
             said.append("caches dropped" if forget_caches() else "not root: caches kept")
         with self._step("mount again, as after a reboot"):
             self._mount()
         self._infer("read the label: no network")
+        self._serve("start the endpoint again: no network")
+        self._ask("ask all nine detectors: no network")
         self._kill_in_mid_read("kill -9 the worker in the middle of a read, no network")
 
     def _with_files(self) -> None:
@@ -131,10 +143,13 @@ class Story:
         with self._step("no /dev/fuse here: prefetch to plain files"):
             self._hardtack("prefetch", self.source, "--to", str(files))
         self.mountpoint = files
+        self.edge = Edge(self.directory / "edge", files / "models")
         self._infer("read the label: from plain files")
         with self._step("cut the network"):
             self._cut()
         self._infer("read the label: no network")
+        self._serve("start an endpoint: no network")
+        self._ask("ask all nine detectors: no network")
         self.outcome.wire_bytes = self.wire.received
 
     def _cut(self) -> None:
@@ -162,6 +177,18 @@ class Story:
             for path in self.mountpoint.rglob("*.onnx")
             if path.name in (ocr.DETECTOR, ocr.READER)
         )
+
+    def _serve(self, what: str) -> None:
+        with self._step(what) as said:
+            self.edge.start()
+            said.append(f"{len(SAMPLES)} of {len(SAMPLES)} ready")
+        weights = (self.mountpoint / "models").rglob("*.onnx")
+        self.outcome.read_bytes += sum(path.stat().st_size for path in weights)
+
+    def _ask(self, what: str) -> None:
+        with self._step(what) as said:
+            self.outcome.answers = list(self.edge.answers())
+            said.append(f"{len(self.outcome.answers)} of {len(SAMPLES)} right, from_edge: true")
 
     def _kill_in_mid_read(self, what: str) -> None:
         """Read the largest file; its worker is killed on the way, and its successor goes on."""
@@ -212,7 +239,7 @@ def forget_caches() -> bool:
 
 
 def tell(keep: bool, report: Callable[[Step], None]) -> Outcome:
-    """Run the story in a new directory; with `keep` the mount is left running."""
+    """Run the story in a new directory; with `keep` mount and endpoint are left running."""
     story = Story(Path(tempfile.mkdtemp(prefix="hardtack-demo-")), report)
     try:
         outcome = story.run()
@@ -225,6 +252,8 @@ def tell(keep: bool, report: Callable[[Step], None]) -> Outcome:
     outcome.kept = {
         "mountpoint": str(story.mountpoint),
         "cache": str(story.cache),
+        "endpoint": story.edge.url,
+        "endpoint_pid": str(story.edge.pid),
         "directory": str(story.directory),
     }
     return outcome
