@@ -35,6 +35,7 @@ PARTS: dict[str, tuple[str, Callable[[], bool]]] = {
         lambda: _root() and _has("containerd", "runc"),
     ),
     "skopeo": ("skopeo (Debian: skopeo)", lambda: _has("skopeo")),
+    "chromium": ("chromium (Debian: chromium)", lambda: _has("chromium")),
     "npm": ("npm (for Helm's binaries)", lambda: _has("npm")),
 }
 
