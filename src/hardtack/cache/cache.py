@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from hardtack.cache import exporting, fetching, verifying
+from hardtack.cache import exporting, fetching, survey, verifying
 from hardtack.cache.api import Entry, Invalidation, Kind, Options, Presence, Reply, State
 from hardtack.cache.background import Background
 from hardtack.cache.catalogue import KEEPS, Catalogue
@@ -33,6 +33,7 @@ from hardtack.cache.results import (
     Refresh,
     Release,
     Status,
+    Surveyed,
     Usage,
     Verified,
 )
@@ -373,6 +374,14 @@ class Cache:
     def contents(self) -> list[Content]:
         """What is in the directory, least recently used first."""
         return verifying.contents(self)
+
+    def survey(self, patterns: Sequence[str]) -> list[Surveyed]:
+        """How each file of the view that `patterns` name stands. Raises CacheError unlisted."""
+        return survey.survey(self, self._selection(patterns, None))
+
+    def peek(self, path: str) -> str:
+        """The text of a small file of the view that is wholly here. Raises CacheError."""
+        return survey.peek(self, path)
 
     def usage(self) -> Usage:
         """The room that the cache takes and has."""

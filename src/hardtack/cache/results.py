@@ -88,6 +88,19 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
+class Surveyed:
+    """How one file stands: `present` of `size` bytes; `verified`: as a whole, and untouched since;
+    `pinned`: a release keeps it. `broken`: the target of a link that leads to no file."""
+
+    path: str
+    size: int
+    present: int
+    verified: bool
+    pinned: bool
+    broken: str
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Bytes: `present` of the cache, `limit` of its size, `free` and `total` of the disk."""
 

@@ -41,6 +41,7 @@ COMMANDS = {
     "model": ("hardtack.cli.model", "model", "Model packages: check, show, run, write."),
     "inference": ("hardtack.cli.inference", "inference", "Answer pictures on this box."),
     "endpoint": ("hardtack.cli.endpoint", "endpoint", "Answer the Groundlight SDK on this box."),
+    "ready": ("hardtack.cli.ready", "ready", "Would this box come up with the cable pulled?"),
     "demo": ("hardtack.cli.demo", "demo", "The whole story on one machine."),
     "config": ("hardtack.cli.settings", "config", "Where each setting comes from."),
     "completion": ("hardtack.cli.settings", "completion", "Shell completion."),

@@ -43,6 +43,8 @@ _OPERATIONS: dict[str, Any] = {
     "verify": results.Verified,
     "evict": results.Evicted,
     "contents": list[results.Content],
+    "survey": list[results.Surveyed],
+    "peek": str,
     "usage": results.Usage,
     "status": results.Status,
 }
@@ -231,6 +233,12 @@ class RemoteCache:
 
     def contents(self) -> list[results.Content]:
         return typing.cast(list[results.Content], self._ask("contents"))
+
+    def survey(self, patterns: Sequence[str]) -> list[results.Surveyed]:
+        return typing.cast(list[results.Surveyed], self._ask("survey", patterns=list(patterns)))
+
+    def peek(self, path: str) -> str:
+        return str(self._ask("peek", path=path))
 
     def usage(self) -> results.Usage:
         return typing.cast(results.Usage, self._ask("usage"))

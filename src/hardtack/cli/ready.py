@@ -1,0 +1,140 @@
+"""`hardtack ready`: would this box come up with the cable pulled?"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hardtack.cli.images import LOCK
+from hardtack.cli.images_box import PLATFORM, SOCKET, TO, platform_of
+from hardtack.cli.inference import needs_extra
+from hardtack.cli.options import CACHE, DURATION, SOURCE, option, using
+from hardtack.cli.output import json_option, plain, print_json, print_table
+from hardtack.core.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from hardtack.deploy.ready.check import Box, Known
+    from hardtack.deploy.ready.report import Report, Row
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+PARTS = ("images", "weights", "configuration", "certificates", "box")
+DEPLOYED = [
+    option(
+        "--deployment", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
+        default=[Path("/var/lib/rancher/k3s/server/manifests")], show_default=True,
+        help="Manifests, charts: who names images, and their pull policy. Again for each.",
+    ),
+    option(
+        "--models", default="models", show_default=True, metavar="DIR",
+        help="The directory of SOURCE that holds <detector id>/primary/<version>.",
+    ),
+    option(
+        "--also", multiple=True, metavar="GLOB",
+        help="Further files of SOURCE that must be there. Again for each.",
+    ),
+    option("--detectors", type=FILE, help="The endpoint's file of detectors."),
+    option("--edge-config", type=FILE, help="The edge configuration that the endpoint is given."),
+    option(
+        "--state", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+        default="/var/lib/hardtack/endpoint", show_default=True, help="The endpoint's own files.",
+    ),
+]  # fmt: skip
+
+
+@click.command()
+@click.argument("source", required=False)
+@LOCK
+@using(DEPLOYED)
+@TO
+@SOCKET
+@PLATFORM
+@click.option("--horizon", type=DURATION, default="30d", show_default=True,
+              help="Nothing may expire before, unless it is renewed with no network.")  # fmt: skip
+@click.option("--without", multiple=True, type=click.Choice(PARTS),
+              help="Leave a part out of the proof. Again for each.")  # fmt: skip
+@using(SOURCE, CACHE)
+@json_option
+def ready(source: str | None, as_json: bool, **values: Any) -> None:
+    """Would this box come up with the cable pulled? Asks nobody but the box.
+
+    SOURCE is that of the weights; default: S3_BUCKET. Exit 0 only when all is there, 1 when not.
+    """
+    needs_extra("endpoint", "cryptography", "yaml")
+    needs_extra("images", "grpc")
+    from hardtack.deploy.ready.check import check
+
+    report = check(_box(source, values))
+    if as_json:
+        print_json(_document(report))
+    else:
+        _print(report)
+    sys.exit(0 if report.ready else 1)
+
+
+def _box(source: str | None, values: dict[str, Any]) -> Box:
+    from hardtack.deploy.ready.check import Box, Images, Weights
+    from hardtack.deploy.ready.detectors import Files
+    from hardtack.deploy.ready.report import Part
+    from hardtack.images.containerd import find_socket
+
+    return Box(
+        Images(
+            values["lock_file"], tuple(values["deployment"]), values["to"],
+            values["socket"] or find_socket(), platform_of(values["platform"]),
+        ),
+        Weights(_opener(source, values), values["models"].strip("/"), tuple(values["also"])),
+        Files(values["state"], values["detectors"], values["edge_config"]),
+        values["horizon"],
+        frozenset(map(Part, values["without"])),
+    )  # fmt: skip
+
+
+def _opener(source: str | None, values: dict[str, Any]) -> Any:
+    """How to open the cache each time that it is looked at; None where no source is named."""
+    import os
+
+    from hardtack.cli.opened import opened
+
+    if source is None and not os.environ.get("S3_BUCKET"):
+        return None
+
+    def open_cache() -> AbstractContextManager[Known]:
+        return opened(source, values, "hardtack ready")
+
+    return open_cache
+
+
+def _document(report: Report) -> dict[str, Any]:
+    rows = [plain(row) | {"seconds": report.seconds(row)} for row in report.rows]
+    return {
+        "ready": report.ready, "at": report.at, "missing": report.missing, "rate": report.rate,
+        "rows": rows,
+    }  # fmt: skip
+
+
+def _print(report: Report) -> None:
+    print_table(
+        ("part", "what", "state", "missing", "time", "detail"),
+        (
+            (
+                row.part, row.name, row.state, format_size(row.missing) if row.missing else "",
+                _time(report, row), row.detail,
+            )
+            for row in report.rows
+        ),
+    )  # fmt: skip
+    remedies = dict.fromkeys(row.remedy for row in report.rows if row.remedy)
+    for remedy in remedies:
+        click.echo(f"  {remedy}", err=True)
+    amiss = sum(row.state != "ready" for row in report.rows)
+    size = f", {format_size(report.missing)} to fetch" if report.missing else ""
+    click.echo("READY" if report.ready else f"NOT READY: {amiss} of {len(report.rows)}{size}")
+
+
+def _time(report: Report, row: Row) -> str:
+    seconds = report.seconds(row)
+    return format_duration(seconds) if seconds is not None else ""

@@ -1,0 +1,1 @@
+"""Would this box come up with the cable pulled?"""

@@ -1,0 +1,149 @@
+"""Readiness of a box from its real parts. Nothing here asks the network."""
+
+from __future__ import annotations
+
+import posixpath
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from hardtack.cache.results import Surveyed
+from hardtack.core.errors import HardtackError, LockError
+from hardtack.deploy.ready import detectors, images, weights
+from hardtack.deploy.ready.report import Part, Report, Row, State
+from hardtack.images.audit import Row as Audited
+from hardtack.images.audit import State as Found
+from hardtack.images.audit import audit, audit_directory
+from hardtack.images.containerd import Containerd
+from hardtack.images.lockfile import Lock, read_lock
+from hardtack.images.platforms import Platform
+from hardtack.manifests.scan import scan
+
+
+class Known(Protocol):
+    """What is asked of a cache, ours or a running mount's."""
+
+    def has_listing(self) -> bool: ...
+    def survey(self, patterns: Sequence[str]) -> list[Surveyed]: ...
+    def peek(self, path: str) -> str: ...
+
+
+@dataclass(frozen=True)
+class Images:
+    """The lock, the deployment files, k3s's directory of bundles, containerd's socket (None: it
+    doesn't run, the bundles are what it will have)."""
+
+    lock: Path
+    deployment: tuple[Path, ...]
+    bundles: Path
+    socket: Path | None
+    platform: Platform
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How to open the cache; the directory of models in the source; globs of further files."""
+
+    cache: Callable[[], AbstractContextManager[Known]] | None
+    models: str = "models"
+    also: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Box:
+    """All that is looked at. `without`: parts that the person leaves out."""
+
+    images: Images
+    weights: Weights
+    endpoint: detectors.Files
+    horizon: float
+    without: frozenset[Part] = field(default_factory=frozenset)
+
+
+def check(box: Box) -> Report:
+    """How everything stands that `box` needs to come up with no network."""
+    rows: list[Row] = []
+    if Part.IMAGES not in box.without:
+        rows += _guarded(Part.IMAGES, "images", lambda: of_images(box.images))
+    rows += of_weights(box)
+    return Report(tuple(row for row in rows if row.part not in box.without), time.time())
+
+
+def of_images(box: Images) -> list[Row]:
+    """Rows of the images. Raises LockError, ContainerdError, ManifestError."""
+    lock = read_lock(box.lock)
+    if not lock.images:
+        raise LockError(f"{box.lock} names no image.", remedy="Write it: hardtack images lock.")
+    store = _store(lock, box)
+    whole = all(row.state is Found.OK for row in store) and store
+    bundles = () if whole else audit_directory(lock, box.platform, box.bundles)
+    rows = images.locked(lock, box.platform, store, bundles)
+    return rows + images.named(scan(box.deployment, helm="auto").images, lock, box.platform)
+
+
+def _store(lock: Lock, box: Images) -> tuple[Audited, ...]:
+    """What containerd's store has; nothing where it doesn't run: then the bundles must do."""
+    if box.socket is None or not box.socket.exists():
+        return ()
+    client = Containerd(box.socket)
+    try:
+        return audit(lock, box.platform, client)
+    finally:
+        client.close()
+
+
+def of_weights(box: Box) -> list[Row]:
+    """Rows of configuration, metadata and weights: what is needed follows from what is asked."""
+    if box.weights.cache is None:
+        rows, _ = detectors.look(box.endpoint, Path("/nonexistent"))
+        detail = "no source of weights is named"
+        remedy = "Name it: hardtack ready SOURCE, or leave them out: --without weights."
+        return [*rows, Row(Part.WEIGHTS, "source", State.MISSING, detail, remedy=remedy)]
+    try:
+        with box.weights.cache() as cache:
+            return _of_cache(box, cache)
+    except HardtackError as error:
+        return [Row(Part.WEIGHTS, "cache", State.WRONG, error.message, remedy=error.remedy)]
+
+
+def _of_cache(box: Box, cache: Known) -> list[Row]:
+    if not cache.has_listing():
+        detail = "nothing is known of the source: it was never listed"
+        remedy = "Connect the box once: hardtack ready --fetch."
+        return [Row(Part.WEIGHTS, "catalogue", State.MISSING, detail, remedy=remedy)]
+    listing = weights.Listing(cache.survey([]), cache.peek)
+    with _descriptions(listing, box.weights.models) as models:
+        rows, wanted = detectors.look(box.endpoint, models)
+    rows += [weights.detector(listing, box.weights.models, one) for one in wanted]
+    return rows + [weights.pattern(listing, glob) for glob in box.weights.also]
+
+
+@contextmanager
+def _descriptions(listing: weights.Listing, models: str) -> Iterator[Path]:
+    """A directory with the descriptions of the models that are here, as a mount would show them:
+    the file of detectors leaves to them what it doesn't say."""
+    with tempfile.TemporaryDirectory(prefix="hardtack-ready-") as directory:
+        for path in listing.files:
+            relative = posixpath.relpath(path, models or ".")
+            if posixpath.basename(path) != "model.toml" or relative.startswith("../"):
+                continue
+            try:
+                text = listing.read(path)
+            except HardtackError:
+                continue  # its row says so
+            target = Path(directory, relative)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+        yield Path(directory)
+
+
+def _guarded(part: Part, name: str, look: Callable[[], Iterable[Row]]) -> list[Row]:
+    """The rows of `look`, or the one that says why there are none."""
+    try:
+        return list(look())
+    except HardtackError as error:
+        return [Row(part, name, State.WRONG, error.message, remedy=error.remedy)]

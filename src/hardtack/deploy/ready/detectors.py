@@ -1,0 +1,68 @@
+"""What the box knows of its detectors without asking anybody: configuration and metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hardtack.core.errors import HardtackError
+from hardtack.deploy.ready.report import Part, Row, State
+from hardtack.endpoint.book import Book
+from hardtack.endpoint.detectors import Detector, read_detectors
+from hardtack.endpoint.edgeconfig import EdgeConfig
+from hardtack.endpoint.opening import KEPT_CONFIG, read_config
+
+LEARNT = "detectors.json"
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the endpoint has its configuration: the given files, and what it keeps in `state`."""
+
+    state: Path
+    detectors: Path | None = None
+    config: Path | None = None
+
+
+def look(files: Files, models: Path) -> tuple[list[Row], list[str]]:
+    """Rows of configuration and metadata, and the ids of the detectors that answer here.
+
+    `models` holds their models' descriptions, as a mount shows them.
+    """
+    rows: list[Row] = []
+    known: dict[str, Detector] = {}
+    try:
+        named = read_detectors(files.detectors, models) if files.detectors else {}
+        known = {d.id: d for d in Book(named, files.state / LEARNT).every()}
+    except HardtackError as error:
+        rows.append(_wrong("detectors", error))
+    try:
+        config = read_config(files.config, files.state / KEPT_CONFIG)
+    except HardtackError as error:
+        rows.append(_wrong("edge configuration", error))
+        return rows, sorted(known)
+    wanted = [d for d in {**known, **config.detectors} if config.of(d).enabled]
+    rows += [_unknown(d) for d in wanted if d not in known]
+    if not rows and not wanted:
+        detail = "neither the file of detectors nor the edge configuration names one"
+        remedy = "Name the file with --detectors, or leave them out: --without configuration."
+        rows.append(Row(Part.CONFIGURATION, "detectors", State.MISSING, detail, remedy=remedy))
+    if not rows:
+        detail = f"{len(wanted)} detectors, {_kept(config)}"
+        rows.append(Row(Part.CONFIGURATION, "detectors", State.READY, detail))
+    return rows, wanted
+
+
+def _kept(config: EdgeConfig) -> str:
+    return f"{len(config.detectors)} of them with a configuration of their own"
+
+
+def _wrong(name: str, error: HardtackError) -> Row:
+    remedy = error.remedy or "Mend it, then look again."
+    return Row(Part.CONFIGURATION, name, State.WRONG, error.message, remedy=remedy)
+
+
+def _unknown(identity: str) -> Row:
+    detail = "the edge configuration names it, and nothing on the box says what it asks"
+    remedy = "Ask it once while there is a network, or describe it in the file of detectors."
+    return Row(Part.CONFIGURATION, identity, State.MISSING, detail, remedy=remedy)

@@ -1,0 +1,120 @@
+"""A box that would come up with the cable pulled, made from real parts, to be broken by tests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hardtack.cache.api import Options
+from hardtack.cache.cache import Cache
+from hardtack.demo.detectors import SAMPLES
+from hardtack.images.install import install
+from hardtack.images.lock import lock
+from hardtack.images.lockfile import write_lock
+from hardtack.images.platforms import Platform
+from hardtack.images.pull import pull
+from hardtack.images.registry import Registry
+from hardtack.manifests.reference import Reference
+from hardtack.source.open import open_source
+from hardtack.source.options import SourceOptions
+from tests.support import oci
+from tests.support.caches import opened
+from tests.support.commands import run
+from tests.support.endpoints import write_detectors, write_models
+from tests.support.registry import registry
+
+CHOSEN = tuple(s for s in SAMPLES if s.name in ("digit", "focus"))
+
+
+@dataclass
+class ReadyBox:
+    """Everything of it lies in `directory`; its bucket is a directory too."""
+
+    directory: Path
+
+    @property
+    def bucket(self) -> Path:
+        return self.directory / "bucket"
+
+    @property
+    def images(self) -> Path:
+        return self.directory / "k3s/agent/images"
+
+    @property
+    def manifests(self) -> Path:
+        return self.directory / "k3s/server/manifests"
+
+    @property
+    def source(self) -> str:
+        return f"file://{self.bucket}"
+
+    def model(self, number: int = 0) -> Path:
+        """The directory of a detector's model in the bucket."""
+        return self.bucket / "models" / CHOSEN[number].id / "primary" / "1"
+
+    def hardtack(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        env = {"HARDTACK_CACHE": str(self.directory / "cache"), "HARDTACK_KEEP_FREE": "0"}
+        return run(*arguments, env=env, cwd=self.directory)
+
+    def ready(self, *more: str | Path) -> subprocess.CompletedProcess[str]:
+        return self.hardtack(
+            "ready", self.source, "--to", self.images, "--deployment", self.manifests,
+            "--socket", self.directory / "none.sock", "--detectors", "detectors.json",
+            "--state", self.directory / "state", *more,
+        )  # fmt: skip
+
+    def amiss(self, *more: str | Path) -> list[dict[str, Any]]:
+        """The rows that aren't ready, told by a `ready` that says so with its exit code too."""
+        done = self.ready("--json", *more)
+        assert done.returncode in (0, 1), done.stderr
+        told = json.loads(done.stdout)
+        rows: list[dict[str, Any]] = [row for row in told["rows"] if row["state"] != "ready"]
+        assert told["ready"] == (done.returncode == 0) == (not rows and bool(told["rows"]))
+        return rows
+
+
+def ready_box(directory: Path, shipped: Path) -> ReadyBox:
+    """Two detectors with their models fetched and pinned, and the image of `ship`."""
+    box = ReadyBox(directory)
+    shutil.copytree(shipped, directory, dirs_exist_ok=True)
+    install(directory / "bundles", box.images)
+    write_models(box.bucket, CHOSEN)
+    write_detectors(directory / "detectors.json", CHOSEN)
+    with open_cache(box) as cache:
+        cache.refresh()
+        cache.prefetch([])
+        cache.pin("june")
+    return box
+
+
+@contextmanager
+def open_cache(box: ReadyBox) -> Iterator[Cache]:
+    source = open_source(box.source, SourceOptions())
+    with opened(box.directory / "cache", source, Options(keep_free=0)) as cache:
+        yield cache
+
+
+def ship(directory: Path) -> Path:
+    """What a deployment brings to a box: the lock, a bundle of one image, a manifest."""
+    with registry(directory) as server:
+        server.push("app/camera", "v1", oci.image([oci.layer({"f": b"x" * 5000})]))
+        name = f"{server.host}/app/camera:v1"
+        client = Registry()
+        locked = lock({Reference.parse(name): ("test",)}, [Platform.here()], client)
+        shipped = directory / "shipped"
+        pull(locked, shipped / "bundles", client)
+        client.close()
+    write_lock(shipped / "images.lock", locked)
+    manifests = shipped / "k3s/server/manifests"
+    manifests.mkdir(parents=True)
+    (manifests / "pod.yaml").write_text(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: camera}\nspec:\n  containers:\n"
+        f"    - name: camera\n      image: {name}\n      imagePullPolicy: IfNotPresent\n"
+    )
+    return shipped
