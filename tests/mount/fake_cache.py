@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from hardtack.cache.api import Entry, Invalidation, Kind, Presence, Reply, State
+from hardtack.cache.results import Status
 from hardtack.core.errors import SourceUnreachable
 
 
@@ -137,11 +138,15 @@ class FakeCache:
 
     def drop(self, id: int) -> None: ...
 
-    def status(self) -> Any:
+    def status(self) -> Status:
         files = [entry for entry in self._entries.values() if entry.kind is Kind.FILE]
-        return SimpleNamespace(
-            generation=1, objects=len(files), bytes=sum(entry.size for entry in files)
-        )
+        size = sum(entry.size for entry in files)
+        return Status(
+            source="file:///", reachable_since=None, unreachable_since=None, last_error="",
+            generation=1, generation_time=None, objects=len(files), bytes=size,
+            complete=len(files), partial=0, present_bytes=size, fetched_bytes_total=0,
+            bytes_read_total=0, hits=0, misses=0, fetching=(), eta=None,
+        )  # fmt: skip
 
     def close(self) -> None:
         """As the real one: who still waits is refused."""

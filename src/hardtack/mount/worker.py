@@ -15,6 +15,7 @@ import resource
 import signal
 import sys
 import threading
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ log = logging.getLogger("hardtack.mount.worker")  # run as a program its name is
 DRAIN = 8.0
 """Seconds for the answers under way, below the keeper's grace."""
 READ_AHEAD_KIB = 4096
+_PROBE_FETCHING = 16
+"""Files being fetched that the synthetic file names; it is read in one piece of 64 KiB."""
 
 
 def open_cache(run: dict[str, Any]) -> Cache:
@@ -125,7 +128,8 @@ class Worker:
             "source": self._run["source"],
             "cache": self._run["cache"],
             "run": self._run["run"],
-            "generation": getattr(status, "generation", None),
+            "generation": status.generation,
+            "status": asdict(replace(status, fetching=status.fetching[:_PROBE_FETCHING])),
         }
         return json.dumps(document).encode() + b"\n"
 

@@ -1,0 +1,60 @@
+"""What the endpoint learns of the weights from the mount they lie on."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from hardtack.endpoint.mounted import Mount, present
+from hardtack.inference.package import Input, Network, Output, Package, Weights
+from tests.support.commands import Box
+from tests.support.s3 import s3_server
+
+BODY = random.Random(5).randbytes(3_000_000)
+NETWORK = Network("a.onnx", Input(), Output("softmax"))
+
+
+def package(directory: Path, *files: str) -> Package:
+    weights = tuple(Weights(file, len(BODY), "") for file in files)
+    return Package(directory, "binary", ("YES", "NO"), weights, NETWORK, None)
+
+
+@pytest.mark.needs("root", "fuse")
+def test_a_mount_tells_what_it_holds_and_when_it_hangs(tmp_path: Path) -> None:
+    with s3_server(tmp_path / "s3") as server:
+        server.create_bucket("weights")
+        for name in ("a.onnx", "b.onnx"):
+            server.put("weights", f"models/{name}", BODY)
+        box = Box(tmp_path, server)
+        with box.mounted() as point:
+            models = point / "models"
+            assert present(package(models, "a.onnx", "b.onnx"))[1] == 2 * len(BODY)
+            (models / "a.onnx").read_bytes()
+            assert present(package(models, "a.onnx")) == (len(BODY), len(BODY))
+            mount = Mount(models)
+            said = mount.status(20)
+            assert said is not None and said["answers"]
+            assert said["mountpoint"] == str(point)
+            assert said["objects"] == 2
+            assert said["source"] == box.source
+            assert said["reachable_since"]
+            worker = int((point / ".hardtack").read_text().split('"worker": ')[1].split(",")[0])
+            os.kill(worker, signal.SIGSTOP)
+            try:
+                silent = mount.status(0.2)
+                assert silent is not None and not silent["answers"]
+                assert mount.status(0.2) == silent  # it is not asked again meanwhile
+            finally:
+                os.kill(worker, signal.SIGCONT)
+            again = mount.status(20)
+            assert again is not None and again["answers"]
+
+
+def test_a_plain_directory_holds_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(BODY)
+    assert present(package(tmp_path, "a.onnx", "b.onnx")) == (len(BODY), 2 * len(BODY))
+    assert Mount(tmp_path).status(20) is None
