@@ -30,6 +30,8 @@ from tests.support.endpoints import write_detectors, write_models
 from tests.support.registry import registry
 
 CHOSEN = tuple(s for s in SAMPLES if s.name in ("digit", "focus"))
+WAITER = "systemd-networkd-wait-online.service"
+_ROUTES = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT"
 
 
 @dataclass
@@ -54,6 +56,10 @@ class ReadyBox:
     def source(self) -> str:
         return f"file://{self.bucket}"
 
+    @property
+    def root(self) -> Path:
+        return self.directory / "root"
+
     def model(self, number: int = 0) -> Path:
         """The directory of a detector's model in the bucket."""
         return self.bucket / "models" / CHOSEN[number].id / "primary" / "1"
@@ -66,7 +72,7 @@ class ReadyBox:
         return self.hardtack(
             "ready", self.source, "--to", self.images, "--deployment", self.manifests,
             "--socket", self.directory / "none.sock", "--detectors", "detectors.json",
-            "--state", self.directory / "state", *more,
+            "--state", self.directory / "state", "--root", self.root, *more,
         )  # fmt: skip
 
     def amiss(self, *more: str | Path) -> list[dict[str, Any]]:
@@ -82,6 +88,7 @@ class ReadyBox:
 def ready_box(directory: Path, shipped: Path) -> ReadyBox:
     """Two detectors with their models fetched and pinned, and the image of `ship`."""
     box = ReadyBox(directory)
+    write_root(box.root)
     shutil.copytree(shipped, directory, dirs_exist_ok=True)
     install(directory / "bundles", box.images)
     write_models(box.bucket, CHOSEN)
@@ -91,6 +98,30 @@ def ready_box(directory: Path, shipped: Path) -> ReadyBox:
         cache.prefetch([])
         cache.pin("june")
     return box
+
+
+def write_root(root: Path) -> None:
+    """The files of a prepared box's system. (Its addresses are those of this machine: the node has
+    that of lo.)"""
+    for name, text in {
+        "proc/net/route": f"{_ROUTES}\neth0 00000000 FE01A8C0 0003 0 0 100 00000000 0 0 0\n"
+        "hardtack0 00000000 FF7100CB 0003 0 0 1000 00000000 0 0 0\n",
+        "sys/class/net/eth0/device/vendor": "0x8086\n",
+        "sys/class/net/hardtack0/mtu": "1500\n",
+        "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 box\n",
+        "etc/rancher/k3s/config.yaml": "node-ip: 127.0.0.1\nkubelet-arg:\n"
+        "  - image-gc-high-threshold=100\n",
+        "var/lib/rancher/k3s/server/token": "",
+        "var/lib/hardtack/clock": "",
+        "etc/systemd/system/k3s.service": "[Unit]\nAfter=network-online.target\n",
+        "etc/systemd/system/k3s.service.wants/hardtack-prepare.service": "",
+        f"usr/lib/systemd/system/{WAITER}": "[Service]\nType=oneshot\n",
+        f"etc/systemd/system/network-online.target.wants/{WAITER}": "",
+        f"etc/systemd/system/{WAITER}.d/hardtack.conf": "[Service]\nTimeoutStartSec=15\n",
+    }.items():
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,21 @@ import click
 from hardtack.cli.images import LOCK
 from hardtack.cli.images_box import PLATFORM, SOCKET, TO, platform_of
 from hardtack.cli.inference import needs_extra
-from hardtack.cli.options import CACHE, DURATION, SOURCE, option, using
+from hardtack.cli.opened import opened
+from hardtack.cli.options import (
+    CACHE,
+    DURATION,
+    SOURCE,
+    cache_directory,
+    option,
+    source_url,
+    using,
+)
 from hardtack.cli.output import json_option, plain, print_json, print_table
 from hardtack.core.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    from hardtack.deploy.ready.check import Box, Known
+    from hardtack.deploy.ready.check import Box
     from hardtack.deploy.ready.report import Report, Row
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -41,6 +51,12 @@ DEPLOYED = [
     option(
         "--state", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
         default="/var/lib/hardtack/endpoint", show_default=True, help="The endpoint's own files.",
+    ),
+    option("--tls-cert", type=FILE, help="The endpoint's certificate. Default: its own."),
+    option("--tls-key", type=FILE, help="The key of --tls-cert."),
+    option(
+        "--root", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", default="/",
+        show_default=True, help="Where the box's file system is; in a container, /host-root.",
     ),
 ]  # fmt: skip
 
@@ -76,36 +92,36 @@ def ready(source: str | None, as_json: bool, **values: Any) -> None:
 
 
 def _box(source: str | None, values: dict[str, Any]) -> Box:
+    from hardtack.deploy.ready.certificates import Tls
     from hardtack.deploy.ready.check import Box, Images, Weights
     from hardtack.deploy.ready.detectors import Files
     from hardtack.deploy.ready.report import Part
     from hardtack.images.containerd import find_socket
 
+    state: Path = values["state"]
+    given: Path | None = values["tls_cert"]
+    own = state / "tls"
+    named = source or os.environ.get("S3_BUCKET")
+    url = source_url(named, values["prefix"]) if named else None
     return Box(
-        Images(
+        images=Images(
             values["lock_file"], tuple(values["deployment"]), values["to"],
             values["socket"] or find_socket(), platform_of(values["platform"]),
         ),
-        Weights(_opener(source, values), values["models"].strip("/"), tuple(values["also"])),
-        Files(values["state"], values["detectors"], values["edge_config"]),
-        values["horizon"],
-        frozenset(map(Part, values["without"])),
+        weights=Weights(
+            partial(opened, named, values, "hardtack ready") if named else None,
+            values["models"].strip("/"), tuple(values["also"]),
+        ),
+        endpoint=Files(state, values["detectors"], values["edge_config"]),
+        tls=Tls(
+            given or own / "certificate.pem", values["tls_key"] or own / "key.pem",
+            given is not None,
+        ),
+        horizon=values["horizon"],
+        directories=(state, *([cache_directory(values["cache_directory"], url)] if url else [])),
+        root=values["root"],
+        without=frozenset(map(Part, values["without"])),
     )  # fmt: skip
-
-
-def _opener(source: str | None, values: dict[str, Any]) -> Any:
-    """How to open the cache each time that it is looked at; None where no source is named."""
-    import os
-
-    from hardtack.cli.opened import opened
-
-    if source is None and not os.environ.get("S3_BUCKET"):
-        return None
-
-    def open_cache() -> AbstractContextManager[Known]:
-        return opened(source, values, "hardtack ready")
-
-    return open_cache
 
 
 def _document(report: Report) -> dict[str, Any]:

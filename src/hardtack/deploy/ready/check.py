@@ -13,7 +13,9 @@ from typing import Protocol
 
 from hardtack.cache.results import Surveyed
 from hardtack.core.errors import HardtackError, LockError
-from hardtack.deploy.ready import detectors, images, weights
+from hardtack.deploy.facts import read as facts
+from hardtack.deploy.ready import box as alone
+from hardtack.deploy.ready import certificates, detectors, images, weights
 from hardtack.deploy.ready.report import Part, Report, Row, State
 from hardtack.images.audit import Row as Audited
 from hardtack.images.audit import State as Found
@@ -55,22 +57,39 @@ class Weights:
 
 @dataclass(frozen=True)
 class Box:
-    """All that is looked at. `without`: parts that the person leaves out."""
+    """All that is looked at. `horizon` in seconds; `without`: parts that the person leaves out;
+    `directories`: those that must have room; `root`: where the box's file system is."""
 
     images: Images
     weights: Weights
     endpoint: detectors.Files
+    tls: certificates.Tls
     horizon: float
+    directories: tuple[Path, ...] = ()
+    root: Path = Path("/")
     without: frozenset[Part] = field(default_factory=frozenset)
 
 
 def check(box: Box) -> Report:
     """How everything stands that `box` needs to come up with no network."""
-    rows: list[Row] = []
-    if Part.IMAGES not in box.without:
-        rows += _guarded(Part.IMAGES, "images", lambda: of_images(box.images))
-    rows += of_weights(box)
-    return Report(tuple(row for row in rows if row.part not in box.without), time.time())
+    now = time.time()
+    looks: tuple[tuple[set[Part], Callable[[], Iterable[Row]]], ...] = (
+        ({Part.IMAGES}, lambda: of_images(box.images)),
+        ({Part.WEIGHTS, Part.CONFIGURATION}, lambda: of_weights(box)),
+        (
+            {Part.CERTIFICATES},
+            lambda: certificates.rows(box.root, box.tls, now, box.horizon),
+        ),
+        ({Part.BOX}, lambda: alone.rows(facts.read(box.root, box.directories))),
+    )
+    rows = [
+        row
+        for parts, look in looks
+        if parts - box.without
+        for row in _guarded(next(iter(parts)), look)
+        if row.part not in box.without
+    ]
+    return Report(tuple(rows), now)
 
 
 def of_images(box: Images) -> list[Row]:
@@ -98,7 +117,7 @@ def _store(lock: Lock, box: Images) -> tuple[Audited, ...]:
 
 def of_weights(box: Box) -> list[Row]:
     """Rows of configuration, metadata and weights: what is needed follows from what is asked."""
-    if box.weights.cache is None:
+    if box.weights.cache is None or Part.WEIGHTS in box.without:
         rows, _ = detectors.look(box.endpoint, Path("/nonexistent"))
         detail = "no source of weights is named"
         remedy = "Name it: hardtack ready SOURCE, or leave them out: --without weights."
@@ -141,9 +160,10 @@ def _descriptions(listing: weights.Listing, models: str) -> Iterator[Path]:
         yield Path(directory)
 
 
-def _guarded(part: Part, name: str, look: Callable[[], Iterable[Row]]) -> list[Row]:
+def _guarded(part: Part, look: Callable[[], Iterable[Row]]) -> list[Row]:
     """The rows of `look`, or the one that says why there are none."""
     try:
         return list(look())
     except HardtackError as error:
-        return [Row(part, name, State.WRONG, error.message, remedy=error.remedy)]
+        remedy = error.remedy or "Mend it, then look again."
+        return [Row(part, str(part), State.WRONG, error.message, remedy=remedy)]

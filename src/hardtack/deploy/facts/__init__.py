@@ -1,0 +1,1 @@
+"""What is so on a box, read once; judged elsewhere, by pure functions."""

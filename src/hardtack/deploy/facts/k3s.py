@@ -1,0 +1,74 @@
+"""k3s's configuration, as its files give it; later files and later arguments win."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hardtack.core.errors import ConfigError
+from hardtack.deploy.facts.model import K3s
+
+CONFIG = Path("etc/rancher/k3s")
+DATA = Path("var/lib/rancher/k3s")
+_SIGNS = (CONFIG, DATA, Path("usr/local/bin/k3s"), Path("bin/k3s"))
+
+
+def read(root: Path) -> K3s | None:
+    """What k3s below `root` is told; None where there is none. Raises ConfigError."""
+    if not any((root / sign).exists() for sign in _SIGNS):
+        return None
+    settings: dict[str, Any] = {}
+    for file in _files(root):
+        for key, value in _read(file).items():
+            if key.endswith("+"):
+                settings[key[:-1]] = [*_listed(settings.get(key[:-1])), *_listed(value)]
+            else:
+                settings[key] = value
+    kubelet = dict(_arguments(settings.pop("kubelet-arg", None)))
+    plain = {key: ",".join(map(str, _listed(value))) for key, value in settings.items()}
+    resolv = plain.get("resolv-conf") or kubelet.get("resolv-conf")
+    return K3s(plain, kubelet, _nameservers(root / resolv.lstrip("/")) if resolv else None)
+
+
+def _files(root: Path) -> Iterator[Path]:
+    config = root / CONFIG / "config.yaml"
+    if config.is_file():
+        yield config
+    yield from sorted(p for p in (root / CONFIG / "config.yaml.d").glob("*.y*ml") if p.is_file())
+
+
+def _read(file: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        told = " ".join(str(error).split())
+        raise ConfigError(
+            f"{file} can't be read: {told}.", remedy="k3s wouldn't start: mend it."
+        ) from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{file} must hold settings by name.", remedy="Mend it: flag: value.")
+    return {str(key).lstrip("-"): value for key, value in document.items()}
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _arguments(value: Any) -> Iterator[tuple[str, str]]:
+    for one in _listed(value):
+        name, _, text = str(one).lstrip("-").partition("=")
+        yield name, text
+
+
+def _nameservers(file: Path) -> tuple[str, ...]:
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except OSError:
+        return ()
+    words = (line.split() for line in lines)
+    return tuple(w[1] for w in words if len(w) > 1 and w[0] == "nameserver")

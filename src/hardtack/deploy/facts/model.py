@@ -1,0 +1,108 @@
+"""The facts of a box that decide whether it comes up alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Route:
+    """A default route. `stays`: its interface hangs on no cable and no other interface."""
+
+    interface: str
+    metric: int
+    stays: bool
+
+
+@dataclass(frozen=True)
+class Network:
+    """`addresses`: IPv4 addresses by interface, `staying`: of those that hang on no cable;
+    `hosts`: the names that /etc/hosts answers."""
+
+    defaults: tuple[Route, ...] = ()
+    addresses: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    staying: frozenset[str] = frozenset()
+    hosts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class K3s:
+    """k3s as its files configure it: `settings` by flag, `kubelet` by argument.
+
+    `nameservers`: those in the resolv.conf that the settings name; None where they name none.
+    """
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    kubelet: Mapping[str, str] = field(default_factory=dict)
+    nameservers: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Seconds since 1970 UTC: now, and as the box last noted it (None: nobody notes it); `keeper`:
+    the file that it is noted in."""
+
+    now: float
+    kept: float | None = None
+    keeper: str = ""
+
+
+@dataclass(frozen=True)
+class Space:
+    """Bytes and inodes of the file system of `path`."""
+
+    path: Path
+    free: int
+    total: int
+    inodes_free: int
+    inodes: int
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A systemd unit. `after`: it starts after network-online.target; `requires`: only with it."""
+
+    name: str
+    after: bool
+    requires: bool
+
+
+@dataclass(frozen=True)
+class Waiter:
+    """A service that network-online.target waits for, for `seconds` at most (None: no bound)."""
+
+    name: str
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Systemd:
+    """`prepared`: `hardtack box prepare` runs at each start, before k3s."""
+
+    units: tuple[Unit, ...] = ()
+    waiters: tuple[Waiter, ...] = ()
+    prepared: bool = False
+
+
+@dataclass(frozen=True)
+class Helper:
+    """A credential helper of the kubelet: `seconds` until it ended with no network; None: it
+    didn't in the time given. `error`: why it can't be started."""
+
+    name: str
+    seconds: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`k3s` and `systemd` are None where the box has none."""
+
+    network: Network
+    clock: Clock
+    spaces: tuple[Space, ...] = ()
+    k3s: K3s | None = None
+    systemd: Systemd | None = None
+    helpers: tuple[Helper, ...] = ()

@@ -1,0 +1,57 @@
+"""The one reader of facts: files below a root directory, the kernel's tables, helpers tried."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from hardtack.deploy.facts import helpers, k3s, network, systemd
+from hardtack.deploy.facts.model import Clock, Facts, Space
+
+KEPT = Path("var/lib/hardtack/clock")
+_CLOCKS = (KEPT, Path("var/lib/systemd/timesync/clock"), Path("etc/fake-hwclock.data"))
+
+
+def read(
+    root: Path = Path("/"),
+    directories: Iterable[Path] = (),
+    *,
+    now: Callable[[], float] = time.time,
+    addresses: Callable[[], network.Addresses] | None = None,
+) -> Facts:
+    """The facts of the box whose file system is at `root`.
+
+    `directories` are those that must have room; k3s's is added. Raises ConfigError for a k3s
+    configuration that can't be read.
+    """
+    configured = k3s.read(root)
+    places = [*directories, *([root / k3s.DATA] if configured else [])]
+    return Facts(
+        network.read(root, addresses),
+        _clock(root, now()),
+        tuple(dict.fromkeys(_space(place) for place in places)),
+        configured,
+        systemd.read(root),
+        helpers.read(root, configured.settings) if configured else (),
+    )
+
+
+def _clock(root: Path, now: float) -> Clock:
+    """The time now, and the newest of the files that others and we keep it in (its mtime)."""
+    kept = [(path.stat().st_mtime, path) for p in _CLOCKS if (path := root / p).exists()]
+    if not kept:
+        return Clock(now)
+    newest, path = max(kept)
+    return Clock(now, newest, str(path))
+
+
+def _space(path: Path) -> Space:
+    """The room for `path`, which needn't be there yet."""
+    there = next(place for place in (path, *path.parents) if place.exists())
+    found = os.statvfs(there)
+    return Space(
+        path, found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize,
+        found.f_favail, found.f_files,
+    )  # fmt: skip

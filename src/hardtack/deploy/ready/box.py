@@ -1,0 +1,180 @@
+"""What else keeps a box from coming up alone: small checks, each pure over the facts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from hardtack.core.errors import ConfigError
+from hardtack.core.units import format_duration, format_size, parse_size
+from hardtack.deploy.facts.model import Facts, Space
+from hardtack.deploy.ready.report import Part, Row, State
+
+PREPARE = "Mend it: hardtack box prepare."
+_LATE = 60.0
+"""Seconds for which the noted time may lie before us: nobody sets a clock that well."""
+_STALE = 86400.0
+_WAIT = 30.0
+_NEARLY = 5  # per cent below the threshold from which images are collected
+_LEAST = 64_000_000
+_LEAST_INODES = 0.02
+_EVICTION = 0.05  # k3s's own, of nodefs and imagefs
+
+Amiss = tuple[str, str]
+"""What is wrong, and what helps."""
+
+
+def default_route(facts: Facts) -> Iterable[Amiss]:
+    """k3s refuses to start without a default route, and DHCP gives none without a cable."""
+    if facts.k3s is None or any(route.stays for route in facts.network.defaults):
+        return
+    held = ", ".join(route.interface for route in facts.network.defaults)
+    yield (
+        f"every default route hangs on a cable ({held})" if held else "there is no default route",
+        PREPARE,
+    )
+
+
+def node_address(facts: Facts) -> Iterable[Amiss]:
+    """With the cable out k3s would take another address, and its certificates name the old one."""
+    if facts.k3s is None:
+        return
+    addresses = [a for a in facts.k3s.settings.get("node-ip", "").split(",") if "." in a]
+    if not addresses:
+        yield "k3s has no node-ip: it takes the address of whatever route there is", PREPARE
+    for address in addresses:
+        if address not in facts.network.staying:
+            yield f"the node's address {address} goes when its cable does", PREPARE
+
+
+def clock(facts: Facts) -> Iterable[Amiss]:
+    """A box without a battery starts in the past, where certificates aren't valid yet."""
+    now, kept = facts.clock.now, facts.clock.kept
+    if kept is None:
+        yield "nothing notes the time: without a battery the clock starts in the past", PREPARE
+    elif kept - now > _LATE:
+        behind = format_duration(kept - now)
+        yield f"the clock is {behind} behind the time noted in {facts.clock.keeper}", PREPARE
+    elif now - kept > _STALE:
+        yield (
+            f"{facts.clock.keeper} was last written {format_duration(now - kept)} ago",
+            "Start what keeps the time: hardtack box clock --watch.",
+        )
+
+
+def names(facts: Facts) -> Iterable[Amiss]:
+    """What must resolve with no DNS, and what CoreDNS needs to start at all."""
+    if "localhost" not in facts.network.hosts:
+        yield "/etc/hosts doesn't name localhost", "Add to it: 127.0.0.1 localhost."
+    if facts.k3s is not None and facts.k3s.nameservers == ():
+        yield (
+            "the resolv.conf that k3s is told to use names no server: CoreDNS won't start",
+            "Name one in it, or take resolv-conf out of k3s's configuration.",
+        )
+
+
+def image_collection(facts: Facts) -> Iterable[Amiss]:
+    """The kubelet removes images when the disk fills, or when they are old."""
+    if facts.k3s is None:
+        return
+    high = facts.k3s.kubelet.get("image-gc-high-threshold", "85")
+    if high != "100":
+        for space in facts.spaces:
+            used = 100 - 100 * space.free // max(1, space.total)
+            if "k3s" in space.path.parts and used >= int(high) - _NEARLY:
+                yield f"images are collected from {high} % on, the disk is {used} % full", PREPARE
+    if facts.k3s.kubelet.get("image-maximum-gc-age", "0s") not in ("0s", "0", ""):
+        yield (
+            "images that aren't used for a while are collected (image-maximum-gc-age)",
+            "Take it out of k3s's kubelet-arg.",
+        )
+
+
+def disk(facts: Facts) -> Iterable[Amiss]:
+    """A full disk: pods are evicted, and nothing can be written."""
+    for space in facts.spaces:
+        least = max(_LEAST, _eviction(facts, space))
+        if space.free < least:
+            yield (
+                f"{space.path} has {format_size(space.free)} free, less than {format_size(least)}",
+                "Free some space: hardtack cache evict, hardtack images prune.",
+            )
+        if space.inodes and space.inodes_free < _LEAST_INODES * space.inodes:
+            yield f"{space.path} has {space.inodes_free} inodes free", "Remove small files."
+
+
+def _eviction(facts: Facts, space: Space) -> int:
+    """The free bytes below which the kubelet evicts pods."""
+    if facts.k3s is None or "k3s" not in space.path.parts:
+        return 0
+    given = facts.k3s.kubelet.get("eviction-hard", "")
+    found = [int(_EVICTION * space.total)]
+    for text in re.findall(r"(?:nodefs|imagefs)\.available<([^,]+)", given):
+        try:
+            percent = text.endswith("%")
+            part = float(text[:-1]) / 100 * space.total if percent else parse_size(text)
+            found.append(int(part))
+        except (ValueError, ConfigError):
+            continue  # the kubelet itself refuses it
+    return max(found)
+
+
+def helpers(facts: Facts) -> Iterable[Amiss]:
+    """A credential helper that waits for a network holds up each start of a pod."""
+    for helper in facts.helpers:
+        if helper.error:
+            yield (
+                f"the credential helper {helper.name}: {helper.error}",
+                "Install it, or name it no more.",
+            )
+        elif helper.seconds is None:
+            yield (
+                f"the credential helper {helper.name} doesn't end without a network",
+                "Give it a time limit, or take it out of the credential providers.",
+            )
+
+
+def start_order(facts: Facts) -> Iterable[Amiss]:
+    """Services that wait for a network before they start."""
+    if facts.systemd is None:
+        return
+    slow = [w for w in facts.systemd.waiters if w.seconds is None or w.seconds > _WAIT]
+    for unit in facts.systemd.units:
+        if unit.requires:
+            yield (
+                f"{unit.name} requires network-online.target: without a network it never starts",
+                "Take that out of its unit file.",
+            )
+        elif unit.after and slow:
+            yield f"{unit.name} starts after {slow[0].name}, which waits for a network", PREPARE
+
+
+def at_boot(facts: Facts) -> Iterable[Amiss]:
+    """What `box prepare` does is gone after a restart; it must run again then."""
+    if facts.k3s is not None and facts.systemd is not None and not facts.systemd.prepared:
+        yield "nothing prepares the box at its next start", PREPARE
+
+
+CHECKS: dict[str, Callable[[Facts], Iterable[Amiss]]] = {
+    "default route": default_route,
+    "node address": node_address,
+    "clock": clock,
+    "names without DNS": names,
+    "image collection": image_collection,
+    "disk space": disk,
+    "credential helpers": helpers,
+    "order of starts": start_order,
+    "prepared at boot": at_boot,
+}
+"""Name → check; each yields what is amiss."""
+
+
+def rows(facts: Facts) -> list[Row]:
+    """A row for each check, or for each thing that it finds amiss."""
+    found: list[Row] = []
+    for name, check in CHECKS.items():
+        amiss = [
+            Row(Part.BOX, name, State.WRONG, said, remedy=helps) for said, helps in check(facts)
+        ]
+        found += amiss or [Row(Part.BOX, name, State.READY)]
+    return found

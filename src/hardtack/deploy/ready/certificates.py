@@ -1,0 +1,110 @@
+"""Does anything expire that nobody renews with no network?"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hardtack.core.units import format_duration
+from hardtack.deploy.facts.k3s import DATA
+from hardtack.deploy.ready.report import Part, Row, State
+
+_K3S = ("server/tls/*.crt", "server/tls/etcd/*.crt", "agent/*.crt")
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate in `file`: from when to when it is valid, in seconds since 1970 UTC."""
+
+    file: Path
+    begins: float
+    ends: float
+    authority: bool
+
+
+@dataclass(frozen=True)
+class Tls:
+    """The endpoint's certificate and key; `given`: by the person, else made by itself at need."""
+
+    certificate: Path
+    key: Path
+    given: bool
+
+
+def judged(certificates: Iterable[Certificate], now: float, horizon: float) -> list[Row]:
+    """A row for each certificate that is of no use at some time until `horizon` from now. Pure."""
+    return [row for one in certificates if (row := _row(one, now, horizon)) is not None]
+
+
+def _row(one: Certificate, now: float, horizon: float) -> Row | None:
+    if one.begins > now:
+        detail = f"is valid from {_date(one.begins)} on; the clock says {_date(now)}"
+        remedy = "Set the clock, and keep it: hardtack box prepare."
+        return Row(Part.CERTIFICATES, str(one.file), State.WRONG, detail, remedy=remedy)
+    if one.ends < now + horizon:
+        left = one.ends - now
+        how = f"in {format_duration(left)}" if left > 0 else f"{format_duration(-left)} ago"
+        detail = f"expires {how}, on {_date(one.ends)}, and nothing renews it with no network"
+        remedy = "Renew it now, while there is a network."
+        return Row(Part.CERTIFICATES, str(one.file), State.EXPIRES, detail, remedy=remedy)
+    return None
+
+
+def rows(root: Path, tls: Tls, now: float, horizon: float) -> list[Row]:
+    """Rows of the endpoint's certificate and of k3s's authorities below `root`.
+
+    k3s's other certificates are left out: it renews them itself when it starts, from these.
+    """
+    found: list[Certificate] = []
+    amiss: list[Row] = []
+    endpoint = tls.certificate.is_file() or tls.given
+    files = sorted(path for pattern in _K3S for path in (root / DATA).glob(pattern))
+    for path in [*([tls.certificate] if endpoint else []), *files]:
+        try:
+            one = _read(path)
+        except (OSError, ValueError) as error:
+            detail = f"can't be read as a certificate: {error}"
+            remedy = "Put it back, or have it made anew."
+            amiss.append(Row(Part.CERTIFICATES, str(path), State.WRONG, detail, remedy=remedy))
+            continue
+        if one.authority or path == tls.certificate:
+            found.append(one)
+    if tls.given and not amiss:
+        amiss += _pair(tls)
+    amiss += judged(found, now, horizon)
+    if amiss:
+        return amiss
+    detail = f"{len(found)} certificates outlive {format_duration(horizon)}"
+    if not endpoint:
+        detail += "; the endpoint makes its own when it starts"
+    return [Row(Part.CERTIFICATES, "certificates", State.READY, detail)]
+
+
+def _pair(tls: Tls) -> list[Row]:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key)
+    except (OSError, ssl.SSLError) as error:
+        detail = f"can't be served with the key {tls.key}: {error}"
+        remedy = "Put the key of this certificate there."
+        return [Row(Part.CERTIFICATES, str(tls.certificate), State.WRONG, detail, remedy=remedy)]
+    return []
+
+
+def _read(path: Path) -> Certificate:
+    """The first certificate in the file. Raises OSError, ValueError."""
+    from cryptography import x509
+
+    one = x509.load_pem_x509_certificates(path.read_bytes())[0]
+    try:
+        authority = one.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        authority = False
+    begins, ends = one.not_valid_before_utc, one.not_valid_after_utc
+    return Certificate(path, begins.timestamp(), ends.timestamp(), authority)
+
+
+def _date(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")

@@ -1,0 +1,227 @@
+"""What else keeps a box from coming up alone, broken one by one."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trustme
+
+from hardtack.core.errors import ConfigError
+from hardtack.deploy.facts import helpers
+from hardtack.deploy.facts.model import Clock, Facts, K3s, Network, Space
+from hardtack.deploy.facts.read import read
+from hardtack.deploy.ready import box, certificates
+from hardtack.deploy.ready.certificates import Certificate, Tls
+from hardtack.deploy.ready.report import State
+from tests.support.ready import WAITER, write_root
+
+HELPERS = Path("var/lib/rancher/credentialprovider")
+K3S = Path("etc/rancher/k3s/config.yaml")
+UNITS = Path("etc/systemd/system")
+
+
+def _amiss(root: Path) -> list[tuple[str, str]]:
+    facts = read(root, addresses=lambda: {"lo": frozenset({"127.0.0.1"})})
+    found = [row for row in box.rows(facts) if row.state is not State.READY]
+    assert all(row.remedy for row in found)
+    return [(row.name, row.detail) for row in found]
+
+
+def _edit(file: str | Path, old: str, new: str) -> Callable[[Path], None]:
+    def edit(root: Path) -> None:
+        text = (root / file).read_text()
+        assert old in text
+        (root / file).write_text(text.replace(old, new))
+
+    return edit
+
+
+def _write(file: str | Path, text: str) -> Callable[[Path], None]:
+    def write(root: Path) -> None:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_text(text)
+
+    return write
+
+
+def _remove(file: str | Path) -> Callable[[Path], None]:
+    return lambda root: (root / file).unlink()
+
+
+def _kubelet(argument: str) -> Callable[[Path], None]:
+    return _write(K3S.parent / "config.yaml.d/z.yaml", f"kubelet-arg+: [{argument}]\n")
+
+
+def _clock(seconds: float) -> Callable[[Path], None]:
+    def set_back(root: Path) -> None:
+        at = time.time() + seconds
+        os.utime(root / "var/lib/hardtack/clock", (at, at))
+
+    return set_back
+
+
+def _helper(script: str | None) -> Callable[[Path], None]:
+    def install(root: Path) -> None:
+        config = "providers: [{name: token, apiVersion: v1, args: [get]}]"
+        _write(HELPERS / "config.yaml", config)(root)
+        if script is not None:
+            _write(HELPERS / "bin/token", f"#!/bin/sh\n{script}\n")(root)
+            (root / HELPERS / "bin/token").chmod(0o755)
+
+    return install
+
+
+BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "only a cable's route": (
+        _edit("proc/net/route", "hardtack0", "eth1"), "default route", "hangs on a cable (eth0, ",
+    ),
+    "a bridge over the cable": (
+        _write("sys/class/net/hardtack0/lower_eth0/mtu", ""), "default route", "cable",
+    ),
+    "no route at all": (_remove("proc/net/route"), "default route", "no default route"),
+    "no node-ip": (_edit(K3S, "node-ip: 127.0.0.1", ""), "node address", "no node-ip"),
+    "node-ip of the cable": (
+        _edit(K3S, "127.0.0.1", "192.168.1.7"), "node address", "192.168.1.7 goes",
+    ),
+    "nobody keeps the time": (_remove("var/lib/hardtack/clock"), "clock", "nothing notes"),
+    "a clock in the past": (_clock(7200), "clock", "2 h 00 min behind"),
+    "a keeper that stopped": (_clock(-5 * 86400), "clock", "5 d 0 h ago"),
+    "localhost not named": (_edit("etc/hosts", "localhost", "box"), "names without DNS", "local"),
+    "no nameserver": (
+        _edit(K3S, "node-ip", "resolv-conf: /etc/none.conf\nnode-ip"),
+        "names without DNS", "names no server",
+    ),
+    "images collected": (
+        _kubelet("image-gc-high-threshold=1"), "image collection", "from 1 % on",
+    ),
+    "old images collected": (_kubelet("image-maximum-gc-age=24h"), "image collection", "a while"),
+    "disk": (_kubelet("eviction-hard=nodefs.available<100%"), "disk space", "less than"),
+    "helper missing": (_helper(None), "credential helpers", "not there"),
+    "helper blocks": (_helper("sleep 60"), "credential helpers", "doesn't end"),
+    "order of starts": (
+        _remove(UNITS / f"{WAITER}.d/hardtack.conf"), "order of starts", f"after {WAITER}",
+    ),
+    "endless wait": (
+        _edit(UNITS / f"{WAITER}.d/hardtack.conf", "15", "infinity"), "order of starts", "after",
+    ),
+    "online required": (
+        _edit(UNITS / "k3s.service", "After", "Requires"), "order of starts", "never starts",
+    ),
+    "not prepared at boot": (
+        _remove(UNITS / "k3s.service.wants/hardtack-prepare.service"), "prepared at boot", "next",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_root(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_what_is_broken_is_named(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helpers, "PATIENCE", 0.5)
+    assert _amiss(root) == []
+    damage, check, text = BREAKS[name]
+    damage(root)
+    assert [found for found, detail in _amiss(root) if text in detail] == [check]
+
+
+def test_every_check_can_fail() -> None:
+    assert {check for _, check, _ in BREAKS.values()} == set(box.CHECKS)
+
+
+def test_a_helper_that_answers_with_no_network(root: Path) -> None:
+    """It runs where there is nothing but a dead lo, and is asked as the kubelet asks."""
+    _helper(f"cat > {root}/asked; cat /proc/net/dev > {root}/devices; exit 1")(root)
+    assert _amiss(root) == []
+    assert "CredentialProviderRequest" in (root / "asked").read_text()
+    assert "eth" not in (root / "devices").read_text()
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [(K3S, "node-ip: ["), (K3S, "- node-ip"), (HELPERS / "config.yaml", "providers: 3")],
+)
+def test_configuration_that_is_none(root: Path, file: Path, text: str) -> None:
+    _write(file, text)(root)
+    with pytest.raises(ConfigError, match=file.name):
+        read(root)
+
+
+def test_k3s_settings_are_merged(root: Path) -> None:
+    _write(K3S.parent / "config.yaml.d/a.yaml", "kubelet-arg: [a=1]\nnode-ip: 10.0.0.1\n")(root)
+    _write(K3S.parent / "config.yaml.d/b.yaml", "kubelet-arg+: b=2\n")(root)
+    found = read(root).k3s
+    assert found is not None
+    assert found.kubelet == {"a": "1", "b": "2"}
+    assert found.settings["node-ip"] == "10.0.0.1"
+
+
+def test_a_box_without_k3s_needs_no_route() -> None:
+    facts = Facts(Network(hosts=frozenset({"localhost"})), Clock(1.0, 1.0))
+    assert {row.state for row in box.rows(facts)} == {State.READY}
+
+
+def test_full_disks() -> None:
+    def said(space: Space) -> int:
+        return len(list(box.disk(Facts(Network(), Clock(0.0), (space,), K3s()))))
+
+    k3s, other = Path("/var/lib/rancher/k3s"), Path("/srv/cache")
+    assert said(Space(k3s, 10**10, 10**11, 900, 1000)) == 0
+    assert said(Space(k3s, 4 * 10**9, 10**11, 900, 1000)) == 1  # the kubelet evicts from 5 % on
+    assert said(Space(other, 4 * 10**9, 10**11, 900, 1000)) == 0
+    assert said(Space(other, 10**7, 10**11, 1, 1000)) == 2
+
+
+def _issue(directory: Path, days: int, name: str = "box") -> tuple[Path, Path]:
+    expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
+    issued = trustme.CA().issue_cert(name, not_after=expires)
+    directory.mkdir(parents=True, exist_ok=True)
+    certificate, key = directory / "certificate.pem", directory / "key.pem"
+    certificate.write_bytes(issued.cert_chain_pems[0].bytes())
+    key.write_bytes(issued.private_key_pem.bytes())
+    return certificate, key
+
+
+def test_certificates_of_the_endpoint(tmp_path: Path) -> None:
+    def states(days: int, *, given: bool = False) -> list[State]:
+        tls = Tls(tmp_path / "tls/certificate.pem", tmp_path / "tls/key.pem", given)
+        return [r.state for r in certificates.rows(tmp_path, tls, time.time(), days * 86400)]
+
+    assert states(30) == [State.READY]  # it makes its own
+    assert states(30, given=True) == [State.WRONG]
+    _issue(tmp_path / "tls", 20)
+    assert states(10, given=True) == [State.READY]
+    assert states(30) == [State.EXPIRES]
+    _, other = _issue(tmp_path / "other", 20)
+    (tmp_path / "tls/key.pem").write_bytes(other.read_bytes())
+    assert states(10, given=True) == [State.WRONG]
+
+
+def test_k3s_renews_its_certificates_but_not_its_authorities(tmp_path: Path) -> None:
+    directory = tmp_path / "var/lib/rancher/k3s/server/tls"
+    certificate, _ = _issue(directory, 2)
+    certificate.rename(directory / "serving-kube-apiserver.crt")
+    (directory / "server-ca.crt").write_bytes(trustme.CA().cert_pem.bytes())
+    tls = Tls(tmp_path / "c", tmp_path / "k", False)
+    in_the_end = 2000 * 365 * 86400
+    assert certificates.rows(tmp_path, tls, time.time(), 30 * 86400)[0].state is State.READY
+    (row,) = certificates.rows(tmp_path, tls, time.time() + in_the_end, 30 * 86400)
+    assert row.state is State.EXPIRES
+    assert row.name.endswith("server-ca.crt")
+    (directory / "client-ca.crt").write_text("nonsense")
+    assert certificates.rows(tmp_path, tls, time.time(), 0)[0].state is State.WRONG
+
+
+def test_a_clock_before_a_certificate_begins() -> None:
+    one = Certificate(Path("c"), begins=1e9, ends=2e9, authority=True)
+    (row,) = certificates.judged([one], now=1e6, horizon=0)
+    assert row.state is State.WRONG
+    assert "the clock says 1970-01-12" in row.detail
