@@ -16,15 +16,13 @@ COMPILE = [
     "--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate",
 ]  # fmt: skip
 GROUPS = ("setup", "demo", "dev", "training", "bench")
+PROJECT = "pyproject.toml"
+SAME = ["--constraint", "requirements/dev.txt"]
 LEVELS = {
-    "dev.txt": ["--all-extras", *(f"--group={g}" for g in GROUPS)],
-    "demo.txt": [
-        "--extra=endpoint",
-        "--group=setup",
-        "--group=demo",
-        "--constraint",
-        "requirements/dev.txt",
-    ],
+    "dev.txt": [PROJECT, "--all-extras", *(f"--group={g}" for g in GROUPS)],
+    "demo.txt": [PROJECT, "--extra=endpoint", "--group=setup", "--group=demo", *SAME],
+    "build.txt": ["--group=setup", *SAME],  # the image's: what makes the wheel
+    "image.txt": [PROJECT, "--all-extras", *SAME],  # and what the wheel needs
 }
 ARM64 = "aarch64-manylinux_2_28"
 
@@ -46,7 +44,7 @@ def index_environment() -> dict[str, str]:
 
 def write() -> None:
     for name, groups in LEVELS.items():
-        command = [*COMPILE, "pyproject.toml", *groups, "-o", f"requirements/{name}"]
+        command = [*COMPILE, *groups, "-o", f"requirements/{name}"]
         subprocess.run(
             command, cwd=ROOT, env=index_environment(), check=True, stdout=subprocess.DEVNULL
         )
