@@ -21,6 +21,8 @@ from hardtack.core.errors import CacheError, ConfigError
 
 APPLICATION = 0x48544B43  # "HTKC"
 VERSION = 1
+KNOWN = 256
+"""Entries kept in memory, by id: each read of an open file asks for one. They never change."""
 FIELDS = "id, parent, name, kind, key, size, etag, mtime_ns, target, sum"
 ALIVE = "born <= :view AND (died IS NULL OR died > :view)"
 KEEPS = (
@@ -80,6 +82,7 @@ class Catalogue:
         schema = _SCHEMA.format(root_sum=row_sum(ROOT, "", "directory", "", 0, "", 0, ""))
         self._db = open_database(path, APPLICATION, VERSION, schema)
         self._lock = threading.Lock()
+        self._known: dict[int, Entry] = {}
         try:
             self._bind(url)
         except BaseException:
@@ -118,8 +121,16 @@ class Catalogue:
 
     def entry(self, id: int) -> Entry | None:
         """The entry with this id, of any generation that is kept."""
-        rows = self._rows(f"SELECT {FIELDS} FROM entries WHERE id = :id", id=id)
-        return self._entry(rows[0]) if rows else None
+        found = self._known.get(id)
+        if found is None:
+            rows = self._rows(f"SELECT {FIELDS} FROM entries WHERE id = :id", id=id)
+            if not rows:
+                return None
+            found = self._entry(rows[0])
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            self._known[id] = found
+        return found
 
     def lookup(self, parent: int, name: str, view: int) -> Entry | None:
         """The entry `name` in the directory `parent` in generation `view`."""
@@ -243,3 +254,4 @@ class Catalogue:
             " AND died > r.generation)"
         )
         self._rows(sql, view=view, before=before, held=str(list(held)))
+        self._known.clear()

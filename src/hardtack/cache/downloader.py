@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from hardtack.cache.content import ContentFile, checksum
 from hardtack.cache.counters import Counters
 from hardtack.cache.reachability import Reachability
-from hardtack.cache.readahead import ReadAhead, first_hole, grow
+from hardtack.cache.readahead import MAX_CURSORS, ReadAhead, first_hole, grow
 from hardtack.cache.reads import Read
 from hardtack.core.errors import (
     CorruptContent,
@@ -62,6 +62,15 @@ class Download:
         return chunk in self.waiting or any(
             a <= chunk < b for spans in (self.ahead, self.bulk) for a, b in spans
         )
+
+    def look_ahead(self, start: int, stop: int) -> None:
+        """Fetch chunks [start, stop) ahead; a reader that goes on makes its last range longer."""
+        for span in self.ahead:
+            if span[0] <= start <= span[1]:
+                span[1] = max(span[1], stop)
+                return
+        self.ahead.append([start, stop])
+        del self.ahead[:-MAX_CURSORS]
 
     @property
     def idle(self) -> bool:
@@ -127,8 +136,7 @@ class Downloader:
                 return
             start, stop = span[0], min(span[1], content.header.chunks)
             if start < stop:
-                download.ahead.append([start, stop])
-                del download.ahead[:-16]
+                download.look_ahead(start, stop)
                 self._call_threads()
 
     def fetch(self, content: ContentFile, info: ObjectInfo, finished: Finished) -> None:
@@ -253,10 +261,8 @@ class Downloader:
                         filled += count
                     self._counters.add(fetched_bytes=filled)
                     self._reachability.succeeded()
-                    self._deliver(download, chunk, data)
+                    stop = self._deliver(download, chunk, stop, data)
                     chunk += 1
-                    if chunk < stop and self._give_way(download, chunk, stop):
-                        stop = chunk
         except SourceUnreachable as failure:
             self._reachability.failed(failure)
             error = failure
@@ -267,7 +273,8 @@ class Downloader:
             error = SourceError(f"fetching {info.key} failed: {type(failure).__name__}.")
         self._end(download, chunk, stop, error)
 
-    def _deliver(self, download: Download, chunk: int, data: memoryview) -> None:
+    def _deliver(self, download: Download, chunk: int, stop: int, data: memoryview) -> int:
+        """Hand `chunk` out and store it; where the range that ends at `stop` is to end now."""
         content = download.content
         start = chunk * content.header.chunk_size
         with self._wake:
@@ -282,8 +289,11 @@ class Downloader:
                 self._pass(download, chunk, bytes(data))
             download.flying.discard(chunk)
             readers = download.waiting.pop(chunk, [])
+            if self._gives_way(download, chunk + 1, stop):
+                stop = chunk + 1
         for read in readers:  # who came while it was written
             read.arrived(start, data)
+        return stop
 
     def _pass(self, download: Download, chunk: int, data: bytes) -> None:
         """The disk doesn't take a chunk: keep it a moment for those who read it piece by piece."""
@@ -294,19 +304,18 @@ class Downloader:
         download.ahead.clear()
         download.bulk.clear()
 
-    def _give_way(self, download: Download, chunk: int, stop: int) -> bool:
-        """End a range early when others wait and nobody waits for the rest of it."""
-        with self._wake:
-            if any(c in download.waiting for c in range(chunk, stop)):
-                return False
-            if all(_next(d, 0) is None for d in self._downloads.values()):
-                return False
-            download.flying.difference_update(range(chunk, stop))
-            if download.finished:
-                download.bulk.insert(0, [chunk, stop])
-            else:
-                download.ahead.append([chunk, stop])
-            return True
+    def _gives_way(self, download: Download, chunk: int, stop: int) -> bool:
+        """End a range early when others wait and nobody waits for the rest of it, from `chunk`."""
+        if chunk >= stop or any(c in download.waiting for c in range(chunk, stop)):
+            return False
+        if all(_next(d, 0) is None for d in self._downloads.values()):
+            return False
+        download.flying.difference_update(range(chunk, stop))
+        if download.finished:
+            download.bulk.insert(0, [chunk, stop])
+        else:
+            download.ahead.append([chunk, stop])
+        return True
 
     def _end(self, download: Download, chunk: int, stop: int, error: HardtackError | None) -> None:
         content = download.content
