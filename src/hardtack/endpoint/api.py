@@ -19,9 +19,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from hardtack.core.errors import ConfigError
-from hardtack.endpoint import forward, query, status
+from hardtack.endpoint import forward, page, query, status
 from hardtack.endpoint.cloud import Picture
-from hardtack.endpoint.detectors import page
+from hardtack.endpoint.detectors import page as one_page
+from hardtack.endpoint.mounted import Mount
 from hardtack.endpoint.query import Refused
 from hardtack.endpoint.service import Service
 from hardtack.endpoint.upstream import TOKEN
@@ -30,6 +31,12 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _MOST_PAGE = 1000
+_PICTURE = {
+    "Cache-Control": "private, max-age=86400, immutable",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+}
+"""A picture comes from anybody: shown in a browser, it can't run as this site's."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class Api:
             thread_name_prefix="query",
         )
         self._under_way: dict[str, int] = {}
+        self._mount = Mount(self.service.models)
 
     def application(self) -> Starlette:
         """The ASGI application; the detectors' servers live as long as it does."""
@@ -79,6 +87,7 @@ class Api:
             for prefix in ("", "/device-api")
             for path, handler, methods in shared + own
         ]
+        routes += page.routes()
         if self.service.cloud:
             routes = forward.routes(routes, self.service.cloud.upstream)
         return Starlette(
@@ -135,7 +144,7 @@ class Api:
             return await forward.pass_on(self.service.cloud.upstream, request)
         if found is None:
             raise Refused(404, f"There is no picture of an image query {identity!r} on this box.")
-        return Response(found[0], media_type=found[1])
+        return Response(found[0], media_type=found[1], headers=_PICTURE)
 
     async def detectors(self, request: Request) -> Response:
         parameters = request.query_params
@@ -145,7 +154,7 @@ class Api:
         found = [d.as_json() for d in self.service.book.every() if name in (None, d.name)]
         if name is not None and not found and self.service.cloud:
             return await forward.pass_on(self.service.cloud.upstream, request)
-        return JSONResponse(page(found, number, size))
+        return JSONResponse(one_page(found, number, size))
 
     async def detector(self, request: Request) -> Response:
         identity = query.detector_id(request.path_params["id"])
@@ -200,7 +209,7 @@ class Api:
         return JSONResponse({"ready": not waiting, "waiting": waiting}, 503 if waiting else 200)
 
     async def status(self, _: Request) -> Response:
-        return JSONResponse(await self._blocking(status.told, self.service))
+        return JSONResponse(await self._blocking(status.told, self.service, self._mount))
 
     async def metrics(self, _: Request) -> Response:
         text = await self._blocking(self.service.metrics.text)

@@ -7,16 +7,20 @@ from dataclasses import asdict
 from typing import Any
 
 from hardtack import __version__
+from hardtack.endpoint.mounted import Mount
 from hardtack.endpoint.service import Service
 
 _BINS = 10
+_LAST = 4
 
 
-def told(service: Service) -> dict[str, Any]:
-    """Detectors, cloud, queue, and what was lost. Blocks on the store."""
+def told(service: Service, mount: Mount) -> dict[str, Any]:
+    """Detectors, mount, cloud, queue, and what was lost. Blocks on the store."""
     return {
         "version": __version__,
+        "now": time.time(),
         "detectors": {d.id: _detector(service, d.id) for d in service.book.every()},
+        "mount": mount.status(),
         "cloud": _cloud(service),
         "image_queries_lost": service.store.lost,
     }
@@ -31,12 +35,14 @@ def _detector(service: Service, identity: str) -> dict[str, Any]:
         "name": detector.name,
         "query": detector.query,
         "mode": detector.mode,
+        "confidence_threshold": detector.confidence_threshold,
         "edge_inference_config": service.config.detectors.get(identity, "default"),
         "server": asdict(service.backend.state(identity)),
         "answers": len(last),
         "p50_seconds": quantile(seconds, 0.50),
         "p99_seconds": quantile(seconds, 0.99),
         "confidence_histogram": histogram([confidence for confidence, _ in last]),
+        "last": service.store.listed(1, _LAST, identity)[1],
     }
 
 
