@@ -9,6 +9,7 @@ from bench import client, mounts
 from bench.bucket import BUCKET, serving
 from bench.figures import Figure, median_of
 from bench.ground import MIB, Ground
+from bench.machine import warm_memory
 from bench.readers import SLICE, hundredth, hundredth_mapped, places, seconds, sequential
 
 CHUNK = MIB
@@ -19,6 +20,7 @@ _NAME = "cold.bin"
 def _cold(ground: Ground, who: mounts.Mounter, endpoint: str, readers: int = 1) -> float:
     """Seconds of a first read over an empty cache by so many readers."""
     with mounts.mounted(who, endpoint, ground.work) as at:
+        warm_memory(2 * ground.cold_size, ground.work)
         return seconds(sequential, *[at / _NAME] * readers)
 
 
@@ -47,12 +49,15 @@ def _against_client(
     def measure(who: mounts.Mounter) -> Callable[[], float]:
         return lambda: _cold(ground, who, endpoint)
 
-    out = ground.work / "client.bin"
+    def alone() -> float:
+        warm_memory(2 * ground.cold_size, ground.work)
+        return client.seconds(endpoint, BUCKET, _NAME, ground.work / "client.bin")
+
     names = [who.name for who in everyone] + ["client library"]
     times = median_of(
         ground.rounds,
         *(measure(who) for who in everyone),
-        lambda: client.seconds(endpoint, BUCKET, _NAME, out),
+        alone,
     )
     rates = {n: ground.cold_size / 1e6 / t for n, t in zip(names, times, strict=True)}
     return Figure(
