@@ -1,0 +1,72 @@
+"""Our own image, built from the published Dockerfile over a Debian that is made here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT / ".drill"
+_BASE = "localhost/debian"
+
+
+def archive() -> Path:
+    """The image as an OCI archive; built when Dockerfile, lock or code are newer than the last."""
+    made = KEPT / f"hardtack-{_stamp()}.tar"
+    if not made.exists():
+        KEPT.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="hardtack-image-") as scratch:
+            _build(Path(scratch), made.with_suffix(".part"))
+        for old in KEPT.glob("hardtack-*.tar"):
+            old.unlink()
+        made.with_suffix(".part").replace(made)
+    return made
+
+
+def _stamp() -> str:
+    files = [ROOT / name for name in ("Dockerfile", "pyproject.toml", "tools/sbom.py")]
+    files += sorted((ROOT / "requirements").glob("*.txt"))
+    files += sorted(f for f in (ROOT / "src").rglob("*") if f.is_file() and f.suffix != ".pyc")
+    return hashlib.sha256(b"\0".join(f.read_bytes() for f in files)).hexdigest()[:16]
+
+
+def _base() -> Path:
+    """Debian 12, as small as apt: what debian:bookworm-slim is."""
+    made = KEPT / "debian.tar"
+    if not made.exists():
+        part = made.with_suffix(".part")
+        subprocess.run(
+            ["mmdebstrap", "--quiet", "--variant=minbase", "--format=tar",
+             "--dpkgopt=path-exclude=/usr/share/locale/*",
+             "--dpkgopt=path-exclude=/usr/share/man/*", "bookworm", str(part)],
+            check=True,
+        )  # fmt: skip
+        part.replace(made)
+    return made
+
+
+def _build(scratch: Path, target: Path) -> None:
+    buildah = ["buildah", "--root", f"{scratch}/store", "--runroot", f"{scratch}/run"]
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            [*buildah, *command], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"buildah {command[0]} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout.strip()
+
+    container = run("from", "scratch")
+    run("add", "--quiet", container, str(_base()), "/")
+    run("commit", "--quiet", container, _BASE)
+    run("rm", container)
+    trusted = []
+    if certificates := os.environ.get("PIP_CERT"):
+        trusted = ["--volume", f"{certificates}:/run/ca.crt:ro", "--build-arg",
+                   "PIP_CERT=/run/ca.crt"]  # fmt: skip
+    run("build", "--quiet", "--isolation", "chroot", "--pull-never", "--build-arg",
+        f"BASE={_BASE}", *trusted, "--tag", "localhost/hardtack", ".")  # fmt: skip
+    run("push", "--quiet", "localhost/hardtack", f"oci-archive:{target}")
