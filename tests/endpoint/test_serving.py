@@ -14,6 +14,7 @@ import urllib3
 from cryptography import x509
 from groundlight import ExperimentalApi
 
+from hardtack.cli.endpoint import serve
 from hardtack.core.errors import ConfigError
 from hardtack.demo.detectors import SAMPLES
 from hardtack.endpoint.callers import read_token
@@ -155,3 +156,15 @@ def test_a_thousand_silent_connections_keep_nobody_out(served: Endpoint) -> None
             assert served.ask("GET", "/edge-config", None, **{"x-api-token": TOKEN}).status == 200
         # After a while they are hung up on, those that began a request too.
         assert [one.recv(1) for one in silent] == [b""] * 1000
+
+
+def test_every_flag_is_a_variable_too(tmp_path: Path) -> None:
+    for option in serve.params:
+        flags = [flag for flag in option.opts if flag.startswith("--")]
+        expected = ["HARDTACK_ENDPOINT_" + flag[2:].replace("-", "_").upper() for flag in flags]
+        assert option.envvar == expected
+    env = {"HARDTACK_ENDPOINT_MODELS": str(tmp_path), "HARDTACK_ENDPOINT_MAX_BODY": "many"}
+    done = run("endpoint", "serve", env=env)
+    assert done.returncode == 2
+    assert "HARDTACK_ENDPOINT_MAX_BODY" in done.stderr
+    assert "'many' is not a size" in done.stderr

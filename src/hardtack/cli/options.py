@@ -59,10 +59,14 @@ def _mode(text: str) -> int:
 
 
 def option(
-    flag: str, *names: str, env: tuple[str, ...] = (), **settings: Any
+    flag: str, *names: str, env: tuple[str, ...] = (), of: str = "", **settings: Any
 ) -> Callable[[Command], Command]:
-    """A click option with its variable `HARDTACK_…` first, then `env`."""
-    own = "HARDTACK_" + flag.partition("/")[0].lstrip("-").replace("-", "_").upper()
+    """A click option with its variable `HARDTACK_…` first, then `env`.
+
+    `of`: the command that it is of alone, which its variable names, such as ENDPOINT.
+    """
+    own = "HARDTACK_" + (f"{of}_" if of else "")
+    own += flag.partition("/")[0].lstrip("-").replace("-", "_").upper()
     settings.setdefault("show_envvar", True)
     return click.option(flag, *names, envvar=[own, *env], **settings)
 

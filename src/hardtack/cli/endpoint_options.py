@@ -1,0 +1,103 @@
+"""The options of `hardtack endpoint serve`, each with its variable `HARDTACK_ENDPOINT_…`."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hardtack.cli.options import DURATION, SIZE, option
+
+_option: Any = functools.partial(option, of="ENDPOINT")
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
+PLACES = [
+    _option(
+        "--models", required=True, metavar="DIR", type=_DIRECTORY,
+        help="Where the detectors' models are: DIR/<detector id>/primary/<version>.",
+    ),
+    _option(
+        "--detectors", metavar="FILE", type=_FILE,
+        help="YAML that names the detectors. Others are learnt from the cloud, once.",
+    ),
+    _option(
+        "--state", default="/var/lib/hardtack/endpoint", show_default=True, metavar="DIR",
+        type=_DIRECTORY, help="Where image queries, logs and the configuration in force are kept.",
+    ),
+    _option(
+        "--config", "edge_config", metavar="FILE", type=_FILE,
+        help="The edge configuration to begin with; one that was set while running goes before it.",
+    ),
+]  # fmt: skip
+
+CLOUD = [
+    _option(
+        "--upstream", default="", metavar="URL",
+        help="The cloud, such as https://api.groundlight.ai. Default: none, the box answers alone.",
+    ),
+    _option(
+        "--upstream-ca", metavar="FILE", type=_FILE,
+        help="Trust these certificate authorities for the cloud, in place of the system's.",
+    ),
+    _option(
+        "--deadline", default="10s", show_default=True, type=DURATION,
+        help="What asking the cloud may cost an image query.",
+    ),
+    _option(
+        "--queue-size", default="500MB", show_default=True, type=SIZE,
+        help="Pictures kept for a cloud that is away.",
+    ),
+    _option(
+        "--queue-age", default="7d", show_default=True, type=DURATION,
+        help="How long they are kept, while it runs.",
+    ),
+]  # fmt: skip
+
+LISTENING = [
+    _option("--host", default="127.0.0.1", show_default=True, help="Listen on this address."),
+    _option("--port", default=30101, show_default=True, type=click.IntRange(0, 65535)),
+    _option(
+        "--https-port", type=click.IntRange(0, 65535),
+        help="Serve HTTPS on this port of --host; plain HTTP stays on loopback.",
+    ),
+    _option(
+        "--tls-cert", metavar="FILE", type=_FILE,
+        help="The certificate, with its chain. Default: one signed by itself, kept in --state.",
+    ),
+    _option("--tls-key", metavar="FILE", type=_FILE, help="Its key."),
+    _option("--plain-http", is_flag=True, help="Plain HTTP on --host too, beside HTTPS."),
+    _option(
+        "--token-file", metavar="FILE", type=_FILE,
+        help="Answer only callers whose API token is the one in this file.",
+    ),
+    _option(
+        "--max-body", default="20MB", show_default=True, type=SIZE, help="Largest request body."
+    ),
+    _option(
+        "--max-pixels", default=50_000_000, show_default=True, type=click.IntRange(1),
+        help="Pixels of the largest picture.",
+    ),
+    _option(
+        "--under-way", default=16, show_default=True, type=click.IntRange(1, 256),
+        help="Image queries of one detector under way; those beyond get 429.",
+    ),
+]  # fmt: skip
+
+SERVERS = [
+    _option(
+        "--threads", "--cpu-threads", env=("HARDTACK_ENDPOINT_CPU_THREADS",), default=1,
+        show_default=True, type=click.IntRange(0, 1024),
+        help="Threads of each detector's runtime; 0: all cores.",
+    ),
+    _option(
+        "--memory", default="0", type=SIZE,
+        help="Memory that each detector's server may take. Default: no limit.",
+    ),
+    _option(
+        "--starting", default=2, show_default=True, type=click.IntRange(1, 64),
+        help="Detectors that may load at a time.",
+    ),
+]  # fmt: skip
