@@ -82,11 +82,44 @@ def policy() -> str:
     return render()
 
 
+USUAL = {
+    "upstreamEndpoint": "https://api.groundlight.ai",
+    "ecrRegistry": "123456789012.dkr.ecr.us-west-2.amazonaws.com",
+    "balena": {"deviceUuid": "any"},
+}
+"""What installations set that the chart leaves empty, for docs/network-requirements.md."""
+
+
+def network_requirements() -> str:
+    """The page with its tables, from the chart's values and the lock."""
+    from hardtack.deploy.requirements import settings_of
+    from hardtack.deploy.requirements_page import render
+    from hardtack.deploy.valuefiles import over, read_values
+    from hardtack.images.lockfile import read_lock
+
+    values = read_values(file for file in [ROOT / "charts/hardtack/values.yaml"] if file.exists())
+    locks = [*ROOT.glob("images.lock"), *(ROOT / "deploy").rglob("images.lock")]
+    registries = {i.reference.registry for lock in locks for i in read_lock(lock).images}
+    text = render(settings_of(over(values, USUAL), registries))
+    return between((ROOT / "docs/network-requirements.md").read_text(), "requirements", text)
+
+
+def between(page: str, name: str, text: str) -> str:
+    """`page` with `text` between its markers called `name`."""
+    begin, end = f"<!-- begin: {name} -->", f"<!-- end: {name} -->"
+    head, _, rest = page.partition(begin)
+    _, found, tail = rest.partition(end)
+    if not found:
+        sys.exit(f"no markers {begin} … {end}")
+    return f"{head}{begin}\n{text}{end}{tail}"
+
+
 PAGES = {
     "docs/exit-codes.md": exit_codes,
     "docs/commands.md": commands,
     "docs/metrics.md": metrics,
     "docs/policy.md": policy,
+    "docs/network-requirements.md": network_requirements,
 }
 
 

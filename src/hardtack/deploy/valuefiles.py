@@ -1,0 +1,47 @@
+"""Values of the chart from files, laid over each other as Helm does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hardtack.core.errors import ConfigError
+
+
+def read_values(files: Iterable[Path]) -> dict[str, Any]:
+    """The values of `files` (YAML or JSON), later ones over earlier ones. Raises ConfigError."""
+    import yaml
+
+    merged: dict[str, Any] = {}
+    for file in files:
+        try:
+            document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            told = " ".join(str(error).split())
+            raise ConfigError(f"{file} can't be read as values: {told}.") from None
+        if document is not None and not isinstance(document, dict):
+            raise ConfigError(
+                f"{file} must hold values by name, found {type(document).__name__}.",
+                remedy="Write it like: s3Mount: {bucket: weights}.",
+            )
+        merged = over(merged, document or {})
+    return merged
+
+
+def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`, table by table."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        both = isinstance(value, dict) and isinstance(old, dict)
+        merged[key] = over(old, value) if both and old is not None else value
+    return merged
+
+
+def at(values: Mapping[str, Any], path: str) -> Any:
+    """The value at `a.b.c`; None where there is none."""
+    found: Any = values
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found
