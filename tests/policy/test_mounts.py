@@ -64,6 +64,17 @@ def test_what_is_beside_the_mount(tmp_path: Path, host: str) -> None:
     assert brief(checked(tmp_path, {"a.yaml": SIDECAR, "b.yaml": reader(host)})) == []
 
 
+@pytest.mark.parametrize(
+    ("host", "found"), [("/opt", 1), ("/opt/models", 1), ("/opt/models/a", 1), ("/opt/state", 0)]
+)
+def test_what_is_beside_the_mount_below_one_bind(tmp_path: Path, host: str, found: int) -> None:
+    sidecar = SIDECAR.replace("hostPath: {path: /}", "hostPath: {path: /opt}").replace(
+        "mountPath: /host-root,", "mountPath: /opt,"
+    )
+    report = checked(tmp_path, {"a.yaml": sidecar, "b.yaml": reader(host)})
+    assert brief(report) == [("consumer-propagation", 10)] * found
+
+
 def test_propagation_none_is_a_finding_without_a_fix(tmp_path: Path) -> None:
     files = {"a.yaml": SIDECAR, "b.yaml": reader("/opt/models", "mountPropagation: None")}
     report = checked(tmp_path, files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -330,6 +331,11 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "dict": _dict,
     "list": lambda *given: list(given),
     "first": lambda value: value[0],
+    "last": lambda value: value[-1],
+    "append": lambda value, more: [*value, more],
+    "uniq": lambda value: list(dict.fromkeys(value)),
+    "dir": lambda path: posixpath.dirname(shown(path)) or ".",
+    "base": lambda path: posixpath.basename(shown(path)) or ".",
     "join": lambda between, value: between.join(map(shown, value)),
     "printf": _printf,
     "print": lambda *given: "".join(map(shown, given)),

@@ -143,20 +143,26 @@ def _mounts(container: Container) -> list[_Mount]:
 def _mounted_on_host(container: Container) -> Iterator[str]:
     """The host's paths at which a container mounts, as far as its settings tell.
 
-    A whole host root that is bound into the container says nothing by itself: there the mount path
-    in its environment does, and words of its command that lie below the bind.
+    A mount path in its environment tells exactly, where it lies below a bind: what is beside it
+    isn't the mount. A whole host root that is bound says nothing by itself: there words of the
+    command that lie below the bind do too. Of any other bind it may be all.
     """
     given = container.environment()
     words = [*children(container.node.get("command")), *children(container.node.get("args"))]
     for mount in _mounts(container):
         if mount.propagation not in _SHARES or mount.host is None:
             continue
+        named = [given[name] for name in _PATHS if given.get(name, "").startswith("/")]
         if mount.host != "/":
-            yield mount.host
+            below = [path for path in named if PurePosixPath(path).is_relative_to(mount.path)]
+            if not below or not all(map(told, below)):
+                yield mount.host
+            for path in below:
+                inside = PurePosixPath(path).relative_to(mount.path)
+                yield str(PurePosixPath(mount.host) / inside)
             continue
-        for name in _PATHS:
-            if given.get(name, "").startswith("/"):
-                yield given[name].removeprefix(mount.path) or "/"
+        for path in named:
+            yield path.removeprefix(mount.path) or "/"
         for word in words:
             text = text_of(word)
             if mount.path != "/" and text.startswith(mount.path.rstrip("/") + "/"):

@@ -1,0 +1,113 @@
+{{/* Names, labels and images: what every template needs. */}}
+
+{{- define "hardtack.name" -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "hardtack.namespace" -}}
+{{- .Values.namespace | default .Release.Namespace -}}
+{{- end -}}
+
+{{- define "hardtack.account" -}}
+{{- .Values.serviceAccount.name | default (include "hardtack.name" .) -}}
+{{- end -}}
+
+{{/* `include "hardtack.selector" (list . "endpoint")`: never changes, for selectors can't. */}}
+{{- define "hardtack.selector" -}}
+app.kubernetes.io/name: hardtack
+app.kubernetes.io/instance: {{ include "hardtack.name" (first .) }}
+app.kubernetes.io/component: {{ last . }}
+{{- end -}}
+
+{{- define "hardtack.labels" -}}
+{{ include "hardtack.selector" . }}
+app.kubernetes.io/version: {{ (first .).Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ (first .).Release.Service }}
+{{- end -}}
+
+{{/* `include "hardtack.meta" (list . "endpoint" "-suffix")` */}}
+{{- define "hardtack.meta" -}}
+{{- $root := first . -}}
+name: {{ include "hardtack.name" $root }}{{ last . }}
+namespace: {{ include "hardtack.namespace" $root }}
+labels:
+  {{- include "hardtack.labels" (list $root (index . 1)) | nindent 2 }}
+{{- end -}}
+
+{{- define "hardtack.image" -}}
+{{- $image := .Values.image -}}
+{{- $image.repository }}:{{ $image.tag | default .Chart.AppVersion }}
+{{- with $image.digest }}@{{ . }}{{ end -}}
+{{- end -}}
+
+{{- define "hardtack.inferenceImage" -}}
+{{- $image := .Values.inferenceImage -}}
+{{- if $image.repository -}}
+{{- $image.repository }}{{ with $image.tag }}:{{ . }}{{ end }}{{ with $image.digest }}@{{ . }}{{ end -}}
+{{- else -}}
+{{- include "hardtack.image" . -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "hardtack.run" -}}
+image: {{ include "hardtack.image" . | quote }}
+imagePullPolicy: {{ .Values.imagePullPolicy }}
+{{- end -}}
+
+{{- define "hardtack.pullSecrets" -}}
+{{- $names := .Values.imagePullSecrets -}}
+{{- if .Values.ecrRegistry }}{{ $names = append $names .Values.ecrCredentials.secretName }}{{ end -}}
+{{- range $names | uniq }}
+- name: {{ . }}
+{{- end -}}
+{{- end -}}
+
+{{/* What a pod of ours has in common: where it runs, and that nothing but the mount is privileged. */}}
+{{- define "hardtack.pod" -}}
+serviceAccountName: {{ include "hardtack.account" . }}
+automountServiceAccountToken: false
+{{- with include "hardtack.pullSecrets" . }}
+imagePullSecrets:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+securityContext:
+  seccompProfile:
+    type: RuntimeDefault
+{{- end -}}
+
+{{- define "hardtack.confined" -}}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+{{- end -}}
+
+{{- define "hardtack.log" -}}
+- name: HARDTACK_LOG_LEVEL
+  value: {{ .Values.logLevel | lower }}
+- name: HARDTACK_LOG_FORMAT
+  value: {{ .Values.logFormat }}
+{{- end -}}
+
+{{/* A map of name to text, as environment. */}}
+{{- define "hardtack.env" -}}
+{{- range $name, $value := . }}
+- name: {{ $name }}
+  value: {{ $value | toString | quote }}
+{{- end -}}
+{{- end -}}
