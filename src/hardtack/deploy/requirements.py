@@ -161,9 +161,8 @@ def _build(settings: Settings) -> Iterator[Requirement]:
     if settings.builds_image:
         ours = "hardtack's own image is built from its source"
         for host, port, what in (
-            ("deb.debian.org", 80, "packages of the base"),
-            ("pypi.org", 443, "index of Python packages"),
-            ("files.pythonhosted.org", 443, "Python packages"),
+            ("apt's configured mirror", 80, "packages of the base"),
+            ("pip's configured index", 443, "Python packages"),
         ):
             yield Requirement(
                 host, port, "https" if port == 443 else "http", what, build, only_if=ours,
