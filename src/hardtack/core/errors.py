@@ -181,6 +181,11 @@ class UpstreamError(EndpointError):
     summary = "the endpoint's cloud can't be reached, or answers with something unusable"
 
 
+class JobError(HardtackError):
+    exit_code = 96
+    summary = "a small job of a deployment can't do its work: restarting k3s, asking Kubernetes"
+
+
 def tree(root: type[HardtackError] = HardtackError) -> list[type[HardtackError]]:
     """Every class of the tree that is told to people (those of this file), by exit code."""
     found = [root]

@@ -11,22 +11,31 @@ from hardtack.core.errors import ConfigError
 
 def read_values(files: Iterable[Path]) -> dict[str, Any]:
     """The values of `files` (YAML or JSON), later ones over earlier ones. Raises ConfigError."""
-    import yaml
-
     merged: dict[str, Any] = {}
     for file in files:
         try:
-            document = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            told = " ".join(str(error).split())
-            raise ConfigError(f"{file} can't be read as values: {told}.") from None
-        if document is not None and not isinstance(document, dict):
-            raise ConfigError(
-                f"{file} must hold values by name, found {type(document).__name__}.",
-                remedy="Write it like: s3Mount: {bucket: weights}.",
-            )
-        merged = over(merged, document or {})
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file} can't be read as values: {error}.") from None
+        merged = over(merged, parse_values(text, str(file)))
     return merged
+
+
+def parse_values(text: str, name: str) -> dict[str, Any]:
+    """The values in `text` (YAML or JSON), called `name` in errors. Raises ConfigError."""
+    import yaml
+
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        told = " ".join(str(error).split())
+        raise ConfigError(f"{name} can't be read as values: {told}.") from None
+    if document is not None and not isinstance(document, dict):
+        raise ConfigError(
+            f"{name} must hold values by name, found {type(document).__name__}.",
+            remedy="Write it like: s3Mount: {bucket: weights}.",
+        )
+    return document or {}
 
 
 def over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,11 +11,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hardtack.core.errors import AccessDenied, ConfigError
+from hardtack.core.errors import AccessDenied, ConfigError, SourceUnreachable
 
 log = logging.getLogger(__name__)
 
@@ -151,30 +152,46 @@ def _ask_helper(name: str, host: str) -> Credentials | None:
 
 # botocore takes ~60 MiB and half a second: it lives in a process that ends.
 _ECR_SCRIPT = """
-import sys, json, botocore.session
-client = botocore.session.get_session().create_client("ecr", region_name=sys.argv[1])
-print(json.dumps(client.get_authorization_token()["authorizationData"][0]["authorizationToken"]))
+import sys, json, botocore.session, botocore.config, botocore.exceptions as wrong
+patience = botocore.config.Config(connect_timeout=10, read_timeout=20, retries={"max_attempts": 1})
+client = botocore.session.get_session().create_client("ecr", sys.argv[1], config=patience)
+try:
+    answer = client.get_authorization_token()
+except (wrong.ConnectionError, wrong.HTTPClientError) as error:
+    print(error, file=sys.stderr)
+    sys.exit(1 if isinstance(error, wrong.SSLError) else 3)
+print(json.dumps(answer["authorizationData"][0]["authorizationToken"]))
 """
+_UNREACHABLE = 3
 
 
-def ecr_credentials(host: str) -> Credentials | None:
+def ecr_credentials(host: str, env: Mapping[str, str] | None = None) -> Credentials | None:
     """A token for an ECR registry, by `docker-credential-ecr-login` or botocore; None for other
-    hosts and where neither is there. Raises AccessDenied when AWS refuses."""
+    hosts and where neither is there.
+
+    `env`: the environment that AWS's settings come from. Raises SourceUnreachable when AWS can't be
+    reached, AccessDenied when it refuses.
+    """
     match = _ECR.fullmatch(host)
     if match is None:
         return None
     if shutil.which("docker-credential-ecr-login"):
         return _ask_helper("ecr-login", host)
-    done = subprocess.run(
-        [sys.executable, "-c", _ECR_SCRIPT, match[1]],
-        capture_output=True,
-        timeout=_HELPER_SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", _ECR_SCRIPT, match[1]],
+            capture_output=True, timeout=_HELPER_SECONDS, check=False, env=env,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise SourceUnreachable(
+            f"{host}: AWS gives no ECR token within {_HELPER_SECONDS} s."
+        ) from None
     if done.returncode == 0:
         return decode_auth(json.loads(done.stdout), f"ECR's token for {host}")
     reason = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["unknown"]
     if "No module named 'botocore'" in reason[0]:
         log.warning("%s: no ECR token: install hardtack[aws] or docker-credential-ecr-login", host)
         return None
+    if done.returncode == _UNREACHABLE:
+        raise SourceUnreachable(f"{host}: AWS can't be reached for an ECR token: {reason[0]}.")
     raise AccessDenied(f"{host}: AWS gives no ECR token: {reason[0]}.")
