@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.cgroups import cgroup2
+
 
 def _has(*programs: str) -> bool:
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
@@ -33,6 +35,14 @@ PARTS: dict[str, tuple[str, Callable[[], bool]]] = {
     "containerd": (
         "containerd and runc as root (Debian: containerd)",
         lambda: _root() and _has("containerd", "runc"),
+    ),
+    "iptables": (
+        "iptables of both flavours as root (Debian: iptables)",
+        lambda: _root() and _has("iptables-legacy", "iptables-nft"),
+    ),
+    "cgroup2": (
+        "cgroup v2 with a controller to pass on, as root",
+        lambda: _root() and cgroup2() is not None,
     ),
     "skopeo": ("skopeo (Debian: skopeo)", lambda: _has("skopeo")),
     "chromium": ("chromium (Debian: chromium)", lambda: _has("chromium")),

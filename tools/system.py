@@ -17,6 +17,7 @@ TEST_PARTS = {
     "nft": "nftables",
     "ip": "iproute2",
     "busybox": "busybox-static",
+    "iptables-legacy": "iptables",
     "chromium": "chromium",
 }
 """Program that must be on the PATH → Debian package that has it."""

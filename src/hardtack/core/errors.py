@@ -181,6 +181,12 @@ class UpstreamError(EndpointError):
     summary = "the endpoint's cloud can't be reached, or answers with something unusable"
 
 
+class BoxError(HardtackError):
+    exit_code = 95
+    errno = errno.EPERM
+    summary = "the box can't be prepared: a step of `box prepare` failed"
+
+
 class JobError(HardtackError):
     exit_code = 96
     summary = "a small job of a deployment can't do its work: restarting k3s, asking Kubernetes"

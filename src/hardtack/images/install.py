@@ -80,6 +80,17 @@ def install(
     return Installed(files, added, removed, (), restart, reason)
 
 
+def pending(
+    source: Path, to: Path = K3S_IMAGES, *, platform: Platform | None = None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What `install` would add to `to` and remove from it, by name; nothing is touched. Raises
+    BundleError."""
+    bundles = _bundles(source, platform or Platform.here())
+    ours = _installed(to.resolve().parent / STAGING)
+    old = sorted(n for n in ours - {b.name for b in bundles} if (to / n).exists())
+    return tuple(b.name for b in bundles if not _same(b, to / b.name)), tuple(old)
+
+
 def prune(to: Path, lock: Lock, platform: Platform) -> tuple[Path, ...]:
     """Remove those bundles in `to` that `install` put there and that hold nothing of `lock`."""
     needed = {

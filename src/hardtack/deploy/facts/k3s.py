@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from hardtack.deploy.facts.model import K3s
 
 CONFIG = Path("etc/rancher/k3s")
 DATA = Path("var/lib/rancher/k3s")
+SOCKET = Path("run/k3s/containerd/containerd.sock")
+_PATIENCE = 3.0
 _SIGNS = (CONFIG, DATA, Path("usr/local/bin/k3s"), Path("bin/k3s"))
 
 
@@ -29,6 +33,21 @@ def read(root: Path) -> K3s | None:
     plain = {key: ",".join(map(str, _listed(value))) for key, value in settings.items()}
     resolv = plain.get("resolv-conf") or kubelet.get("resolv-conf")
     return K3s(plain, kubelet, _nameservers(root / resolv.lstrip("/")) if resolv else None)
+
+
+def running(root: Path) -> bool:
+    """Whether k3s's containerd answers below `root`; its socket outlives it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
+        asked.settimeout(_PATIENCE)
+        try:
+            directory = os.open((root / SOCKET).parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:  # a socket's name has a limit of 108 bytes, a root's path has not
+                asked.connect(f"/proc/self/fd/{directory}/{SOCKET.name}")
+            finally:
+                os.close(directory)
+        except OSError:
+            return False
+    return True
 
 
 def _files(root: Path) -> Iterator[Path]:

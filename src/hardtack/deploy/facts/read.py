@@ -20,25 +20,27 @@ def read(
     *,
     now: Callable[[], float] = time.time,
     addresses: Callable[[], network.Addresses] | None = None,
+    helpers_too: bool = True,
 ) -> Facts:
     """The facts of the box whose file system is at `root`.
 
-    `directories` are those that must have room; k3s's is added. Raises ConfigError for a k3s
+    `directories` are those that must have room; k3s's is added. `helpers_too`: credential helpers
+    are tried, which takes a while. Raises ConfigError for a k3s
     configuration that can't be read.
     """
     configured = k3s.read(root)
     places = [*directories, *([root / k3s.DATA] if configured else [])]
     return Facts(
         network.read(root, addresses),
-        _clock(root, now()),
+        clock(root, now()),
         tuple(dict.fromkeys(_space(place) for place in places)),
         configured,
         systemd.read(root),
-        helpers.read(root, configured.settings) if configured else (),
+        helpers.read(root, configured.settings) if configured and helpers_too else (),
     )
 
 
-def _clock(root: Path, now: float) -> Clock:
+def clock(root: Path, now: float) -> Clock:
     """The time now, and the newest of the files that others and we keep it in (its mtime)."""
     kept = [(path.stat().st_mtime, path) for p in _CLOCKS if (path := root / p).exists()]
     if not kept:

@@ -11,10 +11,11 @@ from hardtack.deploy.facts.model import Facts, Space
 from hardtack.deploy.ready.report import Part, Row, State
 
 PREPARE = "Mend it: hardtack box prepare."
-_LATE = 60.0
+LATE = 60.0
 """Seconds for which the noted time may lie before us: nobody sets a clock that well."""
 _STALE = 86400.0
-_WAIT = 30.0
+LONG_WAIT = 30.0
+"""Seconds for which a start may wait for a network."""
 _NEARLY = 5  # per cent below the threshold from which images are collected
 _LEAST = 64_000_000
 _LEAST_INODES = 0.02
@@ -52,7 +53,7 @@ def clock(facts: Facts) -> Iterable[Amiss]:
     now, kept = facts.clock.now, facts.clock.kept
     if kept is None:
         yield "nothing notes the time: without a battery the clock starts in the past", PREPARE
-    elif kept - now > _LATE:
+    elif kept - now > LATE:
         behind = format_duration(kept - now)
         yield f"the clock is {behind} behind the time noted in {facts.clock.keeper}", PREPARE
     elif now - kept > _STALE:
@@ -138,7 +139,7 @@ def start_order(facts: Facts) -> Iterable[Amiss]:
     """Services that wait for a network before they start."""
     if facts.systemd is None:
         return
-    slow = [w for w in facts.systemd.waiters if w.seconds is None or w.seconds > _WAIT]
+    slow = [w for w in facts.systemd.waiters if w.seconds is None or w.seconds > LONG_WAIT]
     for unit in facts.systemd.units:
         if unit.requires:
             yield (

@@ -1,0 +1,144 @@
+"""`hardtack box prepare`, `box clock`: makes a box come up alone."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hardtack.cli.images_box import PLATFORM, TO, platform_of
+from hardtack.cli.inference import needs_extra
+from hardtack.cli.options import DURATION, option, using
+from hardtack.cli.output import json_option, print_json
+from hardtack.deploy.facts.read import KEPT
+from hardtack.deploy.prepare import clock as clocks
+from hardtack.deploy.prepare import flavour, run
+from hardtack.deploy.prepare.step import Target
+
+DIRECTORY = click.Path(path_type=Path, file_okay=False)
+STEP = click.Choice(run.NAMES)
+ROOT = option(
+    "--root", type=DIRECTORY, metavar="DIR", default="/", show_default=True,
+    help="Where the box's file system is; in a container, /host-root.",
+)  # fmt: skip
+WANTED = [
+    option(
+        "--images", type=DIRECTORY, default="/usr/share/hardtack/images", show_default=True,
+        help="Bundles to install, where this directory is there.",
+    ),
+    option(
+        "--manifests", type=DIRECTORY, default="/usr/share/hardtack/manifests", show_default=True,
+        help="Manifests for k3s to apply, where this directory is there.",
+    ),
+    option("--flavor", type=click.Choice(flavour.FLAVOURS), env=("INFERENCE_FLAVOR",),
+           help="Default: what the hardware says."),
+    option("--node-address", metavar="IP",
+           help="The node's address for good. Default: what it is."),
+]  # fmt: skip
+
+
+@click.group()
+def box() -> None:
+    """Make this box come up alone, and keep its time."""
+
+
+@box.command()
+@using(WANTED)
+@TO
+@PLATFORM
+@ROOT
+@click.option("--only", multiple=True, type=STEP, help="This step alone. Again for each.")
+@click.option("--without", multiple=True, type=STEP, help="Leave a step out. Again for each.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; touch nothing.")
+@click.option("--undo", is_flag=True, help="Take back what can be taken back.")
+@json_option
+def prepare(
+    only: tuple[str, ...], without: tuple[str, ...], dry_run: bool, undo: bool, **values: Any
+) -> None:
+    """Do what this box needs to come up with no network, before k3s starts.
+
+    Each step looks first and does only what is due, so that it can be run at each start. The first
+    that fails ends it.
+    """
+    needs_extra("images", "yaml")
+    target = Target(
+        root=values["root"].absolute(),
+        images=values["images"],
+        manifests=values["manifests"],
+        flavor=values["flavor"],
+        node_address=values["node_address"],
+        images_to=_to(values),
+        platform=platform_of(values["platform"]),
+        command=_command(only, without, values),
+    )
+
+    def tell(step: str, change: str) -> None:
+        click.echo(f"{step}: {change}", err=values["as_json"])
+
+    steps = run.chosen(only, without)
+    done = (run.undo if undo else run.prepare)(target, steps, dry_run=dry_run, tell=tell)
+    count = sum(len(one.changes) for one in done)
+    if values["as_json"]:
+        print_json({"dry_run": dry_run, "changes": count, "steps": done})
+        return
+    if undo:
+        kept = [step.name for step in steps if step.undo is None]
+        if kept:
+            click.echo(f"Not taken back, as it makes no sense: {', '.join(kept)}.", err=True)
+    what = "to be done" if dry_run else "done"
+    click.echo(f"{count} changes {what} in {len(done)} steps." if count else "Nothing to do.")
+
+
+def _to(values: dict[str, Any]) -> Path:
+    """k3s's directory below --root, where none is named."""
+    source = click.get_current_context().get_parameter_source("to")
+    given: Path = values["to"]
+    default = source is click.core.ParameterSource.DEFAULT
+    return values["root"].absolute() / str(given).lstrip("/") if default else given
+
+
+def _command(only: tuple[str, ...], without: tuple[str, ...], values: dict[str, Any]
+             ) -> tuple[str, ...]:  # fmt: skip
+    """This command, to be run at each start: with the options that were given, by full path."""
+    program = Path(sys.argv[0])
+    whole = program if program.name == "hardtack" else Path(shutil.which("hardtack") or "")
+    words = [str(whole.absolute())] if whole.name == "hardtack" else _python()
+    words += ["box", "prepare"]
+    given = click.get_current_context().get_parameter_source
+    for name in ("images", "manifests", "flavor", "node_address", "to", "platform"):
+        source = given(name)
+        if values[name] is not None and source is not click.core.ParameterSource.DEFAULT:
+            words += [f"--{name.replace('_', '-')}", str(values[name])]
+    for step in only:
+        words += ["--only", step]
+    for step in without:
+        words += ["--without", step]
+    return tuple(words)
+
+
+def _python() -> list[str]:
+    return [sys.executable, "-m", "hardtack"]
+
+
+@box.command()
+@click.option("--watch", is_flag=True, help="Go on until ended, every --every.")
+@click.option("--every", type=DURATION, default="10m", show_default=True)
+@ROOT
+def clock(watch: bool, every: float, root: Path) -> None:
+    """Note the time, so that a box without a battery starts no earlier.
+
+    `box prepare` sets a clock that is behind the noted time. A later time that is noted stays.
+    """
+    while True:
+        path = root / KEPT
+        if clocks.note(root, time.time()):
+            click.echo(f"Noted in {path}.", err=True)
+        else:
+            click.echo(f"{path} holds a later time than the clock's; it stays.", err=True)
+        if not watch:
+            return
+        time.sleep(every)

@@ -1,0 +1,53 @@
+"""A default route that no cable takes away: k3s refuses to start without one.
+
+An interface of no metal, its address and a route to nowhere behind it, as k3s's documentation of
+air-gapped installation has it. Its metric is so high that any other default route is used first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hardtack.core.errors import BoxError
+from hardtack.deploy.prepare.step import Change, Step, Target, command
+
+INTERFACE = "hardtack0"
+ADDRESS = "203.0.113.254"  # of TEST-NET-3: nobody else's, ever
+GATEWAY = "203.0.113.255"
+METRIC = "1000000000"
+
+
+def plan(target: Target) -> Iterable[Change]:
+    facts = target.facts()
+    if facts.k3s is None or any(route.stays for route in facts.network.defaults):
+        return
+    yield from interface(target)
+    if ADDRESS not in facts.network.addresses.get(INTERFACE, ()):
+        yield command(target, "ip", "address", "add", f"{ADDRESS}/31", "dev", INTERFACE)
+    yield command(
+        target, "ip", "route", "replace", "default", "via", GATEWAY, "dev", INTERFACE,
+        "metric", METRIC,
+    )  # fmt: skip
+
+
+def interface(target: Target) -> Iterable[Change]:
+    """Our interface, up."""
+    if not target.path(f"sys/class/net/{INTERFACE}").exists():
+        yield Change(f"make the interface {INTERFACE} (dummy)", lambda: _make(target))
+    yield command(target, "ip", "link", "set", INTERFACE, "arp", "off", "up")
+
+
+def _make(target: Target) -> None:
+    """A dummy; where the kernel has none a bridge without ports, which k3s needs anyhow."""
+    try:
+        target.run("ip", "link", "add", INTERFACE, "type", "dummy")
+    except BoxError:
+        target.run("ip", "link", "add", INTERFACE, "type", "bridge")
+
+
+def undo(target: Target) -> Iterable[Change]:
+    if target.path(f"sys/class/net/{INTERFACE}").exists():
+        yield command(target, "ip", "link", "delete", INTERFACE)
+
+
+STEP = Step("route", "a default route that needs no cable", plan, undo)

@@ -1,0 +1,257 @@
+"""What `ready` finds amiss and says is mended by `box prepare`, is; on a kernel's own tables."""
+
+from __future__ import annotations
+
+import os
+import socket as sockets
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.boxes import CABLE, WAITER, KernelBox, kernel_box
+from tests.support.cgroups import cgroup2, empty
+from tests.support.commands import HARDTACK
+
+pytestmark = pytest.mark.needs("netns", "iptables")
+RAW = {
+    "default route", "node address", "clock", "order of starts", "prepared at boot",
+}  # fmt: skip
+"""What is amiss with a box that was never prepared. (Images are only collected when the disk
+fills.)"""
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[KernelBox]:
+    with kernel_box(tmp_path) as made:
+        yield made
+
+
+def _routes(box: KernelBox) -> str:
+    return box.ok("ip", "-4", "route", "show", "default")
+
+
+def test_a_raw_box_is_prepared_once_and_back(box: KernelBox) -> None:
+    assert box.amiss() == RAW
+    said = box.prepared("--dry-run")
+    assert box.amiss() == RAW  # nothing was touched
+    assert not (box.root / "var/lib/hardtack").exists()
+    assert said
+    assert box.prepared()
+    assert box.amiss() == set()
+    assert box.prepared() == []
+    assert "dev eth0" in _routes(box).splitlines()[0]  # the cable's route comes first
+    box.ok("ip", "link", "delete", "eth0")
+    assert box.amiss() == set()
+    assert box.prepared() == []
+    box.prepared("--undo")
+    assert box.amiss() == RAW
+    assert box.prepared("--undo") == []
+
+
+def _drop(name: str) -> Callable[[KernelBox], object]:
+    return lambda box: (box.root / name).unlink()
+
+
+def _no_route(box: KernelBox) -> None:
+    box.ok("ip", "route", "flush", "default")
+
+
+def _no_interface(box: KernelBox) -> None:
+    box.ok("ip", "link", "delete", "hardtack0")
+    box.ok("ip", "link", "delete", "eth0")
+
+
+def _another_address(box: KernelBox) -> None:
+    """The node has the address of the cable, for k3s ran with it."""
+    box.write("etc/rancher/k3s/config.yaml.d/zzz.yaml", f"node-ip: {CABLE}\n")
+
+
+def _kubelet(argument: str) -> Callable[[KernelBox], object]:
+    file = "etc/rancher/k3s/config.yaml.d/z.yaml"
+
+    def write(box: KernelBox) -> None:
+        (box.root / "etc/rancher/k3s/config.yaml.d/zz-hardtack-collection.yaml").unlink()
+        box.write(file, f"kubelet-arg+: [{argument}]\n")
+
+    return write
+
+
+BREAKS: dict[str, tuple[Callable[[KernelBox], object], set[str]]] = {
+    "no route": (_no_route, {"default route"}),
+    "no interface": (_no_interface, {"default route", "node address"}),
+    "the address of the cable": (_another_address, {"node address"}),
+    "nobody keeps the time": (_drop("var/lib/hardtack/clock"), {"clock"}),
+    "images collected": (_kubelet("image-gc-high-threshold=1"), {"image collection"}),
+    "old images collected": (_kubelet("image-maximum-gc-age=24h"), {"image collection"}),
+    "a start that waits": (
+        _drop(f"etc/systemd/system/{WAITER}.d/zz-hardtack.conf"), {"order of starts"},
+    ),
+    "a start that waits for ever": (
+        lambda box: box.write(f"etc/systemd/system/{WAITER}.d/zz-hardtack.conf",
+                              "[Service]\nTimeoutStartSec=infinity\n"), {"order of starts"},
+    ),
+    "not at boot": (
+        _drop("etc/systemd/system/multi-user.target.wants/hardtack-prepare.service"),
+        {"prepared at boot"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_what_is_broken_is_mended(box: KernelBox, name: str) -> None:
+    damage, checks = BREAKS[name]
+    box.prepared()
+    assert box.amiss() == set()
+    damage(box)
+    assert box.amiss() == checks
+    assert box.prepared()
+    assert box.amiss() == set()
+    assert box.prepared() == []
+
+
+def test_a_node_that_ran_keeps_its_address(box: KernelBox) -> None:
+    """k3s took the cable's address when there was nothing else: the node has it for good."""
+    (box.root / "var/lib/rancher/k3s/server/tls").mkdir()
+    box.prepared()
+    box.ok("ip", "link", "delete", "eth0")
+    assert box.amiss() == set()
+    assert f"{CABLE}/32" in box.ok("ip", "-4", "address", "show", "dev", "hardtack0")
+    file = box.root / "etc/rancher/k3s/config.yaml.d/zz-hardtack-address.yaml"
+    assert file.read_text() == f"node-ip: {CABLE}\n"
+    box.ok("ip", "link", "delete", "hardtack0")  # a restart without a cable
+    box.prepared()
+    assert box.amiss() == set()
+
+
+def test_the_node_reaches_itself_with_every_cable_out(box: KernelBox) -> None:
+    box.prepared()
+    box.ok("ip", "link", "delete", "eth0")
+    assert "local 203.0.113.254" in box.ok("ip", "route", "get", "203.0.113.254")
+    assert "dev hardtack0" in box.ok("ip", "route", "get", "198.51.100.1")
+
+
+STALE = """
+iptables-{0} -t nat -N CNI-HOSTPORT-DNAT
+iptables-{0} -t nat -N CNI-DN-0123456789abcdef01234
+iptables-{0} -t nat -N CNI-HOSTPORT-SETMARK
+iptables-{0} -t nat -N KEEP-ME
+iptables-{0} -t nat -A KEEP-ME -p tcp --dport 80 -j RETURN
+iptables-{0} -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
+iptables-{0} -t nat -A OUTPUT -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
+iptables-{0} -t nat -A CNI-HOSTPORT-DNAT -p tcp -m comment --comment 'a "pod" of old' \
+    -m multiport --dports 30143 -j CNI-DN-0123456789abcdef01234
+iptables-{0} -t nat -A CNI-DN-0123456789abcdef01234 -p tcp --dport 30143 \
+    -j DNAT --to-destination 10.42.0.9:443
+"""
+
+
+@pytest.mark.parametrize("flavour", ["legacy", "nft"])
+def test_stale_rules_of_host_ports(box: KernelBox, flavour: str) -> None:
+    box.ok("sh", "-e", "-c", STALE.format(flavour))
+    said = box.prepared("--only", "portmap")
+    assert said
+    rules = box.ok(f"iptables-{flavour}-save", "-t", "nat")
+    assert "CNI-" not in rules
+    assert "KEEP-ME" in rules
+    assert box.prepared("--only", "portmap") == []
+
+
+def test_rules_of_living_pods_stay(box: KernelBox) -> None:
+    """k3s's containerd answers: what is there is in use."""
+    box.ok("sh", "-e", "-c", STALE.format("nft"))
+    socket = box.root / "run/k3s/containerd/containerd.sock"
+    socket.parent.mkdir(parents=True)
+    directory = os.open(socket.parent, os.O_RDONLY)
+    with sockets.socket(sockets.AF_UNIX) as listening:
+        listening.bind(f"/proc/self/fd/{directory}/{socket.name}")  # its name is too long else
+        listening.listen()
+        assert box.prepared("--only", "portmap") == []
+    os.close(directory)
+    assert "CNI-DN" in box.ok("iptables-nft-save", "-t", "nat")
+    assert box.prepared("--only", "portmap")  # it listens no more
+
+
+@pytest.mark.parametrize("top", ["DOCKER-USER", "FORWARD"])
+def test_pods_pass_the_legacy_forward_chain(box: KernelBox, top: str) -> None:
+    step = ("--only", "forward")
+    assert box.prepared(*step) == []  # no legacy table, nothing that drops
+    if top == "FORWARD":
+        box.ok("iptables-legacy", "-P", "FORWARD", "DROP")
+    else:
+        box.ok("iptables-legacy", "-N", "DOCKER-USER")
+        box.ok("iptables-legacy", "-A", "FORWARD", "-j", "DOCKER-USER")
+    box.write("etc/rancher/k3s/config.yaml.d/a.yaml", "cluster-cidr: 10.52.0.0/16,fd00::/56\n")
+    assert len(box.prepared(*step)) == 6
+    rules = box.ok("iptables-legacy-save", "-t", "filter")
+    assert f"-A {top} -j EDGE-FORWARD" in rules
+    for network in ("10.52.0.0/16", "10.43.0.0/16"):
+        for option in ("-s", "-d"):
+            assert f"-A EDGE-FORWARD {option} {network} -j ACCEPT" in rules
+    assert box.prepared(*step) == []
+    box.prepared(*step, "--undo")
+    assert "EDGE-FORWARD" not in box.ok("iptables-legacy-save", "-t", "filter")
+
+
+def test_mounts_reach_the_host(box: KernelBox) -> None:
+    step = ("--only", "propagation")
+    assert len(box.prepared(*step)) == 1
+    assert box.ok("findmnt", "-n", "-o", "PROPAGATION", "/") == "shared\n"
+    assert box.prepared(*step) == []
+
+
+def test_a_step_that_fails_ends_it(box: KernelBox) -> None:
+    """And says which: those after it aren't begun."""
+    box.write("etc/rancher/k3s/config.yaml", "node-ip: [")
+    done = box.prepare()
+    assert done.returncode == 95
+    assert "Stopped at the step portmap: " in done.stderr
+    assert "config.yaml can't be read" in done.stderr
+    assert not (box.root / "var/lib/hardtack/INFERENCE_FLAVOR").exists()
+
+
+def test_the_noted_time_never_goes_back(box: KernelBox) -> None:
+    path = box.root / "var/lib/hardtack/clock"
+    box.ok(*HARDTACK, "box", "clock", "--root", box.root)
+    assert abs(path.stat().st_mtime - time.time()) < 60
+    later = time.time() + 3600
+    os.utime(path, (later, later))
+    done = box.call(*HARDTACK, "box", "clock", "--root", box.root)
+    assert "later time" in done.stderr
+    assert path.stat().st_mtime == pytest.approx(later, abs=1)
+
+
+_INSIDE = """
+set -e
+mount -t cgroup2 none "$0/sys/fs/cgroup"
+sleep 60 & other=$!
+"$@"
+test "$(cat "$0/sys/fs/cgroup/cgroup.procs")" = ""
+cat "$0/sys/fs/cgroup/cgroup.subtree_control"
+mkdir "$0/sys/fs/cgroup/kubepods"
+cat "$0/sys/fs/cgroup/kubepods/cgroup.controllers"
+kill "$other"
+"""
+
+
+@pytest.mark.needs("cgroup2")
+def test_the_kubelet_gets_controllers_in_a_cgroup_of_ours(box: KernelBox) -> None:
+    """In a cgroup namespace, as in a container: processes in its root, no controller passed on."""
+    top = cgroup2()
+    assert top is not None
+    offered = (top / "cgroup.controllers").read_text().split()
+    before = (top / "cgroup.subtree_control").read_text().split()
+    (top / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in offered))
+    ours = top / f"hardtack-{os.getpid()}"
+    ours.mkdir()
+    try:
+        prepare = [*HARDTACK, "box", "prepare", "--root", box.root, "--only", "cgroups"]
+        inside = ["unshare", "--cgroup", "--mount", "--", "sh", "-c", _INSIDE, str(box.root)]
+        enter = f'echo $$ > {ours}/cgroup.procs; exec "$@"'
+        said = box.ok("sh", "-c", enter, "sh", *inside, *map(str, prepare)).splitlines()
+        assert set(said[-2].split()) == set(said[-1].split()) == set(offered)
+    finally:
+        empty(ours)
+        for name in set(offered) - set(before):
+            (top / "cgroup.subtree_control").write_text(f"-{name}")
