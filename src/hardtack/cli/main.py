@@ -19,6 +19,7 @@ from hardtack.core.errors import HardtackError
 COMMANDS = {
     "mount": ("hardtack.cli.mount", "mount", "Mount a source of weights, read-only."),
     "unmount": ("hardtack.cli.mount", "unmount", "Unmount, after what is under way."),
+    "wait": ("hardtack.cli.wait", "wait", "Wait until files of a mount are on the box."),
     "status": ("hardtack.cli.mount", "status", "What a mount or a cache holds and does."),
     "health": ("hardtack.cli.mount", "health", "Exit 0 when the mount answers in time."),
     "ls": ("hardtack.cli.weights", "ls", "List a source, or what the box knows of it."),
