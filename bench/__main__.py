@@ -8,6 +8,7 @@ import sys
 BENCHES = {
     "weights": "a bucket mounted, against the disk, the client library, rclone and s3fs",
     "images": "pulling and locking container images",
+    "endpoint": "image queries, against decoding and the model in one process; a cloud that goes",
     "soak": "a busy mount for minutes: wrong bytes and growing memory",
 }
 
