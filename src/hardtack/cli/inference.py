@@ -73,7 +73,11 @@ def serve(
     )
     listener = listen(host, port)
     click.echo(f"Serving {service.name} on http://{host}:{listener.getsockname()[1]}", err=True)
-    server = uvicorn.Server(uvicorn.Config(application(service), log_config=None, access_log=False))
+    config = uvicorn.Config(
+        application(service), http="httptools", loop="uvloop", ws="none",
+        log_config=None, access_log=False,
+    )  # fmt: skip
+    server = uvicorn.Server(config)
     server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)
@@ -92,7 +96,7 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
 
 def needs_extra(extra: str = "inference", *more: str) -> None:
     """Raises ConfigError where packages of the extra are missing, those of inference or `more`."""
-    names = ("numpy", "onnxruntime", "PIL", "starlette", "uvicorn", *more)
+    names = ("numpy", "onnxruntime", "PIL", "starlette", "uvicorn", "httptools", "uvloop", *more)
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(

@@ -14,11 +14,12 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hardtack.core.errors import ConfigError
 
 _PATIENCE = 20.0
+_MOST_HEAD = 65536
 _SHUTDOWN = 10
 
 
@@ -53,7 +54,8 @@ def serve(app: ASGIApp, plain: socket.socket, secure: Secure | None = None) -> b
         beside.should_exit = True
         await second
 
-    asyncio.run(both())
+    with asyncio.Runner(loop_factory=main.config.get_loop_factory()) as runner:
+        runner.run(both())
     return main.started
 
 
@@ -65,12 +67,22 @@ class _Beside(uvicorn.Server):
         yield
 
 
-class _Patient(H11Protocol):
-    """Hangs up on a connection that has sent no whole request head after a while."""
+class _Patient(HttpToolsProtocol):
+    """Hangs up on a connection that has sent no whole request head after a while, or a head
+    without an end."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self._head = 0
         self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        self._head += len(data)
+        super().data_received(data)
+        if not self._idle:
+            self._head = 0
+        elif self._head > _MOST_HEAD:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         self._waiting.cancel()
@@ -84,15 +96,19 @@ class _Patient(H11Protocol):
     def _wait(self) -> None:
         self._waiting = self.loop.call_later(_PATIENCE, self._give_up)
 
+    @property
+    def _idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
     def _give_up(self) -> None:
-        idle = self.cycle is None or self.cycle.response_complete
-        if idle and not self.transport.is_closing():
+        if self._idle and not self.transport.is_closing():
             self.transport.close()
 
 
 def _config(app: ASGIApp, secure: Secure | None = None) -> uvicorn.Config:
     return uvicorn.Config(
-        app, http=_Patient, ws="none", log_config=None, access_log=False, server_header=False,
+        app, http=_Patient, loop="uvloop", ws="none", log_config=None, access_log=False, server_header=False,
         lifespan="off" if secure else "on", timeout_graceful_shutdown=_SHUTDOWN,
         ssl_certfile=secure.certificate if secure else None,
         ssl_keyfile=secure.key if secure else None,
