@@ -9,6 +9,7 @@ BENCHES = {
     "weights": "a bucket mounted, against the disk, the client library, rclone and s3fs",
     "images": "pulling and locking container images",
     "endpoint": "image queries, against decoding and the model in one process; a cloud that goes",
+    "soak-endpoint": "nine detectors under load for minutes: failures and growing memory",
     "soak": "a busy mount for minutes: wrong bytes and growing memory",
 }
 
@@ -16,10 +17,10 @@ BENCHES = {
 def main() -> int:
     name, *arguments = sys.argv[1:] or ["weights"]
     if name not in BENCHES:
-        print("\n".join(f"  ./run bench {key:8} {text}" for key, text in BENCHES.items()))
+        print("\n".join(f"  ./run bench {key:14} {text}" for key, text in BENCHES.items()))
         return 0 if name in ("-h", "--help") else 2
     sys.argv = [f"bench {name}", *arguments]
-    code: int | None = importlib.import_module(f"bench.{name}").main()
+    code: int | None = importlib.import_module(f"bench.{name.replace('-', '_')}").main()
     return code or 0
 
 

@@ -37,7 +37,9 @@ class Edge:
     def wait_ready(self) -> float:
         """Seconds from the start of the process until every detector answered."""
         while True:
-            waiting = [d for d, s in self.json("/edge-detector-readiness").items() if not s["ready"]]
+            waiting = [
+                d for d, s in self.json("/edge-detector-readiness").items() if not s["ready"]
+            ]
             took = time.monotonic() - self.begun
             if not waiting:
                 return took

@@ -7,11 +7,16 @@ import os
 import sys
 from pathlib import Path
 
-from bench import overhead, suite
+from bench import absence, overhead, soak_endpoint, startup, suite
 
 PARTS: dict[str, suite.Part] = {
     "latency": overhead.latency,
     "throughput": overhead.throughput,
+    "cold": startup.cold,
+    "warm": startup.warm,
+    "cut": absence.cut,
+    "queue": absence.queue,
+    "soak": soak_endpoint.figures,
 }
 
 

@@ -23,7 +23,7 @@ _CLIENTS = 16
 
 def latency(ground: Ground) -> Iterator[Figure]:
     """One client: what an answer takes beyond decoding and the model."""
-    sample = _named(_SMALL)
+    sample = named(_SMALL)
     seconds = 2.0 if ground.rounds == 1 else 6.0
     rounds = ground.rounds
     added: dict[float, list[float]] = {0.5: [], 0.99: []}
@@ -51,27 +51,30 @@ def latency(ground: Ground) -> Iterator[Figure]:
 def throughput(ground: Ground) -> Iterator[Figure]:
     """Sixteen clients: answers a second, as a share of what the machine's cores could do."""
     for name in (_BIG, _SMALL):
-        sample = _named(name)
-        seconds = 2.0 if ground.rounds == 1 else 8.0
-        rates: dict[str, list[float]] = {"endpoint": [], "one process": []}
-        with _serving(ground, sample) as (port, models, body):
-            asked = request(sample.id, body)
-            closed(port, lambda: asked, clients=_CLIENTS, seconds=1.0)
-            for _ in range(ground.rounds):
-                through = closed(port, lambda: asked, clients=_CLIENTS, seconds=seconds)
-                if through.refused:
-                    raise SystemExit(f"{_CLIENTS} clients were refused: {through.refused}")
-                rates["endpoint"].append(through.rate)
-                cores = os.cpu_count() or 1
-                limit = _alone(models, sample, body, ground.work, threads=cores, seconds=seconds)
-                rates["one process"].append(limit.rate)
-        ours, limit_rate = (statistics.median(found) for found in rates.values())
-        yield Figure(
-            f"throughput, {_CLIENTS} clients, {name}", ours / limit_rate, 0.7, at_least=True,
-            meaning="answers a second / the same pictures decoded and judged in one process with a "
-            "thread for each core",
-            values={"endpoint": ours, "one process": limit_rate}, unit="a second",
-        )  # fmt: skip
+        yield _throughput(ground, named(name))
+
+
+def _throughput(ground: Ground, sample: Sample) -> Figure:
+    seconds = 2.0 if ground.rounds == 1 else 8.0
+    rates: dict[str, list[float]] = {"endpoint": [], "one process": []}
+    with _serving(ground, sample) as (port, models, body):
+        asked = request(sample.id, body)
+        closed(port, lambda: asked, clients=_CLIENTS, seconds=1.0)
+        for _ in range(ground.rounds):
+            through = closed(port, lambda: asked, clients=_CLIENTS, seconds=seconds)
+            if through.refused:
+                raise SystemExit(f"{_CLIENTS} clients were refused: {through.refused}")
+            rates["endpoint"].append(through.rate)
+            cores = os.cpu_count() or 1
+            limit = _alone(models, sample, body, ground.work, threads=cores, seconds=seconds)
+            rates["one process"].append(limit.rate)
+    ours, limit_rate = (statistics.median(found) for found in rates.values())
+    return Figure(
+        f"throughput, {_CLIENTS} clients, {sample.name}", ours / limit_rate, 0.7, at_least=True,
+        meaning="answers a second / the same pictures decoded and judged in one process with a "
+        "thread for each core",
+        values={"endpoint": ours, "one process": limit_rate}, unit="a second",
+    )  # fmt: skip
 
 
 class _serving:
@@ -107,5 +110,6 @@ def _alone(
     return Answers(seconds=told["seconds"], took=told["took"])
 
 
-def _named(name: str) -> Sample:
+def named(name: str) -> Sample:
+    """The sample detector of that name."""
     return next(sample for sample in SAMPLES if sample.name == name)

@@ -26,6 +26,7 @@ from hardtack.endpoint.mounted import Mount
 from hardtack.endpoint.query import Refused
 from hardtack.endpoint.service import Service
 from hardtack.endpoint.upstream import TOKEN
+from hardtack.endpoint.warming import Warming
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class Api:
         )
         self._under_way: dict[str, int] = {}
         self._mount = Mount(self.service.models)
+        self._warming = Warming(self.service.models)
 
     def application(self) -> Starlette:
         """The ASGI application; the detectors' servers live as long as it does."""
@@ -99,7 +101,7 @@ class Api:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         service = self.service
-        service.backend.want(await self._blocking(service.wanted))
+        await self._want()
         await service.backend.start()
         if service.cloud:
             service.cloud.start()
@@ -108,6 +110,7 @@ class Api:
             yield
         finally:
             learning.cancel()
+            self._warming.close()
             await service.backend.close()
             self._threads.shutdown(wait=False, cancel_futures=True)
             await asyncio.to_thread(service.close)
@@ -116,8 +119,14 @@ class Api:
         """Look for detectors whose models have come, as long as the endpoint runs."""
         while True:
             await self._blocking(self.service.learn)
-            self.service.backend.want(await self._blocking(self.service.wanted))
+            await self._want()
             await asyncio.sleep(self.service.config.refresh_rate)
+
+    async def _want(self) -> None:
+        """Have the servers run that are wanted by now, and their weights read ahead."""
+        wanted = await self._blocking(self.service.wanted)
+        self.service.backend.want(wanted)
+        self._warming.want(wanted)
 
     async def image_queries(self, request: Request) -> Response:
         if request.method != "POST":
@@ -185,7 +194,7 @@ class Api:
                 raise Refused(400, str(error)) from None
             except OSError as error:
                 raise Refused(507, f"The edge configuration can't be kept: {error}.") from None
-            self.service.backend.want(await self._blocking(self.service.wanted))
+            await self._want()
         return JSONResponse(self.service.config.as_json())
 
     async def readiness(self, _: Request) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -13,6 +14,8 @@ from hardtack.manifests import yamlpos
 from hardtack.manifests.yamlpos import Mapping, Node, Scalar, Sequence
 
 _MOST_TEXT = 1_000_000
+_EXPONENT = re.compile(r"-?[0-9]+[eE][-+]?[0-9]+")
+"""A number in JSON, which the SDK and `json.dumps` write, and text in YAML 1.1."""
 
 
 class Fields:
@@ -47,6 +50,8 @@ class Fields:
         if value is None:
             return default
         plain = value.plain()
+        if not value.style and _EXPONENT.fullmatch(value.text):
+            plain = float(value.text)
         if (
             isinstance(plain, bool)
             or not isinstance(plain, int | float)
