@@ -114,7 +114,15 @@ def between(page: str, name: str, text: str) -> str:
     return f"{head}{begin}\n{text}{end}{tail}"
 
 
+def chart() -> str:
+    """charts/hardtack/README.md from the comments of its values."""
+    import chart_readme
+
+    return chart_readme.render(ROOT / "charts" / "hardtack" / "values.yaml", MADE)
+
+
 PAGES = {
+    "charts/hardtack/README.md": chart,
     "docs/exit-codes.md": exit_codes,
     "docs/commands.md": commands,
     "docs/metrics.md": metrics,

@@ -75,6 +75,31 @@ def test_what_is_beside_the_mount_below_one_bind(tmp_path: Path, host: str, foun
     assert brief(report) == [("consumer-propagation", 10)] * found
 
 
+def test_a_bind_whose_mount_another_container_tells(tmp_path: Path) -> None:
+    sidecar = SIDECAR.replace("hostPath: {path: /}", "hostPath: {path: /opt}").replace(
+        "mountPath: /host-root,", "mountPath: /opt,"
+    )
+    holder = sidecar.replace("            - {name: MOUNT_PATH, value: /opt/models}\n", "").replace(
+        "          env:\n", ""
+    )
+    files = {"b.yaml": reader("/opt/state"), "c.yaml": holder}
+    assert brief(checked(tmp_path, files)) == [("consumer-propagation", 10)]
+    assert brief(checked(tmp_path, files | {"a.yaml": sidecar})) == []
+
+
+def test_resources_that_a_template_puts_in_are_not_judged(tmp_path: Path) -> None:
+    template = SIDECAR.replace(
+        "resources: {requests: {memory: 50Mi}}",
+        "resources:\n            {{- toYaml .Values.mount | nindent 12 }}",
+    )
+    chart = {"Chart.yaml": "name: box\nversion: 1.0.0\n", "values.yaml": "mount: {requests: {}}\n"}
+    assert brief(checked(tmp_path, chart | {"templates/a.yaml": template})) == []
+    bare = SIDECAR.replace("resources: {requests: {memory: 50Mi}}", "resources: {}")
+    assert brief(checked(tmp_path, {"plain/a.yaml": bare, "templates/a.yaml": ""})) == [
+        ("sidecar-memory", 8)
+    ]
+
+
 def test_propagation_none_is_a_finding_without_a_fix(tmp_path: Path) -> None:
     files = {"a.yaml": SIDECAR, "b.yaml": reader("/opt/models", "mountPropagation: None")}
     report = checked(tmp_path, files)

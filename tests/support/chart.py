@@ -53,3 +53,14 @@ def containers(manifest: Manifest) -> dict[str, Manifest]:
     spec = manifest["spec"]["template"]["spec"] if "template" in manifest["spec"] else (
         manifest["spec"])  # fmt: skip
     return {c["name"]: c for c in (*spec.get("initContainers", ()), *spec["containers"])}
+
+
+def pod_specs(manifests: list[Manifest]) -> list[tuple[Manifest, Manifest]]:
+    """Each manifest that holds pods, with their spec."""
+    found = []
+    for manifest in manifests:
+        if manifest["kind"] == "Pod":
+            found.append((manifest, manifest["spec"]))
+        elif "template" in manifest.get("spec", {}):
+            found.append((manifest, manifest["spec"]["template"]["spec"]))
+    return found

@@ -4,15 +4,6 @@
 {{- printf "%s/endpoint" .Values.paths.edge -}}
 {{- end -}}
 
-{{- define "hardtack.jobResources" -}}
-resources:
-  requests:
-    cpu: 10m
-    memory: 48Mi
-  limits:
-    memory: 128Mi
-{{- end -}}
-
 {{/* The ConfigMap's data: what would start the pod anew when it changes. */}}
 {{- define "hardtack.configuration" -}}
 values.yaml: |

@@ -4,6 +4,17 @@
 {{- .Values.s3Mount.cachePath | default (printf "%s-cache" .Values.s3Mount.mountPath) -}}
 {{- end -}}
 
+{{- define "hardtack.holdSocket" -}}
+{{- .Values.mount.keeper.directory }}/hold.sock
+{{- end -}}
+
+{{- define "hardtack.holdVolume" -}}
+- name: hold
+  hostPath:
+    path: {{ .Values.mount.keeper.directory }}
+    type: DirectoryOrCreate
+{{- end -}}
+
 {{- define "hardtack.kubeletHasSidecars" -}}
 {{- if or (eq .Values.mount.nativeSidecar "always") (and (eq .Values.mount.nativeSidecar "auto") (semverCompare ">=1.29.0-0" .Capabilities.KubeVersion.Version)) -}}
 yes
@@ -69,6 +80,13 @@ timeoutSeconds: 10
     - name: AWS_CONFIG_FILE
       value: /etc/hardtack/aws/config
     {{- end }}
+    {{- if .Values.mount.keeper.enabled }}
+    - name: HARDTACK_HOLD
+      value: {{ include "hardtack.holdSocket" . | quote }}
+    {{- end }}
+    # A pod that is replaced may still be ending.
+    - name: HARDTACK_HANDOVER
+      value: 2m
     {{- include "hardtack.log" . | nindent 4 }}
     {{- with include "hardtack.env" .Values.mount.env }}
     {{- . | nindent 4 }}
@@ -101,6 +119,10 @@ timeoutSeconds: 10
       mountPath: {{ include "hardtack.cachePath" . }}
     - name: mount-tmp
       mountPath: /tmp
+    {{- if .Values.mount.keeper.enabled }}
+    - name: hold
+      mountPath: {{ .Values.mount.keeper.directory }}
+    {{- end }}
     {{- if $s3.credentialsSecret }}
     - name: aws
       mountPath: /etc/hardtack/aws
@@ -116,6 +138,9 @@ timeoutSeconds: 10
 - name: mount-tmp
   emptyDir:
     sizeLimit: 64Mi
+{{- if .Values.mount.keeper.enabled }}
+{{ include "hardtack.holdVolume" . }}
+{{- end }}
 {{- if .Values.s3Mount.credentialsSecret }}
 - name: aws
   secret:

@@ -62,10 +62,8 @@ imagePullPolicy: {{ .Values.imagePullPolicy }}
 {{- end -}}
 {{- end -}}
 
-{{/* What a pod of ours has in common: where it runs, and that nothing but the mount is privileged. */}}
+{{/* What pods have in common, but for their accounts. */}}
 {{- define "hardtack.pod" -}}
-serviceAccountName: {{ include "hardtack.account" . }}
-automountServiceAccountToken: false
 {{- with include "hardtack.pullSecrets" . }}
 imagePullSecrets:
   {{- . | nindent 2 }}

@@ -22,6 +22,7 @@ COMMANDS = {
     "wait": ("hardtack.cli.wait", "wait", "Wait until files of a mount are on the box."),
     "status": ("hardtack.cli.mount", "status", "What a mount or a cache holds and does."),
     "health": ("hardtack.cli.mount", "health", "Exit 0 when the mount answers in time."),
+    "hold": ("hardtack.cli.mount", "hold", "Keep mounts while what serves them is replaced."),
     "ls": ("hardtack.cli.weights", "ls", "List a source, or what the box knows of it."),
     "prefetch": ("hardtack.cli.weights", "prefetch", "Fetch what will be needed."),
     "pin": ("hardtack.cli.weights", "pin", "Keep the present generation as a release."),

@@ -1,4 +1,4 @@
-"""`hardtack mount`, `unmount`, `status`, `health`."""
+"""`hardtack mount`, `unmount`, `status`, `health`, `hold`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hardtack.cli.options import (
     using,
 )
 from hardtack.cli.output import json_option, print_facts, print_json
-from hardtack.core.errors import HardtackError
+from hardtack.core.errors import HardtackError, MountUnhealthy
 from hardtack.core.units import format_duration, format_size
 
 MOUNTPOINT = click.Path(file_okay=False, path_type=Path)
@@ -56,14 +56,15 @@ def mount(
 ) -> None:
     """Mount SOURCE (s3://BUCKET/PREFIX, file:///DIR) on MOUNTPOINT, read-only.
 
-    Returns when the mount answers. SOURCE and MOUNTPOINT may come from S3_BUCKET and MOUNT_PATH.
+    Returns when the mount answers. SOURCE and MOUNTPOINT may come from S3_BUCKET and MOUNT_PATH;
+    with S3_BUCKET one argument is the MOUNTPOINT.
     """
     from hardtack.mount import launch
 
     if replace:
         launch.replace(_sole_mountpoint(source, mountpoint))
         return
-    if mountpoint is None and source is not None and os.environ.get("S3_BUCKET"):
+    if source is not None and source.startswith("/") and os.environ.get("S3_BUCKET"):
         mountpoint, source = Path(source), None
     if mountpoint is None:
         raise click.UsageError("MOUNTPOINT is missing: give a directory, or set MOUNT_PATH.")
@@ -82,6 +83,8 @@ def mount(
             file_mode=values["file_mode"],
             dir_mode=values["dir_mode"],
             metrics_address=values["metrics_address"],
+            hold=values["hold"],
+            handover=values["handover"],
             foreground=foreground,
             wait=foreground if wait is None else wait,
             log_level=root["log_level"],
@@ -122,6 +125,36 @@ def health(mountpoint: Path, timeout: float) -> None:
     from hardtack.mount import launch
 
     launch.health(mountpoint, timeout)
+
+
+@click.command()
+@click.argument("socket", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--grace", type=DURATION, default="10m", show_default=True,
+    help="Unmount what no keeper has taken over for so long.",
+)  # fmt: skip
+@click.option(
+    "--check", is_flag=True, help="Ask the one that listens at SOCKET; exit 0 if it does."
+)
+def hold(socket: Path, grace: float, *, check: bool) -> None:
+    """Keep mounts while the processes that serve them are replaced; listens at SOCKET.
+
+    Readers of open files wait meanwhile, and go on. Mounts say --hold SOCKET.
+    """
+    from hardtack.mount import hold as holding
+
+    if check:
+        try:
+            holding.ask(str(socket), {"do": "take"})
+        except OSError as problem:
+            raise MountUnhealthy(
+                f"No hold answers at {socket}: {problem.strerror or problem}.",
+                remedy="Start it: hardtack hold SOCKET",
+            ) from None
+        return
+    socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    command = [sys.executable, "-P", "-m", "hardtack.mount.hold", str(socket), str(grace)]
+    os.execv(command[0], command)
 
 
 @click.command()

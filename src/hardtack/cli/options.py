@@ -164,6 +164,19 @@ MOUNT = [
         "--dir-mode", type=Parsed("mode", _mode), default="555", show_default=True, help="Octal."
     ),
     option("--metrics", "metrics_address", help="Serve Prometheus metrics at HOST:PORT."),
+    option(
+        "--hold",
+        default="",
+        help="Socket of `hardtack hold`: this mount goes on where the last one ended, and is left "
+        "to the next one.",
+    ),
+    option(
+        "--handover",
+        type=DURATION,
+        default="0s",
+        show_default=True,
+        help="Time that a former mount at the same place has to end.",
+    ),
 ]
 
 SETTING_GROUPS = {"source": SOURCE, "cache": CACHE, "mount": MOUNT}

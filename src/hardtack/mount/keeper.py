@@ -2,11 +2,14 @@
 
 Run as a file, `python -I -S keeper.py RUNFILE FUSE_FD MEMORY_FD`; it imports the standard library
 alone and does so little that nothing in it can fail but the machine. The run file is JSON; the
-keeper reads `worker` (a command), `mountpoint`, and leaves the rest to the worker.
+keeper reads `worker` (a command), `mountpoint`, `hold`, and leaves the rest to the worker.
 
 Signals: TERM and INT drain the worker, unmount and end; HUP replaces the worker by what the run
 file says now; USR1, from the worker, says that it answers. When the worker finds the connection
 ended (somebody unmounted) it exits with CONNECTION_ENDED, and so does the keeper, with 0.
+
+Where `hold` names the socket of a hold (hold.py), that has descriptors of the mount too: TERM then
+leaves the mount to the next keeper, for whom readers wait.
 """
 
 import os
@@ -14,12 +17,18 @@ import signal
 import sys
 import time
 
+TYPE_CHECKING = False  # typing itself costs a keeper a MiB
+if TYPE_CHECKING:
+    import socket
+
 CONNECTION_ENDED = 100
 GRACE = 10.0
 """Seconds that a worker has to end after SIGTERM."""
 SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
 FIRST_DELAY, LONGEST_DELAY, LONGEST_AFTER_KILL = 0.05, 10.0, 1.0
 """Seconds. Readers wait meanwhile; a worker that was killed is not to blame."""
+HOLD_LOOK = 5.0
+"""Seconds between two looks whether the hold is still there."""
 
 
 def log(message: str) -> None:
@@ -45,6 +54,16 @@ def notify(state: str) -> None:
             log(f"systemd can't be told {state}: {problem}")
 
 
+def device_at(mountpoint: str) -> str:
+    """`major:minor` of the topmost mount at a place, without touching it."""
+    escaped = mountpoint
+    for character in ("\\", " ", "\t", "\n"):
+        escaped = escaped.replace(character, f"\\{ord(character):03o}")
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        fields = [line.split(" ", 5) for line in file]
+    return ([field[2] for field in fields if field[4] == escaped] or [""])[-1]
+
+
 class Keeper:
     def __init__(self, run_file: str, fuse: int, memory: int) -> None:
         self.run_file = run_file
@@ -53,6 +72,9 @@ class Keeper:
             os.set_inheritable(fd, True)
         self.command: list[str] = []
         self.mountpoint = ""
+        self.about: dict[str, str] = {}
+        self.hold = ""
+        self.lease: socket.socket | None = None
         self.worker = 0
         self.delay = 0.0
         self.next_start = 0.0
@@ -67,6 +89,8 @@ class Keeper:
             with open(self.run_file, encoding="utf-8") as file:
                 run = json.load(file)
             self.command, self.mountpoint = list(run["worker"]), str(run["mountpoint"])
+            self.hold = str(run.get("hold", ""))
+            self.about = {key: str(run.get(key, "")) for key in ("mountpoint", "source", "cache")}
         except (OSError, ValueError, KeyError, TypeError) as problem:
             log(f"{self.run_file} can't be read, going on with what was known: {problem}")
 
@@ -79,6 +103,36 @@ class Keeper:
         except OSError as problem:
             log(f"the worker can't be started: {arguments[0]}: {problem}")
             self.schedule(LONGEST_DELAY)
+
+    def held(self) -> bool:
+        """Whether a hold has the mount too; it is told when it was not, or came anew."""
+        if not self.hold:
+            return False
+        import json
+        import socket
+
+        if self.lease is not None:
+            try:
+                if self.lease.recv(1, socket.MSG_PEEK):
+                    return True
+            except BlockingIOError:
+                return True
+            except OSError as problem:
+                log(f"the hold at {self.hold} is lost: {problem}")
+            self.lease.close()
+        self.lease = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.lease.settimeout(HOLD_LOOK)
+        message = {"do": "keep", "device": device_at(self.mountpoint), **self.about}
+        try:
+            self.lease.connect(self.hold)
+            socket.send_fds(self.lease, [json.dumps(message).encode()], self.fds)
+            answered = bool(self.lease.recv(1 << 16))
+            self.lease.setblocking(False)
+            return answered
+        except OSError:
+            self.lease.close()
+            self.lease = None
+            return False
 
     def schedule(self, longest: float) -> None:
         """Set the time of the next start: at once, and later after each that never answered."""
@@ -143,13 +197,19 @@ class Keeper:
             if not self.worker and time.monotonic() >= self.next_start:
                 self.start()
             timeout = 60.0 if self.worker else max(0.0, self.next_start - time.monotonic())
+            if self.hold:
+                self.held()
+                timeout = min(timeout, HOLD_LOOK)
             event = signal.sigtimedwait(SIGNALS, timeout)
             number = event.si_signo if event else signal.SIGCHLD
             if number in (signal.SIGTERM, signal.SIGINT):
                 notify("STOPPING=1")
-                log("ending: the worker drains, then the mount goes")
+                log("ending: the worker drains")
                 self.stop_worker()
-                self.unmount()
+                if self.held():
+                    log("the hold keeps the mount for the next keeper")
+                else:
+                    self.unmount()
                 return 0
             if number == signal.SIGHUP:
                 log("the worker is replaced")

@@ -17,14 +17,16 @@ from typing import Any
 
 from hardtack.cache.api import Options
 from hardtack.core.errors import (
+    CacheBusy,
     MountError,
     MountpointError,
     MountUnhealthy,
     SourceUnreachable,
 )
 from hardtack.core.files import write_atomically
-from hardtack.mount import device, keeper, mountinfo, shared
+from hardtack.mount import device, handover, keeper, mountinfo, shared
 from hardtack.mount.control import RemoteCache, connect
+from hardtack.mount.handover import Living, in_turn
 from hardtack.source.options import SourceOptions
 
 RUN_FILE = "mount.json"
@@ -39,7 +41,8 @@ _BY_ITSELF = 2.0
 class MountOptions:
     """How a mount looks and runs. `wait` for a first listing, for ever if need be; `ready`:
     seconds within which the mount must answer; `metrics_address`: `host:port` or empty;
-    `opener`: the `module:function` that opens the cache in the worker."""
+    `opener`: the `module:function` that opens the cache in the worker; `hold`: the socket of a
+    hold, or empty; `handover`: seconds in which a predecessor may end."""
 
     allow_other: bool = True
     uid: int = 0
@@ -53,6 +56,8 @@ class MountOptions:
     log_level: str = "info"
     log_format: str = "text"
     opener: str = "hardtack.mount.worker:open_cache"
+    hold: str = ""
+    handover: float = 0.0
 
 
 def check_mountpoint(path: str) -> None:
@@ -109,11 +114,11 @@ def _refuse_living(path: str, top: mountinfo.Mounted, *, hangs: bool) -> None:
         )
     who = mountinfo.identity(path, _PROBE_SECONDS) or {}
     if hangs or not who:
-        raise MountpointError(
+        raise Living(
             f"hardtack's mount at {path} is there and does not answer.",
             remedy=f"See its log; hardtack unmount --lazy {path} removes it.",
         )
-    raise MountpointError(
+    raise Living(
         f"{who['source']} is mounted at {path} already, by hardtack (keeper {who['keeper']}).",
         remedy="--replace puts a new worker on it; hardtack unmount ends it.",
     )
@@ -129,19 +134,29 @@ def mount(
 ) -> int:
     """Mount `source_url`; the keeper's pid once the mount answers.
 
-    In the foreground this process becomes the keeper and doesn't come back. Raises FuseMissing,
+    In the foreground the mountpoint is made where there is none, and this process becomes the
+    keeper and doesn't come back. Raises FuseMissing,
     MountpointError, SourceUnreachable (no listing yet and none to be had), CacheError's kinds.
     """
     path = mountinfo.absolute(os.fspath(mountpoint))
     device.check()
-    check_mountpoint(path)
     cache_directory = cache_directory.absolute()
     run = _run(source_url, path, source_options, cache_directory, cache_options, options)
-    _first_listing(run, options.wait)
+    if options.foreground:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)
+    held = handover.taken(run, options.handover)
+    if held is None:
+        in_turn(lambda: check_mountpoint(path), options.handover, Living)
+    in_turn(lambda: _first_listing(run, options.wait), options.handover, CacheBusy)
     run_file = cache_directory / RUN_FILE
     write_atomically(run_file, json.dumps(run, indent=1).encode(), mode=0o600)
-    memory = shared.create()
-    fuse = device.mount(path, source_url, allow_other=options.allow_other)
+    if held is None:
+        memory = shared.create()
+        fuse = device.mount(path, source_url, allow_other=options.allow_other)
+    else:
+        fuse, memory = held
     command = [sys.executable, "-I", "-S", keeper.__file__, str(run_file), str(fuse), str(memory)]
     for fd in (fuse, memory):
         os.set_inheritable(fd, True)
@@ -180,6 +195,7 @@ def _run(
         "log_level": options.log_level,
         "log_format": options.log_format,
         "opener": options.opener,
+        "hold": options.hold,
     }
 
 

@@ -62,6 +62,12 @@ def create() -> int:
     return fd
 
 
+def known(fd: int) -> bool:
+    """Whether this version can go on with the shared memory `fd`."""
+    head = memoryview(os.pread(fd, 8, 0)).cast("I")
+    return head.tolist() == [MAGIC, LAYOUT]
+
+
 class Shared:
     """A worker's view of the shared memory. Its methods may be called from any thread."""
 

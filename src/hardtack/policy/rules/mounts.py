@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from hardtack.manifests.model import Severity
-from hardtack.manifests.yamlpos import Mapping, Node, children, text_of
+from hardtack.manifests.yamlpos import Mapping, Node, Scalar, children, text_of
 from hardtack.policy.deployment import Container, Deployment, told
 from hardtack.policy.edits import beside
 from hardtack.policy.rule import Found, Rule, example
@@ -69,6 +69,8 @@ def _privileged(deployment: Deployment) -> Iterator[Found]:
 
 def _memory(deployment: Deployment) -> Iterator[Found]:
     for container in mounters(deployment):
+        if container.document.template and isinstance(container.node.get("resources"), Scalar):
+            continue  # a template's `resources: {{ … }}`, judged where it is rendered
         if not container.node.get("resources", "requests", "memory"):
             yield Found(
                 container.place,
@@ -89,7 +91,13 @@ def _liveness(deployment: Deployment) -> Iterator[Found]:
 
 def _consumers(deployment: Deployment) -> Iterator[Found]:
     mounting = list(mounters(deployment))
-    hosts = {path for one in mounting for path in _mounted_on_host(one) if told(path)}
+    places = {place for one in mounting for place in _mounted_on_host(one) if told(place[0])}
+    exact = {path for path, is_exact in places if is_exact}
+    # A bind that may be mounted upon anywhere is, where another container tells exactly, there.
+    hosts = exact | {
+        path for path, is_exact in places
+        if not is_exact and not any(PurePosixPath(one).is_relative_to(path) for one in exact)
+    }  # fmt: skip
     within = {
         (id(container.pod), mount.volume)
         for container in mounting
@@ -140,8 +148,8 @@ def _mounts(container: Container) -> list[_Mount]:
     ]
 
 
-def _mounted_on_host(container: Container) -> Iterator[str]:
-    """The host's paths at which a container mounts, as far as its settings tell.
+def _mounted_on_host(container: Container) -> Iterator[tuple[str, bool]]:
+    """The host's paths at which a container mounts, as far as its settings tell: (path, exact).
 
     A mount path in its environment tells exactly, where it lies below a bind: what is beside it
     isn't the mount. A whole host root that is bound says nothing by itself: there words of the
@@ -156,17 +164,17 @@ def _mounted_on_host(container: Container) -> Iterator[str]:
         if mount.host != "/":
             below = [path for path in named if PurePosixPath(path).is_relative_to(mount.path)]
             if not below or not all(map(told, below)):
-                yield mount.host
+                yield mount.host, False
             for path in below:
                 inside = PurePosixPath(path).relative_to(mount.path)
-                yield str(PurePosixPath(mount.host) / inside)
+                yield str(PurePosixPath(mount.host) / inside), True
             continue
         for path in named:
-            yield path.removeprefix(mount.path) or "/"
+            yield path.removeprefix(mount.path) or "/", True
         for word in words:
             text = text_of(word)
             if mount.path != "/" and text.startswith(mount.path.rstrip("/") + "/"):
-                yield text.removeprefix(mount.path.rstrip("/"))
+                yield text.removeprefix(mount.path.rstrip("/")), True
 
 
 def _touches(path: str, mounted: str) -> bool:

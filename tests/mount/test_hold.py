@@ -1,0 +1,192 @@
+"""Mounts that outlive their keepers: the hold, and the keeper that comes after."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hardtack.mount import handover, hold, launch, mountinfo
+from tests.mount.conftest import ROOT, Mount, gone, until
+
+pytestmark = pytest.mark.needs("root", "fuse")
+
+
+class Process:
+    """A hold of its own process, at `socket`."""
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = str(socket)
+        self.process = self.start()
+
+    def start(self, grace: str = "600") -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-P", "-m", "hardtack.mount.hold", self.socket, grace]
+        process = subprocess.Popen(
+            command, stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}
+        )
+        until(self.answers)
+        return process
+
+    def answers(self) -> bool:
+        try:
+            hold.ask(self.socket, {"do": "take"})
+        except OSError:
+            return False
+        return True
+
+    def owned(self, point: Path) -> bool | None:
+        """Whether a keeper owns the mount at `point`; None when the hold doesn't have it."""
+        kept, fds = hold.ask(self.socket, {"do": "take", "mountpoint": str(point)})
+        for fd in fds:
+            os.close(fd)
+        return kept.get("owned")
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
+@pytest.fixture
+def kept(tmp_path: Path, mount: Mount) -> Iterator[Process]:
+    process = Process(tmp_path / "hold.sock")
+    yield process
+    process.end()
+
+
+def end_keeper(mount: Mount, number: int) -> None:
+    worker = mount.worker
+    os.kill(mount.keeper, number)
+    os.waitpid(mount.keeper, 0)
+    until(lambda: gone(worker))
+
+
+@pytest.mark.parametrize(("number", "disabled"), [(signal.SIGTERM, ""), (signal.SIGKILL, "resend")])
+def test_the_next_keeper_goes_on(
+    mount: Mount, kept: Process, number: int, disabled: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARDTACK_FUSE_DISABLE", disabled)
+    body = os.urandom(3_000_000)
+    (mount.tree / "a").write_bytes(body)
+    mount.start(hold=kept.socket)
+    until(lambda: kept.owned(mount.point))
+    before = mountinfo.mounted_at(str(mount.point))[-1].device
+    with (mount.point / "a").open("rb", buffering=0) as file:
+        assert os.pread(file.fileno(), 10, 0) == body[:10]
+        mount.flag("absent")
+        found: list[bytes] = []
+        reader = threading.Thread(
+            target=lambda: found.append(os.pread(file.fileno(), 1000, 2_990_000)), daemon=True
+        )
+        reader.start()
+        end_keeper(mount, number)
+        until(lambda: kept.owned(mount.point) is False)
+        mount.flag("absent", on=False)
+        mount.start(hold=kept.socket)
+        reader.join(60)
+        assert found == [body[2_990_000:2_991_000]]
+    (same,) = mountinfo.mounted_at(str(mount.point))
+    assert same.device == before
+
+
+def test_it_waits_for_its_predecessor(mount: Mount, kept: Process) -> None:
+    mount.start(hold=kept.socket)
+    until(lambda: kept.owned(mount.point))
+    first = mount.keeper
+    with pytest.raises(handover.Living, match="Another keeper serves"):
+        mount.start(hold=kept.socket)
+    successor = threading.Thread(target=lambda: mount.start(hold=kept.socket, handover=60.0))
+    successor.start()
+    os.kill(first, signal.SIGTERM)
+    os.waitpid(first, 0)
+    successor.join(60)
+    assert mount.keeper != first and mount.worker
+
+
+def test_another_source_is_mounted_anew(mount: Mount, kept: Process) -> None:
+    mount.start(hold=kept.socket)
+    until(lambda: kept.owned(mount.point))
+    end_keeper(mount, signal.SIGTERM)
+    assert mountinfo.mounted_at(str(mount.point))
+    mount.cache = mount.cache.parent / "other"
+    mount.tree = mount.cache / "tree"
+    mount.tree.mkdir(parents=True)
+    (mount.tree / "new").touch()
+    mount.start(hold=kept.socket)
+    assert os.listdir(mount.point) == ["new"]
+    assert len(mountinfo.mounted_at(str(mount.point))) == 1
+
+
+def test_unmounting_ends_it(mount: Mount, kept: Process) -> None:
+    mount.start(hold=kept.socket)
+    until(lambda: kept.owned(mount.point))
+    launch.unmount(mount.point)
+    assert os.waitpid(mount.keeper, 0)[1] == 0
+    until(lambda: kept.owned(mount.point) is None)
+    mount.start(hold=kept.socket)
+    assert mount.worker
+
+
+def test_a_hold_that_is_replaced_is_told_again(mount: Mount, kept: Process) -> None:
+    mount.start(hold=kept.socket)
+    until(lambda: kept.owned(mount.point))
+    kept.end()
+    assert mount.worker  # a hold that ends leaves what is served
+    kept.process = kept.start()
+    until(lambda: kept.owned(mount.point))
+
+
+def test_without_a_hold_the_keeper_unmounts(mount: Mount, kept: Process) -> None:
+    mount.start(hold=kept.socket)
+    until(lambda: kept.owned(mount.point))
+    kept.end()
+    end_keeper(mount, signal.SIGTERM)
+    assert not mountinfo.mounted_at(str(mount.point))
+    kept.process = kept.start()
+
+
+@pytest.mark.parametrize("how", ["grace", "end"])
+def test_what_nobody_takes_over_is_unmounted(mount: Mount, kept: Process, how: str) -> None:
+    if how == "grace":
+        kept.end()
+        kept.process = kept.start(grace="0.5")
+    mount.start(hold=kept.socket)
+    until(lambda: kept.owned(mount.point))
+    end_keeper(mount, signal.SIGTERM)
+    if how == "end":
+        kept.end()
+        kept.process = kept.start()
+    until(lambda: not mountinfo.mounted_at(str(mount.point)))
+
+
+def test_what_is_not_a_message_is_refused(mount: Mount, kept: Process, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="refused"):
+        hold.ask(kept.socket, ["no"])  # type: ignore[arg-type]
+    assert kept.answers()
+    assert os.stat(kept.socket).st_mode & 0o777 == 0o600
+    with pytest.raises(OSError):
+        hold.ask(str(tmp_path / "none"), {"do": "take"})
+
+
+def test_in_the_foreground_the_mountpoint_is_made(mount: Mount, tmp_path: Path) -> None:
+    point = tmp_path / "deep" / "mnt"
+    code = (
+        "import sys; from pathlib import Path; from hardtack.cache.api import Options\n"
+        "from hardtack.mount import launch; from hardtack.source.options import SourceOptions\n"
+        "launch.mount('file:///m', sys.argv[1], SourceOptions(), Path(sys.argv[2]), Options(),\n"
+        "  launch.MountOptions(opener='tests.mount.fake_cache:open_fake', foreground=True))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(point), str(mount.cache)], stderr=subprocess.DEVNULL
+    )
+    try:
+        until(lambda: mountinfo.identity(str(point), 5.0))
+    finally:
+        process.terminate()
+        process.wait(30)
+    assert not mountinfo.mounted_at(str(point))
