@@ -82,6 +82,23 @@ detectors.yaml: |
 {{- end }}
 - name: HARDTACK_ENDPOINT_CPU_THREADS
   value: {{ .Values.inferenceDeployment.cpuThreads | quote }}
+{{- $resources := .Values.inferenceDeployment.resources }}
+{{- with dig "limits" "memory" "" $resources }}
+- name: HARDTACK_ENDPOINT_MEMORY
+  value: {{ . | quote }}
+{{- end }}
+{{- with dig "requests" "memory" "" $resources }}
+- name: HARDTACK_ENDPOINT_MEMORY_REQUEST
+  value: {{ . | quote }}
+{{- end }}
+{{- with dig "requests" "cpu" "" $resources }}
+- name: HARDTACK_ENDPOINT_CPU_REQUEST
+  value: {{ . | quote }}
+{{- end }}
+- name: HARDTACK_ENDPOINT_START_TIME
+  value: {{ printf "%ds" (mul 10 (int .Values.inferenceDeployment.startupProbe.failureThreshold)) | quote }}
+- name: HARDTACK_ENDPOINT_ROLLOUT_TIME
+  value: {{ printf "%ds" (int .Values.modelUpdater.rolloutReadyTimeoutSeconds) | quote }}
 - name: HARDTACK_ENDPOINT_MOUNT_PATH
   value: {{ .Values.s3Mount.mountPath | quote }}
 {{- if or .Values.groundlightApiToken .Values.groundlightApiTokenSecret }}
