@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hardtack.endpoint.mounted import Mount, present
+from hardtack.endpoint.mounted import Mount
+from hardtack.inference.arrived import present
 from hardtack.inference.package import Input, Network, Output, Package, Weights
 from tests.support.commands import Box
 from tests.support.s3 import s3_server

@@ -123,6 +123,7 @@ def test_a_draft_for_an_onnx_file_is_a_whole_package(tmp_path: Path) -> None:
     text = writing.draft(onnx, "multiclass", tuple("0123456789"))
     writing.write_package(tmp_path / "1", text, onnx)
     found = package.open_package(tmp_path / "1")
+    assert found.network is not None
     assert (found.network.input.width, found.network.input.colour) == (8, "grey")
     with pytest.raises(ConfigError, match="exists already"):
         writing.write_package(tmp_path / "1", text, onnx)

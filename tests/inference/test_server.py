@@ -158,7 +158,9 @@ def test_the_open_inference_protocol_runs_tensors(digits: Server) -> None:
     from hardtack.inference.images import decode
     from hardtack.inference.package import read
 
-    tensor, _ = prepare(decode(SEVEN), read(MODELS / "digit").network.input)
+    network = read(MODELS / "digit").network
+    assert network is not None
+    tensor, _ = prepare(decode(SEVEN), network.input)
     entry = {"name": "image", "shape": [1, 1, 8, 8], "datatype": "FP32"}
     request = {"id": "r1", "inputs": [entry | {"data": tensor.reshape(-1).tolist()}]}
     reply = digits.ask("POST", "/v2/models/det_digits/infer", json.dumps(request).encode())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import socket
 import sys
 from pathlib import Path
 
 import click
 
-from hardtack.core.errors import ConfigError
+from hardtack.cli.options import DURATION
+from hardtack.core.errors import ConfigError, HardtackError
 from hardtack.core.units import parse_size
 
 
@@ -43,33 +45,59 @@ def inference() -> None:
     help="Pixels of the largest picture.",
 )  # fmt: skip
 @click.option(
+    "--oodd", "outliers", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
+    help="Its out-of-distribution model. Default: the newest one in a detector's directory.",
+)  # fmt: skip
+@click.option(
+    "--answer-time", default="30s", show_default=True, type=DURATION,
+    help="A picture without an answer for so long means that this hangs: /health/live says 503.",
+)  # fmt: skip
+@click.option(
+    "--arrival-time", default="10m", show_default=True, type=DURATION,
+    help="The same when no byte of the weights has come for so long while they load.",
+)  # fmt: skip
+@click.option(
+    "--fail-fast", is_flag=True,
+    help="End when the model can't be loaded, in place of saying so in /health/ready.",
+)  # fmt: skip
+@click.option(
     "--trust-sizes", is_flag=True,
     help="Check the weights' sizes alone at the start, not their hashes.",
 )  # fmt: skip
 def serve(
     directory: Path, host: str, port: int, name: str | None, providers: tuple[str, ...],
-    threads: int, max_body: str, max_pixels: int, trust_sizes: bool,
+    threads: int, max_body: str, max_pixels: int, outliers: Path | None, answer_time: float,
+    arrival_time: float, fail_fast: bool, trust_sizes: bool,
 ) -> None:  # fmt: skip
     """Serve /infer, /health and the Open Inference Protocol until told to end.
 
     Files and sizes are checked before the port is opened. The weights are checked and loaded while
-    /health/live answers already: over a slow link they take their time.
+    /health/live answers already: over a slow link they take their time. A package's golden picture
+    is put to the model before anybody else may ask.
     """
     needs_extra()
     import uvicorn
 
-    from hardtack.inference import package
-    from hardtack.inference.model import open_model
+    from hardtack.inference import golden, package
+    from hardtack.inference.model import Model
     from hardtack.inference.runtime import Options
-    from hardtack.inference.server import Limits, Service, application
+    from hardtack.inference.server import Heard, Limits, Service, application
 
-    limits = Limits(body=parse_size(max_body), pixels=max_pixels)
+    limits = Limits(
+        body=parse_size(max_body), pixels=max_pixels, answer=answer_time, arrival=arrival_time
+    )
     primary, _ = package.locate(directory, hashes=False)
-    options = Options(providers, threads)
+
+    def load(heard: Heard) -> Model:
+        found, second = package.locate(directory, hashes=not trust_sizes, heard=heard)
+        if outliers:
+            second, _ = package.locate(outliers, hashes=not trust_sizes, heard=heard)
+        model = Model(found, second, Options(providers, threads))
+        golden.check(model)
+        return model
+
     service = Service(
-        name or primary.name,
-        lambda: open_model(directory, options, hashes=not trust_sizes),
-        limits=limits,
+        name or primary.name, load, limits=limits, fatal=_end_at_once if fail_fast else None
     )
     listener = listen(host, port)
     click.echo(f"Serving {service.name} on http://{host}:{listener.getsockname()[1]}", err=True)
@@ -81,6 +109,14 @@ def serve(
     server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)
+
+
+def _end_at_once(error: BaseException) -> None:
+    """End with the error as the last words, whatever other threads do."""
+    known = error if isinstance(error, HardtackError) else None
+    click.echo(f"hardtack: {known or repr(error)}", err=True)
+    sys.stderr.flush()
+    os._exit(known.exit_code if known else HardtackError.exit_code)
 
 
 def listen(host: str, port: int, option: str = "--port") -> socket.socket:

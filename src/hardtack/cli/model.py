@@ -27,16 +27,20 @@ def model() -> None:
 @_directory
 @json_option
 def check(directory: Path, as_json: bool) -> None:
-    """Is everything there, unharmed, and does it load? Exit 1 when not.
+    """Is everything there, unharmed, does it load, and say of its golden picture what it must?
+
+    Exit 1 when not.
 
     DIR is a package, a directory of versions, or a detector's directory; of several versions the
     highest whole one counts.
     """
     needs_extra()
+    from hardtack.inference import golden
     from hardtack.inference.model import open_model
 
     try:
         found = open_model(directory)
+        golden.check(found)
     except ModelError as error:
         if as_json:
             print_json({"whole": False, "problem": str(error)})
@@ -49,6 +53,7 @@ def check(directory: Path, as_json: bool) -> None:
         "version": found.package.version,
         "task": found.package.task,
         "directory": found.package.directory,
+        "golden": found.package.golden.answer if found.package.golden else "none",
     }
     print_json(facts) if as_json else print_facts(facts.items())
 
@@ -142,11 +147,25 @@ def run_(directory: Path, image: Path, as_json: bool) -> None:
     "--class", "classes", multiple=True,
     help="A class, in the order of the network's output; repeat it. binary: YES, NO.",
 )  # fmt: skip
-def new(onnx: Path, directory: Path, task: str, classes: tuple[str, ...]) -> None:
+@click.option(
+    "--golden", "picture", metavar="IMAGE",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A picture that each server of the model is asked first; goes into the package.",
+)  # fmt: skip
+@click.option("--answer", help="What --golden shows: a class, a text, or how many boxes.")
+def new(
+    onnx: Path, directory: Path, task: str, classes: tuple[str, ...], picture: Path | None,
+    answer: str | None,
+) -> None:  # fmt: skip
     """Write a package for an ONNX file. What model.toml says of its input is a guess: check it."""
+    if (picture is None) != (answer is None):
+        raise click.UsageError("--golden and --answer go together.")
     needs_extra()
     from hardtack.inference import writing
 
     chosen = classes or (("YES", "NO") if task == "binary" else ())
-    writing.write_package(directory, writing.draft(onnx, task, chosen), onnx)
+    text = writing.draft(onnx, task, chosen)
+    if picture is not None and answer is not None:
+        text += writing.golden(task, picture, answer)
+    writing.write_package(directory, text, onnx, *([picture] if picture else []))
     click.echo(directory / package.FILE)

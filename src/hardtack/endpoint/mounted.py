@@ -1,4 +1,4 @@
-"""What the mount says of the weights on it, through the mount itself: from any container too."""
+"""What the mount says of itself, through itself: from any container too."""
 
 from __future__ import annotations
 
@@ -9,33 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hardtack.inference.package import Package
-
 _PROBE = ".hardtack"
-_STATE = "user.hardtack.state"
-
-
-def present(*packages: Package) -> tuple[int, int]:
-    """Bytes of the packages' weights that are on the box, and in all. Blocks on the mount."""
-    parts = [
-        (part.size, _share(package.directory / part.file))
-        for package in packages
-        for part in package.weights
-    ]
-    return round(sum(size * share for size, share in parts)), sum(size for size, _ in parts)
-
-
-def _share(path: Path) -> float:
-    """How much of a file is on the box, from 0 to 1; files of other mounts are there or not."""
-    try:
-        state = os.getxattr(path, _STATE).decode()
-    except FileNotFoundError:
-        return 0.0
-    except OSError:
-        return 1.0
-    if state.startswith("partial "):
-        return int(state.removeprefix("partial ").rstrip("%")) / 100
-    return float(state == "complete")
 
 
 class Mount:

@@ -42,6 +42,11 @@ class Model:
     ) -> None:
         """Loads the weights. Raises ModelError, ConfigError."""
         options = options or Options()
+        if primary.network is None:
+            raise ModelError(
+                f"{primary.directory} is served by another program: its runtime is command.",
+                remedy="Name the program under `server` in the endpoint's file of detectors.",
+            )
         self.package = primary
         self.main = Loaded(primary.path(primary.network), primary.network, options)
         self.finder = (
@@ -70,14 +75,19 @@ class Model:
 
     def judge(self, image: Pixels) -> Prediction:
         """The answer for a decoded picture. Raises ModelError."""
-        result, confidence = self._answer(image)
-        prediction = Prediction(self.package.task, confidence, result)
+        prediction = self.own(image)
         if self.outliers is None:
             return prediction
+        confidence, result = prediction.confidence, prediction.result
         outlier = _yes(self.outliers.judge(image))
         guesses = len(self.package.classes) if isinstance(result, ClassResult) else 0
         lowered = oodd.lowered(confidence, outlier, guesses)
         return replace(prediction, confidence=lowered, outlier=outlier)
+
+    def own(self, image: Pixels) -> Prediction:
+        """The answer of the primary model alone. Raises ModelError."""
+        result, confidence = self._answer(image)
+        return Prediction(self.package.task, confidence, result)
 
     def _answer(self, image: Pixels) -> tuple[Result, float]:
         task = self.package.task

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from hardtack.core.errors import ModelError
@@ -18,6 +19,7 @@ from hardtack.inference.tables import Table
 FORMAT = 1
 FILE = "model.toml"
 TASKS = ("binary", "multiclass", "count", "boxes", "text")
+RUNTIMES = ("onnx", "command")
 COLOURS = ("rgb", "bgr", "grey")
 FITS = ("stretch", "letterbox", "multiple", "height")
 LAYOUTS = ("nchw", "nhwc")
@@ -29,6 +31,7 @@ DECODERS = {
     "text": ("ctc",),
 }
 """Task → what its network's output can be decoded as."""
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -87,15 +90,41 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Golden:
+    """A picture of the package and what its model must say of it: a class, a text, or how many
+    boxes; with a confidence, if one is given, that may differ by `tolerance`."""
+
+    picture: Weights
+    answer: str | int
+    confidence: float | None = None
+    tolerance: float = 0.1
+
+
+@dataclass(frozen=True)
 class Package:
-    """What `model.toml` says. `finder`, if any, finds the lines of text that `network` judges."""
+    """What `model.toml` says. `finder`, if any, finds the lines of text that `network` judges.
+
+    With the runtime `command` another program serves the model, and there is no `network`.
+    """
 
     directory: Path
     task: str
     classes: tuple[str, ...]
     weights: tuple[Weights, ...]
-    network: Network
-    finder: Network | None
+    network: Network | None
+    finder: Network | None = None
+    golden: Golden | None = None
+    text: str = field(default="", repr=False)
+
+    @property
+    def files(self) -> tuple[Weights, ...]:
+        """Every file that makes the package whole."""
+        return (*self.weights, self.golden.picture) if self.golden else self.weights
+
+    @property
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(part.size for part in self.files)
 
     @property
     def version(self) -> str:
@@ -124,18 +153,20 @@ def parse(text: str, directory: Path) -> Package:
             f"{origin} has format {version}; this hardtack knows format {FORMAT}.",
             remedy="Upgrade hardtack, or write the package anew with: hardtack model new.",
         )
-    table.choice("runtime", ("onnx",), "onnx")
+    runtime = table.choice("runtime", RUNTIMES, "onnx")
     task = table.choice("task", TASKS)
     classes = _classes(table, task)
     weights = tuple(_weights(entry) for entry in table.tables("weights"))
-    network = _network(table.table("network"), DECODERS[task], weights)
-    finder = None
-    if table.has("finder"):
+    network = finder = None
+    if runtime == "onnx":
+        network = _network(table.table("network"), DECODERS[task], weights)
+    if table.has("finder") and network is not None:
         if task not in ("binary", "text"):
             raise table.error("finder", f"is for the tasks binary and text, not {task}")
         finder = _network(table.table("finder"), ("map",), weights)
+    golden = _golden(table.table("golden"), task, classes) if table.has("golden") else None
     table.done()
-    return Package(directory, task, classes, weights, network, finder)
+    return Package(directory, task, classes, weights, network, finder, golden, text)
 
 
 def read(directory: Path) -> Package:
@@ -151,26 +182,35 @@ def read(directory: Path) -> Package:
     return parse(text, directory)
 
 
-def problems(package: Package, *, hashes: bool = True) -> list[str]:
-    """Why the package isn't whole: missing files, wrong sizes and, with `hashes`, wrong hashes."""
+def problems(
+    package: Package, *, hashes: bool = True, heard: Callable[[int], None] | None = None
+) -> list[str]:
+    """Why the package isn't whole: missing files, wrong sizes and, with `hashes`, wrong hashes.
+
+    `heard` is told of the bytes that were read, as they come.
+    """
     found = []
-    for weights in package.weights:
+    for weights in package.files:
         path = package.directory / weights.file
         try:
             size = path.stat().st_size
             if size != weights.size:
                 found.append(f"{path} has {size} bytes, model.toml says {weights.size}")
-            elif hashes and weights.sha256 and (digest := _sha256(path)) != weights.sha256:
-                found.append(f"{path} has SHA-256 {digest}, model.toml says {weights.sha256}")
+            elif hashes and (weights.sha256 or heard):
+                digest = _sha256(path, heard)
+                if digest != (weights.sha256 or digest):
+                    found.append(f"{path} has SHA-256 {digest}, model.toml says {weights.sha256}")
         except OSError as error:
             found.append(f"{path}: {error.strerror}")
     return found
 
 
-def open_package(directory: Path, *, hashes: bool = True) -> Package:
+def open_package(
+    directory: Path, *, hashes: bool = True, heard: Callable[[int], None] | None = None
+) -> Package:
     """The whole package in `directory`. Raises ModelError that names what isn't as it should."""
     package = read(directory)
-    if wrong := problems(package, hashes=hashes):
+    if wrong := problems(package, hashes=hashes, heard=heard):
         raise ModelError(
             f"The model package {directory} is not whole: {'; '.join(wrong)}.",
             remedy="Copy its files again, or wait until they have arrived.",
@@ -178,12 +218,14 @@ def open_package(directory: Path, *, hashes: bool = True) -> Package:
     return package
 
 
-def newest(directory: Path, *, hashes: bool = True) -> Package:
+def newest(
+    directory: Path, *, hashes: bool = True, heard: Callable[[int], None] | None = None
+) -> Package:
     """The highest whole version under `directory`. Raises ModelError with why each other isn't."""
     reasons = []
     for version in versions(directory):
         try:
-            return open_package(directory / str(version), hashes=hashes)
+            return open_package(directory / str(version), hashes=hashes, heard=heard)
         except ModelError as error:
             reasons.append(error.message)
     raise ModelError(
@@ -201,19 +243,21 @@ def versions(directory: Path) -> list[int]:
     return sorted((int(n) for n in names if re.fullmatch(r"0|[1-9][0-9]*", n)), reverse=True)
 
 
-def locate(directory: Path, *, hashes: bool = True) -> tuple[Package, Package | None]:
+def locate(
+    directory: Path, *, hashes: bool = True, heard: Callable[[int], None] | None = None
+) -> tuple[Package, Package | None]:
     """The primary package and the out-of-distribution one, if any.
 
     `directory` is a package, a directory of versions, or a detector's with `primary` and `oodd`.
     Raises ModelError.
     """
     if (directory / FILE).is_file():
-        return open_package(directory, hashes=hashes), None
+        return open_package(directory, hashes=hashes, heard=heard), None
     if not (directory / "primary").is_dir():
-        return newest(directory, hashes=hashes), None
+        return newest(directory, hashes=hashes, heard=heard), None
     oodd = directory / "oodd"
-    second = newest(oodd, hashes=hashes) if oodd.is_dir() else None
-    return newest(directory / "primary", hashes=hashes), second
+    second = newest(oodd, hashes=hashes, heard=heard) if oodd.is_dir() else None
+    return newest(directory / "primary", hashes=hashes, heard=heard), second
 
 
 def _classes(table: Table, task: str) -> tuple[str, ...]:
@@ -227,6 +271,21 @@ def _classes(table: Table, task: str) -> tuple[str, ...]:
     if task in ("count", "boxes") and not classes:
         raise table.error("classes", "must name what the boxes show")
     return classes
+
+
+def _golden(table: Table, task: str, classes: tuple[str, ...]) -> Golden:
+    answer: str | int
+    if task in ("count", "boxes"):
+        answer = table.take("answer", int)
+    elif task == "text":
+        answer = table.take("answer", str)
+    else:
+        answer = table.choice("answer", classes)
+    confidence = table.take("confidence", float) if table.has("confidence") else None
+    tolerance = table.take("tolerance", float, Golden.tolerance)
+    if not 0 <= (confidence or 0.0) <= 1 or not 0 <= tolerance <= 1:
+        raise table.error("confidence", "and tolerance must be between 0 and 1")
+    return Golden(_weights(table), answer, confidence, tolerance)
 
 
 def _weights(table: Table) -> Weights:
@@ -296,6 +355,11 @@ def _output(table: Table, decoders: tuple[str, ...]) -> Output:
     return result
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _sha256(path: Path, heard: Callable[[int], None] | None) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as stream:
+        while piece := stream.read(_PIECE):
+            digest.update(piece)
+            if heard:
+                heard(len(piece))
+    return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -31,6 +32,9 @@ _log = logging.getLogger(__name__)
 class Limits:
     """Bytes of a request's body, pixels of a picture, seconds for a body to arrive, how many
     requests may run at a time, and how many may be under way, waiting or running.
+
+    `answer`: seconds after which a picture's run counts as hung; `arrival`: seconds without any
+    byte of the weights after which loading does.
     """
 
     body: int = 20_000_000
@@ -38,17 +42,27 @@ class Limits:
     patience: float = 30.0
     at_once: int = 4
     under_way: int = 32
+    answer: float = 30.0
+    arrival: float = 600.0
+
+
+Heard = Callable[[int], None]
 
 
 @dataclass
 class Service:
-    """The model once it is loaded, or why it isn't."""
+    """The model once it is loaded, or why it isn't.
+
+    `load` tells of the weights' bytes as they come. `fatal` ends the process: a failure to load
+    is then its exit code and its last words, which whoever started it reads.
+    """
 
     name: str
-    load: Callable[[], Model]
+    load: Callable[[Heard], Model]
     limits: Limits = field(default_factory=Limits)
     model: Model | None = None
     failure: HardtackError | None = None
+    fatal: Callable[[BaseException], None] | None = None
 
     def __post_init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -65,17 +79,50 @@ class Service:
         )
         self.slots = asyncio.Semaphore(self.limits.at_once)
         self._under_way = 0
+        self._running: dict[int, float] = {}
+        self._marks = itertools.count()
+        self._heard_at = time.monotonic()
 
     async def start(self) -> None:
         """Load the model; a failure is kept for readiness and logged."""
         try:
-            self.model = await run_in_threadpool(self.load)
+            self.model = await run_in_threadpool(self.load, self._hear)
         except HardtackError as error:
             self.failure = error
+            if self.fatal:
+                self.fatal(error)
             _log.error("%s can't be served: %s", self.name, error)
         else:
             self.ready.set(1)
             _log.info("%s is ready, version %s", self.name, self.model.package.version)
+
+    def _hear(self, _: int) -> None:
+        self._heard_at = time.monotonic()
+
+    def trouble(self) -> str:
+        """Why the process had better be started again; empty while it hadn't."""
+        now = time.monotonic()
+        if self.failure:
+            return str(self.failure)
+        if self.model is None and now - self._heard_at > self.limits.arrival:
+            return f"No byte of its weights has come for {now - self._heard_at:.0f} s."
+        if self._running and now - min(self._running.values()) > self.limits.answer:
+            return f"A picture has had no answer for over {self.limits.answer:.0f} s."
+        return ""
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """A picture's run, watched for hanging. Ends the process where memory is at its end."""
+        mark = next(self._marks)
+        self._running[mark] = time.monotonic()
+        try:
+            yield
+        except MemoryError as error:
+            if self.fatal:
+                self.fatal(error)
+            raise
+        finally:
+            del self._running[mark]
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
@@ -107,8 +154,9 @@ def application(service: Service) -> Starlette:
         await loading
 
     async def live(_: Request) -> Response:
-        status = 503 if service.failure else 200
-        return JSONResponse({"live": service.failure is None}, status)
+        trouble = service.trouble()
+        told = {"live": False, "reason": trouble} if trouble else {"live": True}
+        return JSONResponse(told, 503 if trouble else 200)
 
     async def ready(_: Request) -> Response:
         model = service.loaded()
@@ -150,7 +198,8 @@ def application(service: Service) -> Starlette:
             body = await _body(request, service.limits)
             async with service.slots:
                 try:
-                    answer = await run_in_threadpool(oip.infer, service.name, model, body)
+                    with service.running():
+                        answer = await run_in_threadpool(oip.infer, service.name, model, body)
                 except HardtackError as error:
                     raise HTTPException(400, str(error)) from None
         return JSONResponse(answer)
@@ -182,9 +231,10 @@ async def _infer(service: Service, request: Request) -> Response:
     async with service.slots:
         begun = time.monotonic()
         try:
-            prediction = await run_in_threadpool(
-                model.infer, body, max_pixels=service.limits.pixels
-            )
+            with service.running():
+                prediction = await run_in_threadpool(
+                    model.infer, body, max_pixels=service.limits.pixels
+                )
         except PictureError as error:
             raise HTTPException(400, str(error)) from None
         except HardtackError as error:

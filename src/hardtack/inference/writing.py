@@ -64,17 +64,34 @@ def draft(onnx: Path, task: str, classes: tuple[str, ...]) -> str:
     return toml(task, classes, {onnx.name: onnx.read_bytes()}, network)
 
 
-def write_package(directory: Path, text: str, onnx: Path) -> None:
-    """A new package of `onnx` in `directory`, which must not have one. Raises HardtackError."""
+def golden(task: str, picture: Path, answer: str) -> str:
+    """The table `[golden]`. Raises ConfigError where boxes or a count are no number."""
+    body = picture.read_bytes()
+    expected: str | int = answer
+    if task in ("count", "boxes"):
+        try:
+            expected = int(answer)
+        except ValueError:
+            raise ConfigError(
+                f"The answer {answer!r} is no number; a golden picture of the task {task} has one."
+            ) from None
+    lines = ["", "[golden]", f"file = {_value(picture.name)}", f"size = {len(body)}"]
+    lines += [f"sha256 = {_value(hashlib.sha256(body).hexdigest())}"]
+    return "\n".join([*lines, f"answer = {_value(expected)}"]) + "\n"
+
+
+def write_package(directory: Path, text: str, *files: Path) -> None:
+    """A new package of `files` in `directory`, which must not have one. Raises HardtackError."""
     parse(text, directory)
     if (directory / FILE).exists():
         raise ConfigError(
             f"{directory / FILE} exists already.", remedy="Choose the next version's directory."
         )
     directory.mkdir(parents=True, exist_ok=True)
-    target = directory / onnx.name
-    if not target.exists() or not target.samefile(onnx):
-        shutil.copyfile(onnx, target)
+    for file in files:
+        target = directory / file.name
+        if not target.exists() or not target.samefile(file):
+            shutil.copyfile(file, target)
     write_atomically(directory / FILE, text.encode())
 
 
