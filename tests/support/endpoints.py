@@ -48,7 +48,7 @@ class Endpoint:
         self.secure = urls[0]
         self.process = process
         self.log = log
-        self._pool = urllib3.PoolManager()
+        self._pool = urllib3.PoolManager(maxsize=16)
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, **headers: str

@@ -32,6 +32,7 @@ def serve(**given: Any) -> None:
     needs_extra("endpoint", "cryptography", "urllib3", "yaml")
     from hardtack.endpoint import opening
     from hardtack.endpoint.api import Limits
+    from hardtack.endpoint.backends.keeper import Pace
     from hardtack.endpoint.serving import Secure
     from hardtack.endpoint.serving import serve as serve_until_told
     from hardtack.endpoint.tls import self_signed
@@ -48,7 +49,16 @@ def serve(**given: Any) -> None:
         state=given["state"].absolute(),
         config=given["edge_config"],
         servers=opening.Servers(
-            given["threads"], given["memory"], given["starting"], given["max_pixels"]
+            given["threads"],
+            given["memory"],
+            given["starting"],
+            given["max_pixels"],
+            given["answer_time"],
+            Pace(
+                given["model_refresh"] or 0.0,
+                probation=given["probation"],
+                arrival=given["arrival_time"],
+            ),
         ),
         upstream=given["upstream"],
         token=os.environ.get(UPSTREAM_TOKEN, ""),

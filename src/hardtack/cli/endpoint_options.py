@@ -94,10 +94,28 @@ SERVERS = [
     ),
     _option(
         "--memory", default="0", type=SIZE,
-        help="Memory that each detector's server may take. Default: no limit.",
+        help="Memory that each detector's server may take; one that takes more is started again. "
+        "Default: no limit.",
     ),
     _option(
         "--starting", default=2, show_default=True, type=click.IntRange(1, 64),
         help="Detectors that may load at a time.",
+    ),
+    _option(
+        "--answer-time", default="30s", show_default=True, type=DURATION,
+        help="A picture without an answer for so long: its server hangs and is started again.",
+    ),
+    _option(
+        "--arrival-time", default="10m", show_default=True, type=DURATION,
+        help="A server that loads is started again when no byte of its weights came for so long.",
+    ),
+    _option(
+        "--model-refresh", type=DURATION,
+        help="Time between two looks for new versions of models. Default: refresh_rate of the "
+        "edge configuration.",
+    ),
+    _option(
+        "--probation", default="35s", show_default=True, type=DURATION,
+        help="How long the server of the version before is kept after a swap.",
     ),
 ]  # fmt: skip

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
@@ -43,8 +45,26 @@ class Metrics:
         """A gauge that is read when somebody asks."""
         Gauge(f"hardtack_endpoint_{name}", text, registry=self.registry).set_function(value)
 
+    def watch_each(self, name: str, text: str, values: Callable[[], Mapping[str, float]]) -> None:
+        """A gauge for each detector, read when somebody asks."""
+        self.registry.register(_Each(f"hardtack_endpoint_{name}", text, values))
+
     def refused(self, status: int) -> None:
         self._refused.labels(str(status)).inc()
 
     def text(self) -> bytes:
         return generate_latest(self.registry)
+
+
+class _Each(Collector):
+    def __init__(self, name: str, text: str, values: Callable[[], Mapping[str, float]]) -> None:
+        self._name, self._text, self._values = name, text, values
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(self._name, self._text, labels=["detector"])
+        for detector, value in self._values().items():
+            family.add_metric([detector], value)
+        yield family
+
+    def describe(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(self._name, self._text, labels=["detector"])

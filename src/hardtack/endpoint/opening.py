@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from starlette.types import ASGIApp
 
 from hardtack.core.errors import ConfigError, FormatError
-from hardtack.endpoint import edgeconfig, processes
+from hardtack.endpoint import edgeconfig
 from hardtack.endpoint.api import Api, Limits
+from hardtack.endpoint.backends import processes
+from hardtack.endpoint.backends.keeper import Pace
+from hardtack.endpoint.backends.processes import Processes
 from hardtack.endpoint.book import Book
 from hardtack.endpoint.callers import Callers, read_token
 from hardtack.endpoint.cloud import Cloud
@@ -18,7 +22,7 @@ from hardtack.endpoint.edgeconfig import EdgeConfig
 from hardtack.endpoint.inferring import Inferring
 from hardtack.endpoint.metrics import Metrics
 from hardtack.endpoint.outbox import Outbox
-from hardtack.endpoint.processes import Processes
+from hardtack.endpoint.servers import Backend
 from hardtack.endpoint.service import Service
 from hardtack.endpoint.store import Store
 from hardtack.endpoint.upstream import Upstream
@@ -28,12 +32,15 @@ KEPT_CONFIG = "edge-config.yaml"
 
 @dataclass(frozen=True)
 class Servers:
-    """What each detector's server may take, and how many of them load at a time."""
+    """What each detector's server may take, and how many of them load at a time; `pace`: how long
+    is waited for what."""
 
     threads: int = 1
     memory: int = 0
     starting: int = 2
     pixels: int = 50_000_000
+    answer: float = 30.0
+    pace: Pace = field(default_factory=Pace)
 
 
 @dataclass(frozen=True)
@@ -65,21 +72,44 @@ def application(settings: Settings) -> ASGIApp:
         store = Store(settings.state)
     except OSError as error:
         raise FormatError(f"{settings.state} can't be used: {error.strerror}.") from None
+    servers = settings.servers
+    pace = replace(servers.pace, refresh=servers.pace.refresh or config.refresh_rate)
     backend = Processes(
         processes.Settings(
-            settings.models, settings.state / "logs", settings.servers.threads,
-            settings.servers.memory, settings.servers.starting, config.refresh_rate,
-            pixels=settings.servers.pixels,
+            settings.models, settings.state, servers.threads, servers.memory, servers.starting,
+            servers.pixels, servers.answer, pace=pace,
         )
     )  # fmt: skip
     metrics = Metrics()
+    book = Book(detectors, settings.state / "detectors.json")
+    _watch(backend, book, metrics)
     service = Service(
-        Book(detectors, settings.state / "detectors.json"), settings.models, config,
+        book, settings.models, config,
         settings.state / KEPT_CONFIG, backend, store, Inferring(), metrics,
         _cloud(settings, store, metrics),
     )  # fmt: skip
     app = Api(service, settings.limits).application()
     return Callers(app, token) if token else app
+
+
+def _watch(backend: Backend, book: Book, metrics: Metrics) -> None:
+    """Gauges of each detector's server."""
+
+    def each(value: Callable[[str], float]) -> Callable[[], dict[str, float]]:
+        return lambda: {detector.id: value(detector.id) for detector in book.every()}
+
+    metrics.watch_each(
+        "ready", "1 while a server of the detector answers.",
+        each(lambda d: float(backend.address(d) is not None)),
+    )  # fmt: skip
+    metrics.watch_each(
+        "restarts", "Times that a server of the detector was started again.",
+        each(lambda d: backend.state(d).restarts),
+    )  # fmt: skip
+    metrics.watch_each(
+        "refused_versions", "Versions of the detector's model that are here and failed.",
+        each(lambda d: len(backend.state(d).refused)),
+    )  # fmt: skip
 
 
 def _cloud(settings: Settings, store: Store, metrics: Metrics) -> Cloud | None:

@@ -18,13 +18,15 @@ class Address:
 @dataclass(frozen=True)
 class State:
     """`phase`: absent (no whole model), waiting (for its turn), loading, ready, failed, stopped.
-    `note` says why to a person; `weights` are bytes on the box and in all, where known."""
+    `note` says why to a person; `weights` are bytes on the box and in all, where known;
+    `refused` are versions that are here and failed, which the note explains."""
 
     phase: str
     version: str = ""
     note: str = ""
     restarts: int = 0
     weights: tuple[int, int] | None = None
+    refused: tuple[str, ...] = ()
 
 
 class Backend(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -24,10 +25,8 @@ def _share(path: Path) -> float:
     """How much of a file is on the box, from 0 to 1; files of other mounts are there or not."""
     try:
         state = os.getxattr(path, _STATE).decode()
-    except FileNotFoundError:
-        return 0.0
-    except OSError:
-        return 1.0
+    except OSError as error:
+        return float(error.errno in (errno.ENODATA, errno.ENOTSUP))
     if state.startswith("partial "):
         return int(state.removeprefix("partial ").rstrip("%")) / 100
     return float(state == "complete")

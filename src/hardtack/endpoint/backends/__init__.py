@@ -1,0 +1,1 @@
+"""What runs inference servers: processes of this box, or Kubernetes."""

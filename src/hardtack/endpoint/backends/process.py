@@ -1,0 +1,137 @@
+"""One inference server as a process: started, listened to, watched, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import json
+import os
+import re
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import urllib3
+
+from hardtack.core.errors import EndpointError
+
+_CHILD = Path(__file__).with_name("child.py")
+_SERVING = re.compile(r"http://127\.0\.0\.1:(\d+)")
+_GRACE = 5.0
+_LOG_BYTES = 1_000_000
+_WORDS = 20
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to run. A program of somebody else's is told its port in `PORT`; ours says which."""
+
+    words: Sequence[str]
+    environment: Mapping[str, str]
+    told_port: bool = False
+
+
+class Process:
+    """A server that runs. `port` is 0 until it listens; `exit` ends when it has ended."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path, port: int) -> None:
+        self.pid = process.pid
+        self.port = port
+        self._process = process
+        self._log = log
+        self._words: collections.deque[str] = collections.deque(maxlen=_WORDS)
+        self.listening = asyncio.Event()
+        if port:
+            self.listening.set()
+        self.exit: asyncio.Task[str] = asyncio.create_task(self._follow())
+
+    @classmethod
+    async def start(cls, command: Command, log: Path, memory: int) -> Process:
+        """Raises EndpointError where it can't be."""
+        port = _free_port() if command.told_port else 0
+        environment = {**command.environment, **({"PORT": str(port)} if port else {})}
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-I", "-S", str(_CHILD), str(os.getpid()), str(memory),
+                *command.words, env=environment, stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+        except OSError as error:
+            raise EndpointError(f"A server can't be started: {error}.") from None
+        return cls(process, log, port)
+
+    async def end(self) -> None:
+        """Ask it to end, and make it."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+            await asyncio.wait({self.exit}, timeout=_GRACE)
+        await self.kill()
+
+    async def kill(self) -> None:
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        await asyncio.wait({self.exit})
+
+    def memory(self) -> int:
+        """Bytes that are its own: what a file can't give back. 0 once it has ended."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text()
+        except OSError:
+            return 0
+        found = re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB", status, re.MULTILINE)
+        return 1024 * sum(map(int, found))
+
+    async def _follow(self) -> str:
+        """Keep what it says, the last megabyte or two; why it ended."""
+        assert self._process.stderr is not None
+        while line := await _line(self._process.stderr):
+            text = line.decode(errors="replace")
+            self._words.append(text.strip())
+            if not self.port and (match := _SERVING.search(text)):
+                self.port = int(match[1])
+                self.listening.set()
+            await asyncio.to_thread(_keep, self._log, line)
+        code = await self._process.wait()
+        last = next((word for word in reversed(self._words) if word.startswith("hardtack:")), "")
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return last.removeprefix("hardtack: ") or f"{how}; its log {self._log} says more"
+
+
+def ask(port: int, path: str, patience: float = 5.0) -> tuple[int, str]:
+    """Status of a GET, and the reason that its JSON gives; 0 where nobody answers. Blocks."""
+    try:
+        url = f"http://127.0.0.1:{port}{path}"
+        reply = urllib3.request("GET", url, timeout=patience, retries=False)
+    except urllib3.exceptions.HTTPError:
+        return 0, ""
+    try:
+        told = json.loads(reply.data)
+        return reply.status, str(told.get("reason", "")) if isinstance(told, dict) else ""
+    except ValueError:
+        return reply.status, ""
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _keep(path: Path, line: bytes) -> None:
+    with path.open("ab") as log:
+        log.write(line)
+        full = log.tell() > _LOG_BYTES
+    if full:
+        path.replace(path.with_suffix(".log.1"))
+
+
+async def _line(stream: asyncio.StreamReader) -> bytes:
+    try:
+        return await stream.readline()
+    except ValueError:  # a line longer than the buffer: what there is of it
+        return await stream.read(65536)

@@ -1,0 +1,162 @@
+"""Inference servers as processes of this box."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hardtack.endpoint.backends import versions
+from hardtack.endpoint.backends.aside import Aside
+from hardtack.endpoint.backends.keeper import Keeper, Making, Pace
+from hardtack.endpoint.backends.process import Command
+from hardtack.endpoint.backends.versions import Version
+from hardtack.endpoint.servers import Address, State
+
+_PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`threads` of each server's runtime and `memory` in bytes that it may take, 0 for no cap;
+    `starting`: how many may load at a time; `answer`: seconds after which a picture's run counts
+    as hung; `programs`: detector → the command that serves it in place of our own server."""
+
+    models: Path
+    state: Path
+    threads: int = 1
+    memory: int = 0
+    starting: int = 2
+    pixels: int = 50_000_000
+    answer: float = 30.0
+    programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
+
+
+class Processes:
+    """The process backend."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._keepers: dict[str, Keeper] = {}
+        self._wanted: frozenset[str] = frozenset()
+        # Those that wait for the link don't keep those that needn't.
+        self._turns = {here: asyncio.Semaphore(settings.starting) for here in (True, False)}
+        self._logs = settings.state / "logs"
+        self._started = False
+        self._closing: set[asyncio.Task[None]] = set()
+        self._sorting: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._started = True
+        await self._reconcile()
+
+    async def close(self) -> None:
+        self._wanted = frozenset()
+        if self._sorting:
+            await asyncio.wait({self._sorting})
+        await self._reconcile()
+        await asyncio.gather(*self._closing)
+        self._started = False
+
+    def want(self, detectors: frozenset[str]) -> None:
+        self._wanted = detectors
+        if self._started and (self._sorting is None or self._sorting.done()):
+            self._sorting = asyncio.create_task(self._reconcile())
+
+    def address(self, detector: str) -> Address | None:
+        keeper = self._keepers.get(detector)
+        return keeper.address if keeper else None
+
+    def state(self, detector: str) -> State:
+        keeper = self._keepers.get(detector)
+        return keeper.state if keeper else State("stopped")
+
+    async def _reconcile(self) -> None:
+        while set(self._keepers) != self._wanted:
+            for detector in set(self._keepers) - self._wanted:
+                task = asyncio.create_task(self._keepers.pop(detector).close())
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+            new = self._wanted - set(self._keepers)
+            sizes = await _weighed(self._settings.models, new) if new else {}
+            # Smallest first: over a slow link most detectors are up soonest.
+            for detector in sorted(new & self._wanted, key=lambda d: (sizes.get(d, 0), d)):
+                self._keepers[detector] = self._keeper(detector)
+
+    def _keeper(self, detector: str) -> Keeper:
+        settings = self._settings
+        making = Making(
+            lambda version: self._command(detector, version),
+            settings.memory, self._logs, settings.state / "versions",
+            lambda version: self._turns[version.arrived],
+        )  # fmt: skip
+        return Keeper(detector, settings.models, making, settings.pace)
+
+    def _command(self, detector: str, version: Version) -> Command:
+        settings = self._settings
+        environment = {**os.environ, **offline(settings.models, settings.threads)}
+        if program := settings.programs.get(detector):
+            return Command(program, environment | describing(detector, version), told_port=True)
+        return Command(
+            [
+                sys.executable, "-m", "hardtack", "inference", "serve",
+                *serving(detector, version, settings.threads),
+                "--port", "0", "--max-pixels", str(settings.pixels),
+                "--answer-time", f"{settings.answer:g}s",
+                "--arrival-time", f"{settings.pace.arrival:g}s",
+            ],
+            environment,
+        )  # fmt: skip
+
+
+def serving(detector: str, version: Version, threads: int) -> list[str]:
+    """What `hardtack inference serve` is told of a version."""
+    words = ["--model", str(version.primary.directory), "--name", detector, "--fail-fast"]
+    if version.oodd:
+        words += ["--oodd", str(version.oodd.directory)]
+    return [*words, "--threads", str(threads)]
+
+
+def describing(detector: str, version: Version) -> dict[str, str]:
+    """What another program is told of a version: edge-endpoint's names, and the directory."""
+    found = {
+        "MODEL_NAME": f"{detector}/primary",
+        "MODEL_REPOSITORY": str(version.primary.directory.parents[2]),
+        "MODEL_DIR": str(version.primary.directory),
+        "MODEL_VERSION": version.primary.version,
+        "WORKERS": "1",
+    }
+    return {**found, **({"OODD_DIR": str(version.oodd.directory)} if version.oodd else {})}
+
+
+def offline(models: Path, threads: int) -> dict[str, str]:
+    """A server's environment: nothing is looked for outside the box, and threads are capped."""
+    found = {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "HF_HUB_CACHE": str(models / "pretrained-weights/hf-hub"),
+        "TORCH_HOME": str(models / "pretrained-weights/torch-home"),
+    }
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS") if threads else ()
+    return {**found, **dict.fromkeys(names, str(threads))}
+
+
+async def _weighed(models: Path, detectors: frozenset[str]) -> dict[str, int]:
+    """The size of each detector's model, as far as the mount says within a while."""
+    sizes: dict[str, int] = {}
+
+    def work() -> None:
+        for detector in sorted(detectors):
+            whole = versions.look(models / detector).whole
+            sizes[detector] = whole[0].size if whole else 0
+
+    try:
+        await Aside[None]().run(work, _PATIENCE)
+    except TimeoutError:
+        return dict(sizes)
+    return sizes
