@@ -121,12 +121,24 @@ def chart() -> str:
     return chart_readme.render(ROOT / "charts" / "hardtack" / "values.yaml", MADE)
 
 
+def ready_checks() -> str:
+    """docs/ready-checks.md from the checks of `hardtack ready`."""
+    from hardtack.deploy.ready.checks import table
+
+    return (
+        f"# The checks of `hardtack ready`\n\n{MADE}\n"
+        "A row of `hardtack ready --json` names its check; so do `ready.json` and the metric "
+        "`hardtack_ready_amiss`. A name keeps its meaning.\n\n" + table()
+    )
+
+
 PAGES = {
     "charts/hardtack/README.md": chart,
     "docs/exit-codes.md": exit_codes,
     "docs/commands.md": commands,
     "docs/metrics.md": metrics,
     "docs/policy.md": policy,
+    "docs/ready-checks.md": ready_checks,
     "docs/network-requirements.md": network_requirements,
 }
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from hardtack.deploy.ready.box import CHECKS
+from hardtack.deploy.ready.checks import Check
 from tests.support.ready import CHOSEN, ReadyBox, open_cache, ready_box, ship
 
 pytestmark = pytest.mark.needs("registry")
@@ -100,37 +105,107 @@ def _edge_config(box: ReadyBox, detector: str, name: str) -> None:
     (box.directory / "state/edge-config.yaml").write_text(json.dumps({"detectors": [entry]}))
 
 
+def _own(box: ReadyBox) -> None:
+    """Somebody else works on the cache, and answers no questions."""
+    fd = os.open(box.directory / "cache/owner.lock", os.O_RDWR)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+
+
+def _no_certificate(box: ReadyBox) -> None:
+    (box.directory / "state/tls").mkdir(parents=True)
+    (box.directory / "state/tls/certificate.pem").write_text("nonsense")
+
+
 UNKNOWN = "det_" + "z" * 27
 BREAKS: dict[str, tuple[Callable[[ReadyBox], object], str, str]] = {
-    "no lock": (lambda b: (b.directory / "images.lock").unlink(), "images", "doesn't exist"),
-    "no bundle": (lambda b: _bundle(b).unlink(), "images", "in no bundle"),
-    "a byte of the bundle": (lambda b: _flip(_bundle(b)), "images", "other bytes"),
-    "pull policy": (lambda b: _manifest(b, "IfNotPresent", "Always"), "images", "Always"),
-    "image not locked": (lambda b: _manifest(b, "camera:v1", "camera:v2"), "images", "lock does"),
-    "model evicted": (_evict, "weights", "model.onnx is absent"),
-    "a byte of the model": (_flip_model, "weights", "not verified"),
-    "not pinned": (_unpin, "weights", "in no release"),
-    "newer version": (_republish, "weights", "primary/2/model.onnx is absent"),
-    "no version": (_withdraw, "weights", "no version of a model"),
-    "half a version": (_cut_short, "weights", "model.onnx is not listed"),
-    "no cache": (lambda b: shutil.rmtree(b.directory / "cache"), "weights", "never listed"),
+    "no lock": (lambda b: (b.directory / "images.lock").unlink(), "images.read", "doesn't exist"),
+    "no bundle": (lambda b: _bundle(b).unlink(), "images.here", "in no bundle"),
+    "a byte of the bundle": (lambda b: _flip(_bundle(b)), "images.here", "other bytes"),
+    "pull policy": (
+        lambda b: _manifest(b, "IfNotPresent", "Always"), "images.pull-policy", "Always",
+    ),
+    "image not locked": (
+        lambda b: _manifest(b, "camera:v1", "camera:v2"), "images.locked", "lock does",
+    ),
+    "model evicted": (_evict, "weights.here", "model.onnx is absent"),
+    "a byte of the model": (_flip_model, "weights.verified", "not verified"),
+    "not pinned": (_unpin, "weights.pinned", "in no release"),
+    "newer version": (_republish, "weights.here", "primary/2/model.onnx is absent"),
+    "no version": (_withdraw, "weights.published", "no version of a model"),
+    "half a version": (_cut_short, "weights.published", "model.onnx is not listed"),
+    "no cache": (lambda b: shutil.rmtree(b.directory / "cache"), "weights.listed", "never listed"),
     "no detectors": (
-        lambda b: (b.directory / "detectors.json").unlink(), "configuration", "detectors.json",
+        lambda b: (b.directory / "detectors.json").unlink(), "configuration.read", "detectors.json",
     ),
     "unknown detector": (
-        lambda b: _edge_config(b, UNKNOWN, "default"), "configuration", "what it asks",
+        lambda b: _edge_config(b, UNKNOWN, "default"), "configuration.known", "what it asks",
     ),
     "bad configuration": (
-        lambda b: _edge_config(b, CHOSEN[0].id, "speedy"), "configuration", "speedy",
+        lambda b: _edge_config(b, CHOSEN[0].id, "speedy"), "configuration.read", "speedy",
+    ),
+    "an image that can't be told": (
+        lambda b: _manifest(b, b.image, "'{{ image }}'"), "images.named", "can't be told",
+    ),
+    "a cache that another owns": (_own, "weights.read", "cache"),
+    "no detector": (
+        lambda b: (b.directory / "detectors.json").write_text('{"detectors": []}'),
+        "configuration.named", "neither",
+    ),
+    "a given certificate that is none": (
+        _no_certificate, "certificates.read", "can't be read",
+    ),
+    "a configuration that k3s can't read": (
+        lambda b: (b.root / "etc/rancher/k3s/config.yaml").write_text("node-ip: ["),
+        "box.read", "config.yaml can't be read",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BREAKS)
 def test_what_is_broken_is_named(box: ReadyBox, name: str) -> None:
-    damage, part, text = BREAKS[name]
+    damage, check, text = BREAKS[name]
     damage(box)
     rows = box.amiss()
-    said = [row for row in rows if row["part"] == part and text in row["detail"]]
+    said = [row for row in rows if row["check"] == check and text in row["detail"]]
     assert said, rows
     assert all(row["remedy"] for row in rows)
+
+
+ELSEWHERE = {
+    "images.pinned",  # test_ready_fetch
+    "weights.source",  # below
+    "certificates.key", "certificates.begun", "certificates.last",  # test_ready_box
+}  # fmt: skip
+
+
+def test_every_check_can_fail() -> None:
+    """Those of the box itself are broken in test_ready_box."""
+    broken = {check for _, check, _ in BREAKS.values()} | ELSEWHERE
+    assert {c.value for c in Check if c not in CHECKS} == broken
+
+
+def test_no_source_is_named(box: ReadyBox) -> None:
+    done = box.hardtack("ready", "--json", "--without", "images", "--without", "box")
+    assert "weights.source" in [row["check"] for row in json.loads(done.stdout)["rows"]]
+
+
+def test_the_verdict_is_kept(box: ReadyBox, tmp_path: Path) -> None:
+    """`--watch` writes it for the page and for Prometheus, and tells of a change."""
+    state, text = box.directory / "state", tmp_path / "hardtack.prom"
+    with box.watching("--every", "200ms", "--textfile", text) as process:
+        assert process.stdout is not None
+        first = [line for line in iter(process.stdout.readline, "READY\n") if line]
+        assert first
+        told = json.loads((state / "ready.json").read_text())
+        assert told["ready"] is True
+        assert told["missing"] == told["checks"] == []
+        _bundle(box).unlink()
+        assert any(line.startswith("NOT READY: 1") for line in iter(process.stdout.readline, ""))
+        told = json.loads((state / "ready.json").read_text())
+    assert told["ready"] is False
+    assert told["checks"] == ["images.here"]
+    assert "in no bundle" in told["missing"][0]
+    assert abs(told["at"] - time.time()) < 120
+    assert "hardtack_ready 0\n" in text.read_text()
+    assert 'hardtack_ready_amiss{check="images.here"} 1\n' in text.read_text()
+    assert 'hardtack_ready_amiss{check="box.clock"} 0\n' in text.read_text()

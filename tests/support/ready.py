@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,9 @@ from hardtack.source.open import open_source
 from hardtack.source.options import SourceOptions
 from tests.support import oci
 from tests.support.caches import opened
-from tests.support.commands import run
+from tests.support.commands import HARDTACK, clean_environment, run
 from tests.support.endpoints import write_detectors, write_models
-from tests.support.registry import registry
+from tests.support.registry import RegistryServer, registry
 
 CHOSEN = tuple(s for s in SAMPLES if s.name in ("digit", "focus"))
 WAITER = "systemd-networkd-wait-online.service"
@@ -65,15 +65,41 @@ class ReadyBox:
         return self.bucket / "models" / CHOSEN[number].id / "primary" / "1"
 
     def hardtack(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        env = {"HARDTACK_CACHE": str(self.directory / "cache"), "HARDTACK_KEEP_FREE": "0"}
-        return run(*arguments, env=env, cwd=self.directory)
+        return run(*arguments, env=self._env, cwd=self.directory)
 
-    def ready(self, *more: str | Path) -> subprocess.CompletedProcess[str]:
-        return self.hardtack(
+    @property
+    def _env(self) -> dict[str, str]:
+        return {"HARDTACK_CACHE": str(self.directory / "cache"), "HARDTACK_KEEP_FREE": "0"}
+
+    @property
+    def image(self) -> str:
+        """The name of the image in the manifest."""
+        text = (self.manifests / "pod.yaml").read_text()
+        return text.partition("image: ")[2].split("\n")[0]
+
+    @property
+    def _given(self) -> list[str | Path]:
+        return [
             "ready", self.source, "--to", self.images, "--deployment", self.manifests,
             "--socket", self.directory / "none.sock", "--detectors", "detectors.json",
-            "--state", self.directory / "state", "--root", self.root, *more,
-        )  # fmt: skip
+            "--state", self.directory / "state", "--root", self.root,
+        ]  # fmt: skip
+
+    def ready(self, *more: str | Path) -> subprocess.CompletedProcess[str]:
+        return self.hardtack(*self._given, *more)
+
+    @contextmanager
+    def watching(self, *more: str | Path) -> Iterator[subprocess.Popen[str]]:
+        """`ready --watch`, ended when the block is."""
+        command = [*HARDTACK, *map(str, [*self._given, "--watch", *more])]
+        with subprocess.Popen(
+            command, env=clean_environment(self._env), cwd=self.directory,
+            stdout=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            try:
+                yield process
+            finally:
+                process.terminate()
 
     def amiss(self, *more: str | Path) -> list[dict[str, Any]]:
         """The rows that aren't ready, told by a `ready` that says so with its exit code too."""
@@ -131,9 +157,10 @@ def open_cache(box: ReadyBox) -> Iterator[Cache]:
         yield cache
 
 
-def ship(directory: Path) -> Path:
-    """What a deployment brings to a box: the lock, a bundle of one image, a manifest."""
-    with registry(directory) as server:
+def ship(directory: Path, server: RegistryServer | None = None) -> Path:
+    """What a deployment brings to a box: the lock, a bundle of one image, a manifest. The image
+    comes from `server`, or from one that is gone afterwards."""
+    with registry(directory) if server is None else nullcontext(server) as server:
         server.push("app/camera", "v1", oci.image([oci.layer({"f": b"x" * 5000})]))
         name = f"{server.host}/app/camera:v1"
         client = Registry()

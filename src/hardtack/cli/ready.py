@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from hardtack.cli.images import LOCK
+from hardtack.cli.images import LOCK, REGISTRY, registry_of
 from hardtack.cli.images_box import PLATFORM, SOCKET, TO, platform_of
 from hardtack.cli.inference import needs_extra
 from hardtack.cli.opened import opened
 from hardtack.cli.options import (
     CACHE,
     DURATION,
+    RATE,
     SOURCE,
     cache_directory,
     option,
@@ -24,6 +26,7 @@ from hardtack.cli.options import (
     using,
 )
 from hardtack.cli.output import json_option, plain, print_json, print_table
+from hardtack.cli.progress import shown
 from hardtack.core.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -72,7 +75,17 @@ DEPLOYED = [
               help="Nothing may expire before, unless it is renewed with no network.")  # fmt: skip
 @click.option("--without", multiple=True, type=click.Choice(PARTS),
               help="Leave a part out of the proof. Again for each.")  # fmt: skip
-@using(SOURCE, CACHE)
+@click.option("--rate", type=RATE, metavar="BYTES",
+              help="What comes in a second. Default: as --fetch measured it last.")  # fmt: skip
+@click.option("--fetch", is_flag=True, help="Get what is missing first, as far as it can be had.")
+@click.option("--watch", is_flag=True,
+              help="Go on until ended; the verdict is in ready.json below --state.")  # fmt: skip
+@click.option("--every", type=DURATION, default="5m", show_default=True,
+              help="Time between two looks of --watch.")  # fmt: skip
+@click.option("--textfile", type=FILE, help="With --watch: the verdict as metrics, into this file.")
+@click.option("--note-time", is_flag=True,
+              help="With --watch: note the time too, as `hardtack box clock` does.")  # fmt: skip
+@using(SOURCE, CACHE, REGISTRY)
 @json_option
 def ready(source: str | None, as_json: bool, **values: Any) -> None:
     """Would this box come up with the cable pulled? Asks nobody but the box.
@@ -83,6 +96,10 @@ def ready(source: str | None, as_json: bool, **values: Any) -> None:
     needs_extra("images", "grpc")
     from hardtack.deploy.ready.check import check
 
+    if values["fetch"]:
+        _fetch(source, values)
+    if values["watch"]:
+        _watch(source, values)
     report = check(_box(source, values))
     if as_json:
         print_json(_document(report))
@@ -91,11 +108,47 @@ def ready(source: str | None, as_json: bool, **values: Any) -> None:
     sys.exit(0 if report.ready else 1)
 
 
+def _fetch(source: str | None, values: dict[str, Any]) -> None:
+    """Get what is missing; what can't be had is told, and is in the report that follows."""
+    from hardtack.deploy.ready.fetch import fetch
+    from hardtack.deploy.ready.verdict import note_rate
+
+    named = source or os.environ.get("S3_BUCKET")
+    cache = partial(opened, named, values, "hardtack ready --fetch") if named else None
+    with shown("fetch") as progress:
+        done = fetch(_box(source, values), cache, partial(registry_of, values), progress)
+    if done.rate is not None:
+        note_rate(values["state"], done.rate, time.time())
+    for problem in done.problems:
+        click.echo(f"hardtack: {problem}", err=True)
+
+
+def _watch(source: str | None, values: dict[str, Any]) -> NoReturn:
+    """Look again and again. A change is told on stdout, everything else is in the files."""
+    from hardtack.deploy.prepare.clock import note
+    from hardtack.deploy.ready.check import check
+    from hardtack.deploy.ready.verdict import publish, verdict
+
+    before: list[str] | None = None
+    while True:
+        report = check(_box(source, values))
+        publish(report, values["state"], values["textfile"])
+        if values["note_time"]:
+            note(values["root"], time.time())
+        amiss = verdict(report)["missing"]
+        if amiss != before:
+            _print(report)
+            sys.stdout.flush()
+        before = amiss
+        time.sleep(values["every"])
+
+
 def _box(source: str | None, values: dict[str, Any]) -> Box:
     from hardtack.deploy.ready.certificates import Tls
     from hardtack.deploy.ready.check import Box, Images, Weights
+    from hardtack.deploy.ready.checks import Part
     from hardtack.deploy.ready.detectors import Files
-    from hardtack.deploy.ready.report import Part
+    from hardtack.deploy.ready.verdict import noted_rate
     from hardtack.images.containerd import find_socket
 
     state: Path = values["state"]
@@ -121,11 +174,14 @@ def _box(source: str | None, values: dict[str, Any]) -> Box:
         directories=(state, *([cache_directory(values["cache_directory"], url)] if url else [])),
         root=values["root"],
         without=frozenset(map(Part, values["without"])),
+        rate=values["rate"] or noted_rate(state),
     )  # fmt: skip
 
 
 def _document(report: Report) -> dict[str, Any]:
-    rows = [plain(row) | {"seconds": report.seconds(row)} for row in report.rows]
+    rows = [
+        plain(row) | {"part": row.part.value, "seconds": report.seconds(row)} for row in report.rows
+    ]
     return {
         "ready": report.ready, "at": report.at, "missing": report.missing, "rate": report.rate,
         "rows": rows,

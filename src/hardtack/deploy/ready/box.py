@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from hardtack.core.errors import ConfigError
 from hardtack.core.units import format_duration, format_size, parse_size
 from hardtack.deploy.facts.model import Facts, Space
-from hardtack.deploy.ready.report import Part, Row, State
+from hardtack.deploy.ready.checks import Check
+from hardtack.deploy.ready.report import Row, State
 
 PREPARE = "Mend it: hardtack box prepare."
 LATE = 60.0
@@ -156,26 +157,26 @@ def at_boot(facts: Facts) -> Iterable[Amiss]:
         yield "nothing prepares the box at its next start", PREPARE
 
 
-CHECKS: dict[str, Callable[[Facts], Iterable[Amiss]]] = {
-    "default route": default_route,
-    "node address": node_address,
-    "clock": clock,
-    "names without DNS": names,
-    "image collection": image_collection,
-    "disk space": disk,
-    "credential helpers": helpers,
-    "order of starts": start_order,
-    "prepared at boot": at_boot,
+CHECKS: dict[Check, Callable[[Facts], Iterable[Amiss]]] = {
+    Check.BOX_ROUTE: default_route,
+    Check.BOX_ADDRESS: node_address,
+    Check.BOX_CLOCK: clock,
+    Check.BOX_NAMES: names,
+    Check.BOX_COLLECTION: image_collection,
+    Check.BOX_DISK: disk,
+    Check.BOX_HELPERS: helpers,
+    Check.BOX_ORDER: start_order,
+    Check.BOX_BOOT: at_boot,
 }
-"""Name → check; each yields what is amiss."""
+"""Each yields what is amiss."""
 
 
 def rows(facts: Facts) -> list[Row]:
     """A row for each check, or for each thing that it finds amiss."""
     found: list[Row] = []
-    for name, check in CHECKS.items():
+    for check, look in CHECKS.items():
         amiss = [
-            Row(Part.BOX, name, State.WRONG, said, remedy=helps) for said, helps in check(facts)
+            Row(check, check.words, State.WRONG, said, remedy=helps) for said, helps in look(facts)
         ]
-        found += amiss or [Row(Part.BOX, name, State.READY)]
+        found += amiss or [Row(check, check.words, State.READY)]
     return found

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from hardtack.core.units import format_duration
 from hardtack.deploy.facts.k3s import DATA
-from hardtack.deploy.ready.report import Part, Row, State
+from hardtack.deploy.ready.checks import Check
+from hardtack.deploy.ready.report import Row, State
 
 _K3S = ("server/tls/*.crt", "server/tls/etcd/*.crt", "agent/*.crt")
 
@@ -43,13 +44,13 @@ def _row(one: Certificate, now: float, horizon: float) -> Row | None:
     if one.begins > now:
         detail = f"is valid from {_date(one.begins)} on; the clock says {_date(now)}"
         remedy = "Set the clock, and keep it: hardtack box prepare."
-        return Row(Part.CERTIFICATES, str(one.file), State.WRONG, detail, remedy=remedy)
+        return Row(Check.CERTIFICATES_BEGUN, str(one.file), State.WRONG, detail, remedy=remedy)
     if one.ends < now + horizon:
         left = one.ends - now
         how = f"in {format_duration(left)}" if left > 0 else f"{format_duration(-left)} ago"
         detail = f"expires {how}, on {_date(one.ends)}, and nothing renews it with no network"
         remedy = "Renew it now, while there is a network."
-        return Row(Part.CERTIFICATES, str(one.file), State.EXPIRES, detail, remedy=remedy)
+        return Row(Check.CERTIFICATES_LAST, str(one.file), State.EXPIRES, detail, remedy=remedy)
     return None
 
 
@@ -68,7 +69,9 @@ def rows(root: Path, tls: Tls, now: float, horizon: float) -> list[Row]:
         except (OSError, ValueError) as error:
             detail = f"can't be read as a certificate: {error}"
             remedy = "Put it back, or have it made anew."
-            amiss.append(Row(Part.CERTIFICATES, str(path), State.WRONG, detail, remedy=remedy))
+            amiss.append(
+                Row(Check.CERTIFICATES_READ, str(path), State.WRONG, detail, remedy=remedy)
+            )
             continue
         if one.authority or path == tls.certificate:
             found.append(one)
@@ -80,7 +83,7 @@ def rows(root: Path, tls: Tls, now: float, horizon: float) -> list[Row]:
     detail = f"{len(found)} certificates outlive {format_duration(horizon)}"
     if not endpoint:
         detail += "; the endpoint makes its own when it starts"
-    return [Row(Part.CERTIFICATES, "certificates", State.READY, detail)]
+    return [Row(Check.CERTIFICATES_LAST, "certificates", State.READY, detail)]
 
 
 def _pair(tls: Tls) -> list[Row]:
@@ -89,7 +92,9 @@ def _pair(tls: Tls) -> list[Row]:
     except (OSError, ssl.SSLError) as error:
         detail = f"can't be served with the key {tls.key}: {error}"
         remedy = "Put the key of this certificate there."
-        return [Row(Part.CERTIFICATES, str(tls.certificate), State.WRONG, detail, remedy=remedy)]
+        return [
+            Row(Check.CERTIFICATES_KEY, str(tls.certificate), State.WRONG, detail, remedy=remedy)
+        ]
     return []
 
 

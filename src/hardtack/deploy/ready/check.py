@@ -16,7 +16,8 @@ from hardtack.core.errors import HardtackError, LockError
 from hardtack.deploy.facts import read as facts
 from hardtack.deploy.ready import box as alone
 from hardtack.deploy.ready import certificates, detectors, images, weights
-from hardtack.deploy.ready.report import Part, Report, Row, State
+from hardtack.deploy.ready.checks import Check, Part
+from hardtack.deploy.ready.report import Report, Row, State
 from hardtack.images.audit import Row as Audited
 from hardtack.images.audit import State as Found
 from hardtack.images.audit import audit, audit_directory
@@ -58,7 +59,8 @@ class Weights:
 @dataclass(frozen=True)
 class Box:
     """All that is looked at. `horizon` in seconds; `without`: parts that the person leaves out;
-    `directories`: those that must have room; `root`: where the box's file system is."""
+    `directories`: those that must have room; `root`: where the box's file system is;
+    `rate`: bytes a second at which what is missing would come."""
 
     images: Images
     weights: Weights
@@ -68,28 +70,34 @@ class Box:
     directories: tuple[Path, ...] = ()
     root: Path = Path("/")
     without: frozenset[Part] = field(default_factory=frozenset)
+    rate: float | None = None
 
 
 def check(box: Box) -> Report:
     """How everything stands that `box` needs to come up with no network."""
     now = time.time()
-    looks: tuple[tuple[set[Part], Callable[[], Iterable[Row]]], ...] = (
-        ({Part.IMAGES}, lambda: of_images(box.images)),
-        ({Part.WEIGHTS, Part.CONFIGURATION}, lambda: of_weights(box)),
+    looks: tuple[tuple[Check, set[Part], Callable[[], Iterable[Row]]], ...] = (
+        (Check.IMAGES_READ, {Part.IMAGES}, lambda: of_images(box.images)),
+        (Check.WEIGHTS_READ, {Part.WEIGHTS, Part.CONFIGURATION}, lambda: of_weights(box)),
         (
+            Check.CERTIFICATES_READ,
             {Part.CERTIFICATES},
             lambda: certificates.rows(box.root, box.tls, now, box.horizon),
         ),
-        ({Part.BOX}, lambda: alone.rows(facts.read(box.root, box.directories))),
+        (
+            Check.BOX_READ,
+            {Part.BOX},
+            lambda: alone.rows(facts.read(box.root, box.directories)),
+        ),
     )
     rows = [
         row
-        for parts, look in looks
+        for check, parts, look in looks
         if parts - box.without
-        for row in _guarded(next(iter(parts)), look)
+        for row in _guarded(check, look)
         if row.part not in box.without
     ]
-    return Report(tuple(rows), now)
+    return Report(tuple(rows), now, box.rate)
 
 
 def of_images(box: Images) -> list[Row]:
@@ -121,24 +129,29 @@ def of_weights(box: Box) -> list[Row]:
         rows, _ = detectors.look(box.endpoint, Path("/nonexistent"))
         detail = "no source of weights is named"
         remedy = "Name it: hardtack ready SOURCE, or leave them out: --without weights."
-        return [*rows, Row(Part.WEIGHTS, "source", State.MISSING, detail, remedy=remedy)]
+        return [*rows, Row(Check.WEIGHTS_SOURCE, "source", State.MISSING, detail, remedy=remedy)]
     try:
         with box.weights.cache() as cache:
             return _of_cache(box, cache)
     except HardtackError as error:
-        return [Row(Part.WEIGHTS, "cache", State.WRONG, error.message, remedy=error.remedy)]
+        return [Row(Check.WEIGHTS_READ, "cache", State.WRONG, error.message, remedy=error.remedy)]
 
 
 def _of_cache(box: Box, cache: Known) -> list[Row]:
     if not cache.has_listing():
         detail = "nothing is known of the source: it was never listed"
         remedy = "Connect the box once: hardtack ready --fetch."
-        return [Row(Part.WEIGHTS, "catalogue", State.MISSING, detail, remedy=remedy)]
-    listing = weights.Listing(cache.survey([]), cache.peek)
-    with _descriptions(listing, box.weights.models) as models:
-        rows, wanted = detectors.look(box.endpoint, models)
+        return [Row(Check.WEIGHTS_LISTED, "catalogue", State.MISSING, detail, remedy=remedy)]
+    listing, rows, wanted = surveyed(box, cache)
     rows += [weights.detector(listing, box.weights.models, one) for one in wanted]
     return rows + [weights.pattern(listing, glob) for glob in box.weights.also]
+
+
+def surveyed(box: Box, cache: Known) -> tuple[weights.Listing, list[Row], list[str]]:
+    """The files of the source, rows of the configuration, and the detectors that answer here."""
+    listing = weights.Listing(cache.survey([]), cache.peek)
+    with _descriptions(listing, box.weights.models) as models:
+        return (listing, *detectors.look(box.endpoint, models))
 
 
 @contextmanager
@@ -160,10 +173,10 @@ def _descriptions(listing: weights.Listing, models: str) -> Iterator[Path]:
         yield Path(directory)
 
 
-def _guarded(part: Part, look: Callable[[], Iterable[Row]]) -> list[Row]:
+def _guarded(check: Check, look: Callable[[], Iterable[Row]]) -> list[Row]:
     """The rows of `look`, or the one that says why there are none."""
     try:
         return list(look())
     except HardtackError as error:
         remedy = error.remedy or "Mend it, then look again."
-        return [Row(part, str(part), State.WRONG, error.message, remedy=remedy)]
+        return [Row(check, str(check.part), State.WRONG, error.message, remedy=remedy)]

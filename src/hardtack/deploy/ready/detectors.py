@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardtack.core.errors import HardtackError
-from hardtack.deploy.ready.report import Part, Row, State
+from hardtack.deploy.ready.checks import Check
+from hardtack.deploy.ready.report import Row, State
 from hardtack.endpoint.book import Book
 from hardtack.endpoint.detectors import Detector, read_detectors
 from hardtack.endpoint.edgeconfig import EdgeConfig
@@ -46,10 +47,12 @@ def look(files: Files, models: Path) -> tuple[list[Row], list[str]]:
     if not rows and not wanted:
         detail = "neither the file of detectors nor the edge configuration names one"
         remedy = "Name the file with --detectors, or leave them out: --without configuration."
-        rows.append(Row(Part.CONFIGURATION, "detectors", State.MISSING, detail, remedy=remedy))
+        rows.append(
+            Row(Check.CONFIGURATION_NAMED, "detectors", State.MISSING, detail, remedy=remedy)
+        )
     if not rows:
         detail = f"{len(wanted)} detectors, {_kept(config)}"
-        rows.append(Row(Part.CONFIGURATION, "detectors", State.READY, detail))
+        rows.append(Row(Check.CONFIGURATION_KNOWN, "detectors", State.READY, detail))
     return rows, wanted
 
 
@@ -59,10 +62,10 @@ def _kept(config: EdgeConfig) -> str:
 
 def _wrong(name: str, error: HardtackError) -> Row:
     remedy = error.remedy or "Mend it, then look again."
-    return Row(Part.CONFIGURATION, name, State.WRONG, error.message, remedy=remedy)
+    return Row(Check.CONFIGURATION_READ, name, State.WRONG, error.message, remedy=remedy)
 
 
 def _unknown(identity: str) -> Row:
     detail = "the edge configuration names it, and nothing on the box says what it asks"
     remedy = "Ask it once while there is a network, or describe it in the file of detectors."
-    return Row(Part.CONFIGURATION, identity, State.MISSING, detail, remedy=remedy)
+    return Row(Check.CONFIGURATION_KNOWN, identity, State.MISSING, detail, remedy=remedy)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from hardtack.deploy.ready.report import Part, Row, State
+from hardtack.deploy.ready.checks import Check
+from hardtack.deploy.ready.report import Row, State
 from hardtack.images.audit import Row as Audited
 from hardtack.images.audit import State as Found
 from hardtack.images.lockfile import Lock, names
@@ -13,6 +14,7 @@ from hardtack.manifests.model import FoundImage, Kind
 from hardtack.manifests.reference import Reference
 
 _RUN = (Kind.CONTAINER, Kind.INIT, Kind.EPHEMERAL, Kind.VOLUME, Kind.CRD)
+_HERE = Check.IMAGES_HERE
 _ABSENT = (Found.MISSING, Found.INCOMPLETE, Found.OTHER)
 _FETCH = "Fetch it: hardtack ready --fetch, or hardtack images pull and install."
 _LOCK = "Lock it: hardtack images lock PATHS; then pull and install."
@@ -35,12 +37,12 @@ def locked(
         name = image.reference.name
         if worst is None or worst.state in _ABSENT:
             state, detail = State.MISSING, _told(worst)
-            rows.append(Row(Part.IMAGES, name, state, detail, image.at(platform).size, _FETCH))
+            rows.append(Row(_HERE, name, state, detail, image.at(platform).size, _FETCH))
         elif worst.state is Found.UNPINNED:
             remedy = "Import it again: hardtack images install DIRECTORY --import."
-            rows.append(Row(Part.IMAGES, name, State.WRONG, _told(worst), remedy=remedy))
+            rows.append(Row(Check.IMAGES_PINNED, name, State.WRONG, _told(worst), remedy=remedy))
         else:
-            rows.append(Row(Part.IMAGES, name, State.READY))
+            rows.append(Row(_HERE, name, State.READY))
     return rows
 
 
@@ -69,11 +71,13 @@ def _told(row: Audited | None) -> str:
 def _unlocked(image: FoundImage, proven: set[str]) -> Row | None:
     if image.reference is None:
         detail = f"{image.place}: can't be told: {image.reason}"
-        return Row(Part.IMAGES, image.raw, State.WRONG, detail, remedy="Name it in full there.")
+        return Row(
+            Check.IMAGES_NAMED, image.raw, State.WRONG, detail, remedy="Name it in full there."
+        )
     if _asked(image.reference) in proven:
         return None
     detail = f"{image.place} names it, images.lock doesn't"
-    return Row(Part.IMAGES, image.reference.name, State.MISSING, detail, remedy=_LOCK)
+    return Row(Check.IMAGES_LOCKED, image.reference.name, State.MISSING, detail, remedy=_LOCK)
 
 
 def _asked(reference: Reference) -> str:
@@ -95,4 +99,6 @@ def _policy(image: FoundImage) -> Row | None:
         return None
     detail = f"{image.place}: pull policy {policy.value or 'not known'} ({policy.why}): "
     remedy = "Write imagePullPolicy: IfNotPresent there: hardtack policy fix."
-    return Row(Part.IMAGES, image.raw, State.WRONG, detail + _POLICY[policy.value], remedy=remedy)
+    return Row(
+        Check.IMAGES_POLICY, image.raw, State.WRONG, detail + _POLICY[policy.value], remedy=remedy
+    )

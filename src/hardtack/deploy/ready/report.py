@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from hardtack.deploy.ready.checks import Check, Part
+
 
 class State(StrEnum):
     """How one thing stands that a box needs to come up."""
@@ -15,27 +17,21 @@ class State(StrEnum):
     EXPIRES = "expires"
 
 
-class Part(StrEnum):
-    """What a row is about; the parts that `ready` can be told to leave out."""
-
-    IMAGES = "images"
-    WEIGHTS = "weights"
-    CONFIGURATION = "configuration"
-    CERTIFICATES = "certificates"
-    BOX = "box"
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """One thing, and how it stands. `missing`: bytes that must come over the network first;
     `remedy`: what to do, where it isn't READY."""
 
-    part: Part
+    check: Check
     name: str
     state: State
     detail: str = ""
     missing: int = 0
     remedy: str = ""
+
+    @property
+    def part(self) -> Part:
+        return self.check.part
 
 
 @dataclass(frozen=True, slots=True)

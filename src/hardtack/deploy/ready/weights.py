@@ -11,9 +11,11 @@ from hardtack.cache.results import Surveyed
 from hardtack.cache.selection import matches
 from hardtack.core.errors import CacheError, ModelError
 from hardtack.core.units import format_size
-from hardtack.deploy.ready.report import Part, Row, State
+from hardtack.deploy.ready.checks import Check
+from hardtack.deploy.ready.report import Row, State
 from hardtack.inference import package
 
+_HERE, _PUBLISHED = Check.WEIGHTS_HERE, Check.WEIGHTS_PUBLISHED
 _FETCH = "Fetch it: hardtack ready --fetch, or hardtack prefetch SOURCE."
 _VERIFY = "Read and check it: hardtack verify SOURCE."
 _PIN = "Keep it: hardtack pin SOURCE NAME."
@@ -31,32 +33,45 @@ class Listing:
 def detector(listing: Listing, models: str, identity: str) -> Row:
     """The row of the detector `identity`, whose models lie in the directory `models` of the source.
 
-    Counted are the files of the version that its server would load: of each role (primary, oodd)
-    the highest that the source holds whole.
+    Counted are the files of the version that its server would load.
     """
+    try:
+        files = needed(listing, models, identity)
+    except ModelError as error:
+        return Row(_PUBLISHED, identity, State.WRONG, error.message, remedy=error.remedy)
+    return _row(identity, files)
+
+
+def needed(listing: Listing, models: str, identity: str) -> list[Surveyed]:
+    """The files that the server of `identity` would load: of each role (primary, oodd) those of the
+    highest version that the source holds whole. Raises ModelError where it holds none."""
     top = posixpath.join(models, identity)
     roles: dict[str, dict[int, list[str]]] = {}
     for path in listing.files:
         if path.startswith(top + "/") and (m := _VERSION.fullmatch(path[len(top) + 1 :])):
             roles.setdefault(m[1], {}).setdefault(int(m[2]), []).append(path)
     if "primary" not in roles:
-        detail = f"the source has no version of a model below {top}/primary"
-        return Row(Part.WEIGHTS, identity, State.MISSING, detail, remedy="Publish its model.")
-    needed: list[str] = []
+        raise ModelError(
+            f"the source has no version of a model below {top}/primary",
+            remedy="Publish its model.",
+        )
+    found: list[str] = []
     for role, versions in sorted(roles.items()):
-        try:
-            needed += _newest(listing, f"{top}/{role}", versions)
-        except ModelError as error:
-            return Row(Part.WEIGHTS, identity, State.WRONG, error.message, remedy=error.remedy)
-    return _row(identity, [listing.files[path] for path in needed])
+        found += _newest(listing, f"{top}/{role}", versions)
+    return [listing.files[path] for path in found]
+
+
+def globbed(listing: Listing, text: str) -> list[Surveyed]:
+    """The further files that the glob `text` names."""
+    return [file for path, file in listing.files.items() if matches(path, [text])]
 
 
 def pattern(listing: Listing, text: str) -> Row:
     """The row of the further files that the glob `text` names."""
-    found = [file for path, file in listing.files.items() if matches(path, [text])]
+    found = globbed(listing, text)
     if not found:
         detail = "no file of the source has such a name"
-        return Row(Part.WEIGHTS, text, State.MISSING, detail, remedy="Correct it, or publish it.")
+        return Row(_PUBLISHED, text, State.MISSING, detail, remedy="Correct it, or publish it.")
     return _row(text, found)
 
 
@@ -105,20 +120,22 @@ def _row(name: str, files: Sequence[Surveyed]) -> Row:
     for file in files:
         if file.broken:
             detail = f"{file.path} is a link to {file.broken}, which the source doesn't have"
-            return Row(Part.WEIGHTS, name, State.WRONG, detail, remedy="Publish its target.")
+            return Row(_PUBLISHED, name, State.WRONG, detail, remedy="Publish its target.")
     missing = [file for file in files if file.present < file.size]
     if missing:
         count = sum(file.size - file.present for file in missing)
         detail = f"{missing[0].path} {_state(missing[0])}{_others(missing)}"
-        return Row(Part.WEIGHTS, name, State.MISSING, detail, count, _FETCH)
-    for check, says, remedy in (
-        ([f for f in files if not f.verified], "is not verified as a whole", _VERIFY),
-        ([f for f in files if not f.pinned], "is in no release: it may be evicted", _PIN),
-    ):
-        if check:
-            detail = f"{check[0].path} {says}{_others(check)}"
-            return Row(Part.WEIGHTS, name, State.WRONG, detail, remedy=remedy)
-    return Row(Part.WEIGHTS, name, State.READY, f"{len(files)} files, {format_size(total)}")
+        return Row(_HERE, name, State.MISSING, detail, count, _FETCH)
+    for check, amiss, says, remedy in (
+        (Check.WEIGHTS_VERIFIED, [f for f in files if not f.verified],
+         "is not verified as a whole", _VERIFY),
+        (Check.WEIGHTS_PINNED, [f for f in files if not f.pinned],
+         "is in no release: it may be evicted", _PIN),
+    ):  # fmt: skip
+        if amiss:
+            detail = f"{amiss[0].path} {says}{_others(amiss)}"
+            return Row(check, name, State.WRONG, detail, remedy=remedy)
+    return Row(_HERE, name, State.READY, f"{len(files)} files, {format_size(total)}")
 
 
 def _state(file: Surveyed) -> str:

@@ -1,0 +1,142 @@
+"""Every check of `hardtack ready`: a name that stays, what is proven, and what mends it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Part(StrEnum):
+    """What a check is about; the parts that `ready` can be told to leave out."""
+
+    IMAGES = "images"
+    WEIGHTS = "weights"
+    CONFIGURATION = "configuration"
+    CERTIFICATES = "certificates"
+    BOX = "box"
+
+
+class Check(StrEnum):
+    """The names that programs go by, `part.what`; a row of `ready --json` has one. A name is never
+    given another meaning, and docs/ready-checks.md lists them."""
+
+    IMAGES_READ = "images.read"
+    IMAGES_HERE = "images.here"
+    IMAGES_PINNED = "images.pinned"
+    IMAGES_LOCKED = "images.locked"
+    IMAGES_NAMED = "images.named"
+    IMAGES_POLICY = "images.pull-policy"
+    WEIGHTS_SOURCE = "weights.source"
+    WEIGHTS_READ = "weights.read"
+    WEIGHTS_LISTED = "weights.listed"
+    WEIGHTS_PUBLISHED = "weights.published"
+    WEIGHTS_HERE = "weights.here"
+    WEIGHTS_VERIFIED = "weights.verified"
+    WEIGHTS_PINNED = "weights.pinned"
+    CONFIGURATION_READ = "configuration.read"
+    CONFIGURATION_NAMED = "configuration.named"
+    CONFIGURATION_KNOWN = "configuration.known"
+    CERTIFICATES_READ = "certificates.read"
+    CERTIFICATES_KEY = "certificates.key"
+    CERTIFICATES_BEGUN = "certificates.begun"
+    CERTIFICATES_LAST = "certificates.last"
+    BOX_READ = "box.read"
+    BOX_ROUTE = "box.default-route"
+    BOX_ADDRESS = "box.node-address"
+    BOX_CLOCK = "box.clock"
+    BOX_NAMES = "box.names-without-dns"
+    BOX_COLLECTION = "box.image-collection"
+    BOX_DISK = "box.disk-space"
+    BOX_HELPERS = "box.credential-helpers"
+    BOX_ORDER = "box.order-of-starts"
+    BOX_BOOT = "box.prepared-at-boot"
+
+    @property
+    def part(self) -> Part:
+        return Part(self.partition(".")[0])
+
+    @property
+    def words(self) -> str:
+        """For people: `default route`."""
+        return self.partition(".")[2].replace("-", " ").replace("dns", "DNS")
+
+
+_FETCH, _PREPARE, _HAND = "`ready --fetch`", "`box prepare`", "by hand"
+ABOUT: dict[Check, tuple[str, str]] = {
+    Check.IMAGES_READ: ("The lock, the manifests and containerd can be read.", _HAND),
+    Check.IMAGES_HERE: (
+        "Each locked image is complete in containerd's store under the names by which pods ask for "
+        "it, or in a bundle that k3s loads when it starts.", _FETCH,
+    ),
+    Check.IMAGES_PINNED: ("containerd keeps it from garbage collection.", _FETCH),
+    Check.IMAGES_LOCKED: ("Each image that a manifest names is in the lock.", "`images lock`"),
+    Check.IMAGES_NAMED: ("Each place that names an image can be understood.", _HAND),
+    Check.IMAGES_POLICY: (
+        "Its pull policy asks no registry for what is there.", "`policy fix`",
+    ),
+    Check.WEIGHTS_SOURCE: ("A source of weights is named.", _HAND),
+    Check.WEIGHTS_READ: ("The cache can be opened.", _HAND),
+    Check.WEIGHTS_LISTED: ("The source was listed.", _FETCH),
+    Check.WEIGHTS_PUBLISHED: (
+        "The source has a whole version of each detector's model, and no link into nothing.",
+        "whoever publishes",
+    ),
+    Check.WEIGHTS_HERE: (
+        "Every file of the version that its server would load is complete.", _FETCH,
+    ),
+    Check.WEIGHTS_VERIFIED: ("It was verified as a whole, and wasn't touched since.", _FETCH),
+    Check.WEIGHTS_PINNED: ("It belongs to a release: it is never evicted.", _FETCH),
+    Check.CONFIGURATION_READ: (
+        "The file of detectors and the edge configuration can be read.", _HAND,
+    ),
+    Check.CONFIGURATION_NAMED: ("One of them names a detector.", _HAND),
+    Check.CONFIGURATION_KNOWN: (
+        "What each detector asks is known without the cloud.", "ask it once with a network",
+    ),
+    Check.CERTIFICATES_READ: ("Each certificate can be read.", _HAND),
+    Check.CERTIFICATES_KEY: ("The endpoint's has its key.", _HAND),
+    Check.CERTIFICATES_BEGUN: ("None is valid only later than the clock says.", _PREPARE),
+    Check.CERTIFICATES_LAST: (
+        "The endpoint's, and k3s's authorities, outlive `--horizon`; k3s renews its others itself, "
+        "offline, when it starts.", _HAND,
+    ),
+    Check.BOX_READ: ("k3s's own configuration can be read.", _HAND),
+    Check.BOX_ROUTE: (
+        "Without a cable DHCP gives no route, and k3s refuses to start without one.", _PREPARE,
+    ),
+    Check.BOX_ADDRESS: (
+        "k3s would take another address, which its certificates don't name.", _PREPARE,
+    ),
+    Check.BOX_CLOCK: (
+        "With no battery the clock starts in the past, where no certificate is valid yet.",
+        _PREPARE,
+    ),
+    Check.BOX_NAMES: (
+        "`localhost` is in `/etc/hosts`; CoreDNS doesn't start from a resolv.conf that names no "
+        "server.", _HAND,
+    ),
+    Check.BOX_COLLECTION: (
+        "The kubelet removes images that can't be pulled again when the disk fills.", _PREPARE,
+    ),
+    Check.BOX_DISK: (
+        "The kubelet evicts pods from a full disk; no inodes, no files.",
+        "`cache evict`, `images prune`",
+    ),
+    Check.BOX_HELPERS: (
+        "Each is tried in a namespace with no network: one that doesn't end holds up the start of "
+        "pods.", _HAND,
+    ),
+    Check.BOX_ORDER: (
+        "A service after `network-online.target` waits for a network, for minutes or for ever.",
+        _PREPARE,
+    ),
+    Check.BOX_BOOT: (
+        "What `box prepare` does must be done again after a restart, before k3s.", _PREPARE,
+    ),
+}  # fmt: skip
+"""What is proven, or why it matters; and what mends it."""
+
+
+def table() -> str:
+    """The checks as a table of Markdown."""
+    rows = "\n".join(f"| `{check}` | {what} | {mends} |" for check, (what, mends) in ABOUT.items())
+    return f"| check | what is proven, or why | what mends it |\n| --- | --- | --- |\n{rows}\n"

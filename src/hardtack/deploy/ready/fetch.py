@@ -1,0 +1,180 @@
+"""Gets what a box lacks: weights through the cache's owner, images through bundles."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from hardtack.cache.results import Prefetched, Refresh, Release, Surveyed, Verified
+from hardtack.core.errors import BundleError, HardtackError, ModelError, SourceError
+from hardtack.core.progress import Progress
+from hardtack.deploy.ready.check import Box, Images, Known, of_images, surveyed
+from hardtack.deploy.ready.checks import Check, Part
+from hardtack.deploy.ready.report import State
+from hardtack.deploy.ready.weights import globbed, needed
+from hardtack.images.bundle import verify
+from hardtack.images.containerd import Containerd
+from hardtack.images.install import install
+from hardtack.images.lockfile import read_lock
+from hardtack.images.pull import pull
+from hardtack.images.registry import Registry
+from hardtack.inference.package import FILE
+
+RELEASE = "ready-"
+"""Our releases are called by this and the time; the newest alone is kept."""
+_ROUNDS = 3
+_BUNDLES = ".hardtack-fetch"  # beside the images directory, on its file system
+
+
+class Fetching(Known, Protocol):
+    """What is asked of a cache besides."""
+
+    def refresh(self) -> Refresh: ...
+    def prefetch(
+        self, patterns: tuple[str, ...], *, progress: Progress | None = None
+    ) -> Prefetched: ...
+    def verify(self, *, repair: bool, progress: Progress | None = None) -> Verified: ...
+    def pin(self, name: str) -> Release: ...
+    def unpin(self, name: str) -> None: ...
+    def releases(self) -> list[Release]: ...
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """`bytes` came over the network in `seconds`; `problems`: what couldn't be had, and why."""
+
+    bytes: int
+    seconds: float
+    problems: tuple[HardtackError, ...]
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes a second; None where too little came to tell."""
+        return self.bytes / self.seconds if self.bytes > _ENOUGH and self.seconds > 0 else None
+
+
+_ENOUGH = 100_000
+
+
+def fetch(
+    box: Box,
+    cache: Callable[[], AbstractContextManager[Fetching]] | None,
+    registry: Callable[[], AbstractContextManager[Registry]],
+    progress: Progress,
+) -> Fetched:
+    """Get what `box` lacks. What fails doesn't keep the rest from being fetched."""
+    started = time.monotonic()
+    count, problems = 0, []
+    if cache is not None and Part.WEIGHTS not in box.without:
+        try:
+            with cache() as opened:
+                count += weights(box, opened, progress)
+        except HardtackError as error:
+            problems.append(error)
+    if Part.IMAGES not in box.without:
+        try:
+            count += images(box.images, registry, progress)
+        except HardtackError as error:
+            problems.append(error)
+    return Fetched(count, time.monotonic() - started, tuple(problems))
+
+
+def weights(box: Box, cache: Fetching, progress: Progress) -> int:
+    """List the source, fetch what the detectors need, check it, and keep it in a release; the bytes
+    that came over the network. Raises SourceError's and CacheError's kinds."""
+    cache.refresh()
+    count = _get(cache, _descriptions(box, cache), progress)
+    for _ in range(_ROUNDS):  # a description that comes says which files it needs
+        files = _needed(box, cache)
+        missing = tuple(file.path for file in files if file.present < file.size)
+        if not missing:
+            break
+        count += _get(cache, missing, progress)
+    if any(not file.verified for file in files):
+        cache.verify(repair=True, progress=progress)
+    if any(not file.pinned for file in _needed(box, cache)):
+        name = RELEASE + time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        cache.pin(name)
+        for release in cache.releases():
+            if release.name.startswith(RELEASE) and release.name != name:
+                cache.unpin(release.name)
+    return count
+
+
+def _get(cache: Fetching, paths: tuple[str, ...], progress: Progress) -> int:
+    if not paths:
+        return 0
+    done = cache.prefetch(tuple(map(_literal, paths)), progress=progress)
+    if done.failed:
+        path, said = done.failed[0]
+        raise SourceError(f"{path} can't be fetched: {said}", remedy="Try again later.")
+    return done.fetched_bytes
+
+
+def _descriptions(box: Box, cache: Fetching) -> tuple[str, ...]:
+    """The models' descriptions that aren't here: the file of detectors may leave to them what a
+    detector is."""
+    below = f"{box.weights.models}/" if box.weights.models else ""
+    return tuple(
+        file.path
+        for file in cache.survey([])
+        if file.path.startswith(below)
+        and file.path.endswith(f"/{FILE}")
+        and file.present < file.size
+    )
+
+
+def _needed(box: Box, cache: Fetching) -> list[Surveyed]:
+    listing, _, wanted = surveyed(box, cache)
+    found = [file for glob in box.weights.also for file in globbed(listing, glob)]
+    for identity in wanted:
+        try:
+            found += needed(listing, box.weights.models, identity)
+        except ModelError:
+            continue  # its row says so: nothing that the source doesn't have can be fetched
+    return [file for file in {file.path: file for file in found}.values() if not file.broken]
+
+
+def _literal(path: str) -> str:
+    """A glob that matches this path alone."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
+
+
+def images(
+    box: Images,
+    registry: Callable[[], AbstractContextManager[Registry]],
+    progress: Progress,
+) -> int:
+    """Pull the bundle of this box's platform, install it, and load it where containerd runs; the
+    bytes that came over the network. With nothing missing no registry is asked."""
+    wanting = (Check.IMAGES_HERE, Check.IMAGES_PINNED)
+    if all(row.state is State.READY for row in of_images(box) if row.check in wanting):
+        return 0
+    bundles = box.bundles.resolve().parent / _BUNDLES
+    with registry() as client:
+        pulled = pull(read_lock(box.lock), bundles, client, [box.platform], progress=progress)
+    for bundle in pulled.bundles:
+        _drop_damaged(box.bundles / bundle.path.name)
+    store = Containerd(box.socket) if box.socket is not None and box.socket.exists() else None
+    try:
+        install(bundles, box.bundles, platform=box.platform, containerd=store, progress=progress)
+    finally:
+        if store is not None:
+            store.close()
+    shutil.rmtree(bundles)
+    return pulled.fetched
+
+
+def _drop_damaged(bundle: Path) -> None:
+    """An installed bundle whose bytes are wrong: by its name and size it would count as there."""
+    if not bundle.exists():
+        return
+    try:
+        verify(bundle)
+    except BundleError:
+        bundle.unlink()

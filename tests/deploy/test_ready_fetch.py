@@ -1,0 +1,101 @@
+"""`ready --fetch`: from nothing to READY, from what is half there, and as far as it can be had."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hardtack.deploy.ready.images import locked
+from hardtack.images.audit import Row, State
+from hardtack.images.lockfile import names, read_lock
+from hardtack.images.platforms import Platform
+from tests.support.ready import ReadyBox, open_cache, ready_box, ship
+from tests.support.registry import RegistryServer, registry
+
+pytestmark = pytest.mark.needs("registry")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
+    with registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+@pytest.fixture
+def box(tmp_path: Path, server: RegistryServer, tmp_path_factory: pytest.TempPathFactory
+        ) -> ReadyBox:  # fmt: skip
+    return ready_box(tmp_path, ship(tmp_path_factory.mktemp("factory"), server))
+
+
+def test_from_nothing_to_ready(box: ReadyBox) -> None:
+    shutil.rmtree(box.directory / "cache")
+    shutil.rmtree(box.images)
+    assert {row["check"] for row in box.amiss()} == {"images.here", "weights.listed"}
+    done = box.ready("--fetch")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "READY"
+    assert box.amiss() == []
+    assert not (box.images.parent / ".hardtack-fetch").exists()
+    with open_cache(box) as cache:
+        (release,) = cache.releases()
+        assert release.name.startswith("ready-")
+
+
+def test_what_is_damaged_comes_anew(box: ReadyBox) -> None:
+    bundle = next(box.images.glob("images-*.tar"))
+    largest = max((box.directory / "cache/content").glob("??/*.data"),
+                  key=lambda file: file.stat().st_size)  # fmt: skip
+    for file in (bundle, largest):
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+    assert {row["check"] for row in box.amiss()} == {"images.here", "weights.verified"}
+    assert box.amiss("--fetch") == []
+
+
+def test_nothing_is_asked_for_when_all_is_there(box: ReadyBox) -> None:
+    """The registry's address leads nowhere, and nobody notices."""
+    for file in (box.directory / "images.lock", box.manifests / "pod.yaml"):
+        assert "localhost:" in file.read_text()
+    assert box.amiss("--fetch", "--registry-ca", box.directory / "images.lock") == []
+
+
+def test_one_part_that_cant_be_had_leaves_the_other(box: ReadyBox) -> None:
+    """The time it takes is told at the rate that is given."""
+    with open_cache(box) as cache:
+        cache.unpin("june")
+        cache.evict(["*/model.onnx"])
+    shutil.rmtree(box.images)
+    lock = box.directory / "images.lock"
+    lock.write_text(lock.read_text().replace("app/camera", "app/gone"))
+    done = box.ready("--fetch", "--json", "--rate", "1kB")
+    assert done.returncode == 1
+    assert "app/gone" in done.stderr
+    (row,) = [r for r in json.loads(done.stdout)["rows"] if r["check"] == "images.here"]
+    assert row["seconds"] == pytest.approx(row["missing"] / 1000)
+    assert {r["check"] for r in box.amiss()} == {"images.here", "images.locked"}
+
+
+def test_a_rate_once_measured_is_used(box: ReadyBox) -> None:
+    (box.directory / "state").mkdir()
+    (box.directory / "state/ready-rate.json").write_text('{"version": 1, "rate": 500.0, "at": 0}')
+    shutil.rmtree(box.images)
+    (row,) = box.amiss()
+    assert row["seconds"] == pytest.approx(row["missing"] / 500)
+    assert "in no bundle" in row["detail"]
+
+
+def test_an_image_that_collection_may_take(box: ReadyBox) -> None:
+    """containerd has it whole, and not pinned."""
+    lock, here = read_lock(box.directory / "images.lock"), Platform.here()
+    (image,) = lock.images
+    store = [
+        Row(name, image.at(here).digest, State.UNPINNED, "garbage collection may take it")
+        for name in names(image, here, lock)
+    ]
+    (row,) = locked(lock, here, store)
+    assert row.check == "images.pinned"
