@@ -20,6 +20,7 @@ RUN python3 -m venv /tools && /tools/bin/pip install --require-hashes -r build.t
  && python3 -m venv --without-pip /opt/hardtack \
  && /tools/bin/pip --python /opt/hardtack/bin/python install --require-hashes -r image.txt
 COPY LICENSE README.md pyproject.toml ./
+COPY charts charts
 COPY src src
 # Into a tree of its own: a new version of hardtack is one small layer over the same dependencies.
 RUN /tools/bin/pip wheel --no-build-isolation --no-deps --wheel-dir . . \
@@ -28,7 +29,7 @@ COPY tools/sbom.py ./
 RUN PYTHONPATH=/code/opt/hardtack/lib/python3.11/site-packages /opt/hardtack/bin/python sbom.py > sbom.json \
  && install -D -m 0644 sbom.json /code/opt/hardtack/share/sbom.spdx.json
 
-FROM python
+FROM python AS hardtack
 ARG VERSION=0
 LABEL org.opencontainers.image.title="hardtack" \
       org.opencontainers.image.description="Container images and model weights that an edge box keeps when the network goes." \
@@ -41,3 +42,9 @@ ENV PATH=/opt/hardtack/bin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONUNBUFFERED=1
 USER 65532:65532
 ENTRYPOINT ["hardtack"]
 CMD ["--help"]
+
+# --target root: the same for a sidecar whose chart names no user, as those of mount-s3 don't.
+FROM hardtack AS root
+USER 0:0
+
+FROM hardtack

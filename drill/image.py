@@ -29,6 +29,7 @@ def archive() -> Path:
 def _stamp() -> str:
     files = [ROOT / name for name in ("Dockerfile", "pyproject.toml", "tools/sbom.py")]
     files += sorted((ROOT / "requirements").glob("*.txt"))
+    files += sorted(f for f in (ROOT / "charts").rglob("*") if f.is_file())
     files += sorted(f for f in (ROOT / "src").rglob("*") if f.is_file() and f.suffix != ".pyc")
     return hashlib.sha256(b"\0".join(f.read_bytes() for f in files)).hexdigest()[:16]
 

@@ -28,6 +28,7 @@ def test_a_wheel_builds_and_runs(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests/", "bench/", "tools/"))]
+    assert "hardtack/deploy/chart/Chart.yaml" in names
     installed = tmp_path / "installed"
     zipfile.ZipFile(wheel).extractall(installed)
     env = os.environ | {"PYTHONPATH": str(installed)}

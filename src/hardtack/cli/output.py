@@ -32,8 +32,10 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Columns as wide as their widest cell; numbers to the right."""
+def print_table(
+    headings: Sequence[str], rows: Iterable[Sequence[object]], *, err: bool = False
+) -> None:
+    """Columns as wide as their widest cell; numbers to the right. `err`: to stderr."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
     right = [
@@ -45,7 +47,7 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> No
             cell.rjust(w) if r else cell.ljust(w)
             for cell, w, r in zip(row, widths, right, strict=True)
         )
-        click.echo("  ".join(parts).rstrip())
+        click.echo("  ".join(parts).rstrip(), err=err)
 
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:

@@ -37,9 +37,15 @@ def program(environment: Mapping[str, str]) -> str | None:
     return found and os.path.abspath(found)
 
 
-def render(helm: str, chart: Path, *, timeout: float = TIMEOUT) -> list[Section]:
-    """The chart's documents with its own values. Raises ManifestError where Helm refuses it."""
-    command = [helm, "template", "release", str(chart.resolve())]
+def render(
+    helm: str, chart: Path, *, release: str = "release", options: Sequence[str] = (),
+    timeout: float = TIMEOUT,
+) -> list[Section]:  # fmt: skip
+    """The chart's documents; `options` are more of `helm template`'s, paths in them absolute.
+
+    Raises ManifestError where Helm refuses it.
+    """
+    command = [helm, "template", release, str(chart.resolve()), *options]
     with tempfile.TemporaryDirectory(prefix="hardtack-helm-") as home:
         out, err = Path(home, "out"), Path(home, "err")
         try:
@@ -63,7 +69,7 @@ def render(helm: str, chart: Path, *, timeout: float = TIMEOUT) -> list[Section]
             said = " ".join(said[max(said.find("Error"), 0) :].split())
             raise ManifestError(
                 f"helm template refuses {chart}: {said[:500]}",
-                remedy="Mend the chart, or scan it raw: --helm raw.",
+                remedy="Mend the chart or its values; a scan can read it raw: --helm raw.",
             )
         if out.stat().st_size > LARGEST_FILE:
             raise ManifestError(

@@ -1,0 +1,156 @@
+"""From what there is today: another mount's sidecar, edge-endpoint's values."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hardtack.mount import mountinfo
+from tests.mount.conftest import until
+from tests.support.chart import containers, find, rendered
+from tests.support.commands import HARDTACK, clean_environment, run
+from tests.support.s3 import S3Server, s3_server
+
+SIDECAR = Path(__file__).parent / "fixtures" / "sidecar"
+ROOT = Path(__file__).parents[2]
+OURS = {
+    "image": "registry.example/hardtack:0.1.0-root",
+    "command": ["hardtack", "mount", "-f", "/host-root$(MOUNT_PATH)",
+                "--cache", "/host-root$(CACHE_PATH)"],
+}  # fmt: skip
+
+
+def expanded(word: str, env: dict[str, str]) -> str:
+    """`$(NAME)` as the kubelet reads it."""
+    return re.sub(r"\$\((\w+)\)", lambda found: env[found[1]], word)
+
+
+@pytest.mark.needs("npm")
+def test_image_and_command_are_all_that_changes() -> None:
+    before, after = (
+        find(rendered(values, chart=SIDECAR), "Deployment", "cameras")
+        for values in ({}, {"mount": OURS})
+    )
+    for deployment in (before, after):
+        container = containers(deployment)["mount-s3"]
+        assert "mount-s3" in container.pop("image") or deployment is after
+        del container["command"]
+    assert before == after
+    page = (ROOT / "docs" / "moving-from-mount-s3.md").read_text()
+    (block,) = re.findall(r"<!-- command -->\n```yaml\n(.*?)```", page, re.DOTALL)
+    assert yaml.safe_load(block) == OURS
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert "FROM hardtack AS root\nUSER 0:0\n" in dockerfile
+
+
+@pytest.mark.needs("npm", "root", "fuse")
+def test_our_command_mounts_in_its_place(tmp_path: Path) -> None:
+    """What the kubelet would run, with a host's root of the test's own."""
+    with s3_server() as s3:
+        s3.create_bucket("weights")
+        mounts_in_its_place(s3, tmp_path)
+
+
+def mounts_in_its_place(s3: S3Server, tmp_path: Path) -> None:
+    s3.put("weights", "a/model.bin", b"weights" * 1000)
+    deployment = find(rendered({"mount": OURS}, chart=SIDECAR), "Deployment", "cameras")
+    container = containers(deployment)["mount-s3"]
+    env = {e["name"]: e["value"] for e in container["env"]}
+    root = tmp_path / "host"
+    command = [expanded(w, env).replace("/host-root", str(root)) for w in container["command"]]
+    process = subprocess.Popen(
+        [*HARDTACK, *command[1:]],
+        env=clean_environment(s3.env | env | {"HARDTACK_KEEP_FREE": "0"}),
+        stderr=subprocess.PIPE,
+    )
+    point = Path(f"{root}{env['MOUNT_PATH']}")
+    try:
+        until(lambda: process.poll() is not None or mountinfo.identity(str(point), 5.0))
+        assert (point / "a" / "model.bin").read_bytes() == b"weights" * 1000
+        assert os.listdir(f"{root}{env['CACHE_PATH']}")
+    finally:
+        process.terminate()
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors.decode()
+    assert not mountinfo.mounted_at(str(point))
+
+
+EDGE: dict[str, Any] = {
+    "namespace": "edge",
+    "imageTag": "release",
+    "imagePullPolicy": "Always",
+    "groundlightApiToken": "api_x",
+    "groundlightEndpoint": "https://api.example",
+    "logLevel": "INFO",
+    "s3Mount": {"bucket": "b-b", "region": "us-east-1", "cachePath": "/data/c"},
+    "inferenceDeployment": {"cpuThreads": 2, "startupProbe": {"failureThreshold": 100}},
+    "k3sConfig": {"enabled": False},
+    "configFile": "detectors: []\n",
+    "loggingMode": "local-splunk",
+    "balena": {"deviceUuid": "abc"},
+    "typo": 1,
+}
+
+
+def imported(values: dict[str, Any], directory: Path, *options: str) -> Any:
+    (directory / "values.yaml").write_text(yaml.safe_dump(values))
+    return run("deploy", "import-values", directory / "values.yaml", *options)
+
+
+def test_every_value_has_a_row(tmp_path: Path) -> None:
+    found = json.loads(imported(EDGE, tmp_path, "--json").stdout)
+    rows = {row["value"]: (row["outcome"], row["now"]) for row in found["rows"]}
+    assert rows == {
+        "namespace": ("kept", "namespace"),
+        "imageTag": ("dropped", ""),
+        "imagePullPolicy": ("changed", "imagePullPolicy"),
+        "groundlightApiToken": ("kept", "groundlightApiToken"),
+        "groundlightEndpoint": ("renamed", "upstreamEndpoint"),
+        "logLevel": ("changed", "logLevel"),
+        "s3Mount.bucket": ("kept", "s3Mount.bucket"),
+        "s3Mount.region": ("kept", "s3Mount.region"),
+        "s3Mount.cachePath": ("kept", "s3Mount.cachePath"),
+        "inferenceDeployment.cpuThreads": ("kept", "inferenceDeployment.cpuThreads"),
+        "inferenceDeployment.startupProbe.failureThreshold": (
+            "kept", "inferenceDeployment.startupProbe.failureThreshold",
+        ),
+        "k3sConfig.enabled": ("kept", "k3sConfig.enabled"),
+        "configFile": ("kept", "configFile"),
+        "loggingMode": ("dropped", ""),
+        "balena.deviceUuid": ("dropped", ""),
+        "typo": ("dropped", ""),
+        "inferenceFlavor": ("added", "inferenceFlavor"),
+    }  # fmt: skip
+    assert all(row["why"] for row in found["rows"] if row["outcome"] not in ("kept", "renamed"))
+    assert found["values"]["imagePullPolicy"] == "IfNotPresent"
+    assert found["values"]["inferenceFlavor"] == "gpu"
+
+
+@pytest.mark.needs("npm")
+def test_the_chart_takes_what_was_imported(tmp_path: Path) -> None:
+    done = imported(EDGE, tmp_path)
+    assert done.returncode == 0 and "dropped" in done.stderr
+    values = yaml.safe_load(done.stdout)
+    env = containers(find(rendered(values), "Deployment", "edge-endpoint"))["mount"]["env"]
+    assert {"name": "CACHE_PATH", "value": "/data/c"} in env
+    assert run("job", "check-values", "--values", json.dumps(values)).returncode == 0
+
+
+def test_a_tag_of_this_box_alone_is_never_pulled(tmp_path: Path) -> None:
+    for given in ({"imageTag": "dev"}, {"imageTag": "dev", "imagePullPolicy": "Always"}):
+        assert yaml.safe_load(imported(given, tmp_path).stdout)["imagePullPolicy"] == "Never"
+
+
+def test_a_file_may_hold_a_token(tmp_path: Path) -> None:
+    done = imported(EDGE, tmp_path, "-o", str(tmp_path / "ours.yaml"))
+    assert done.stdout.startswith("value") and done.stderr == ""
+    assert (tmp_path / "ours.yaml").stat().st_mode & 0o777 == 0o600
+    refused = run("deploy", "import-values", ROOT / "README.md")
+    assert refused.returncode == 11, refused.stderr
