@@ -37,18 +37,18 @@ def test_a_box_begins_with_what_served_last_then_with_what_is_there() -> None:
 
 def test_a_higher_one_follows_and_a_lower_one_only_when_the_serving_one_was_taken_away() -> None:
     four, three = version(4), version(3)
-    assert following(seen(four, three), three, ()) == four
-    assert following(seen(four, three), three, (four.identity,)) is None
-    assert following(seen(four, three), four, ()) is None
-    assert following(Seen((three,), frozenset({4, 3})), four, ()) is None
-    assert following(seen(three), four, ()) == three
-    assert following(Seen(problem="the mount does not answer"), four, ()) is None
+    assert following(seen(four, three), three.identity, ()) == four
+    assert following(seen(four, three), three.identity, (four.identity,)) is None
+    assert following(seen(four, three), four.identity, ()) is None
+    assert following(Seen((three,), frozenset({4, 3})), four.identity, ()) is None
+    assert following(seen(three), four.identity, ()) == three
+    assert following(Seen(problem="the mount does not answer"), four.identity, ()) is None
 
 
 def test_one_published_anew_under_its_number_is_another() -> None:
     old, new = version(4, text="a"), version(4, text="b")
-    assert following(seen(new), old, ()) == new
-    assert following(seen(new), old, (new.identity,)) is None
+    assert following(seen(new), old.identity, ()) == new
+    assert following(seen(new), old.identity, (new.identity,)) is None
     assert old.label == new.label == "4"
 
 

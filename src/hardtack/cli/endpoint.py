@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hardtack.cli.endpoint_options import CLOUD, LISTENING, PLACES, SERVERS
+from hardtack.cli.endpoint_options import CLOUD, KUBERNETES, LISTENING, PLACES, SERVERS
 from hardtack.cli.inference import listen, needs_extra
 from hardtack.cli.options import using
+
+if TYPE_CHECKING:
+    from hardtack.endpoint.opening import InCluster
 
 UPSTREAM_TOKEN = "GROUNDLIGHT_API_TOKEN"
 
@@ -22,7 +25,7 @@ def endpoint() -> None:
 
 
 @endpoint.command()
-@using(PLACES, CLOUD, LISTENING, SERVERS)
+@using(PLACES, CLOUD, LISTENING, SERVERS, KUBERNETES)
 def serve(**given: Any) -> None:
     """Serve the SDK's API, with one inference server for each detector, until told to end.
 
@@ -60,6 +63,7 @@ def serve(**given: Any) -> None:
                 arrival=given["arrival_time"],
             ),
         ),
+        cluster=_cluster(given) if given["backend"] == "kubernetes" else None,
         upstream=given["upstream"],
         token=os.environ.get(UPSTREAM_TOKEN, ""),
         deadline=given["deadline"],
@@ -81,6 +85,38 @@ def serve(**given: Any) -> None:
     click.echo(f"The endpoint listens on {_url('http', plain_host, plain)}", err=True)
     if not serve_until_told(app, plain, secure):
         sys.exit(1)
+
+
+def _cluster(given: dict[str, Any]) -> InCluster:
+    from hardtack.endpoint.backends.kubernetes.manifests import Pods
+    from hardtack.endpoint.opening import InCluster
+
+    if not given["inference_image"]:
+        raise click.UsageError("--backend kubernetes needs --inference-image.")
+    selector = dict(label.partition("=")[::2] for label in given["node_selector"])
+    if not all(selector.values()):
+        raise click.UsageError("--node-selector is KEY=VALUE.")
+    runtime_class = given["runtime_class"]
+    if runtime_class is None:
+        runtime_class = "" if given["flavor"] == "cpu" else "nvidia"
+    pods = Pods(
+        image=given["inference_image"],
+        mount=(given["mount_path"] or given["models"].absolute().parent).absolute(),
+        pull_policy=given["image_pull_policy"],
+        pull_secrets=given["pull_secrets"],
+        flavor=given["flavor"],
+        runtime_class=runtime_class,
+        node_selector=selector,
+        threads=given["threads"],
+        cpu_request=given["cpu_request"],
+        cpu_limit=given["cpu_limit"],
+        memory_request=given["memory_request"],
+        memory_limit=str(given["memory"] or ""),
+        pixels=given["max_pixels"],
+        answer=given["answer_time"],
+        arrival=given["arrival_time"],
+    )
+    return InCluster(pods, given["namespace"], given["kubeconfig"])
 
 
 def _url(scheme: str, host: str, listener: socket.socket) -> str:

@@ -88,6 +88,12 @@ LISTENING = [
 
 SERVERS = [
     _option(
+        "--backend", default="processes", show_default=True,
+        type=click.Choice(["processes", "kubernetes"]),
+        help="What runs the inference servers: processes of this box, or Deployments of its "
+        "Kubernetes.",
+    ),
+    _option(
         "--threads", "--cpu-threads", env=("HARDTACK_ENDPOINT_CPU_THREADS",), default=1,
         show_default=True, type=click.IntRange(0, 1024),
         help="Threads of each detector's runtime; 0: all cores.",
@@ -118,4 +124,45 @@ SERVERS = [
         "--probation", default="35s", show_default=True, type=DURATION,
         help="How long the server of the version before is kept after a swap.",
     ),
+]  # fmt: skip
+
+KUBERNETES = [
+    _option(
+        "--namespace", default="",
+        help="Where the Deployments are. Default: our pod's namespace, or the kubeconfig's.",
+    ),
+    _option(
+        "--kubeconfig", metavar="FILE", type=_FILE,
+        help="How the cluster is reached. Default: as our pod's service account.",
+    ),
+    _option("--inference-image", default="", help="The image of the inference servers."),
+    _option(
+        "--image-pull-policy", default="IfNotPresent", show_default=True,
+        type=click.Choice(["Always", "IfNotPresent", "Never"]),
+        help="With Always a box that has no network starts nothing.",
+    ),
+    _option(
+        "--image-pull-secret", "pull_secrets", multiple=True,
+        help="A secret for the image's registry; repeat it.",
+    ),
+    _option(
+        "--flavor", default="cpu", show_default=True, type=click.Choice(["cpu", "gpu", "jetson"]),
+        help="What the models run on.",
+    ),
+    _option(
+        "--runtime-class",
+        help="RuntimeClass of the pods. Default: nvidia; for the flavor cpu none.",
+    ),
+    _option(
+        "--node-selector", multiple=True, metavar="KEY=VALUE",
+        help="Only nodes with this label; repeat it.",
+    ),
+    _option(
+        "--mount-path", metavar="DIR", type=_DIRECTORY,
+        help="The host's path of the weights' mount, the same in every pod. Default: the directory "
+        "above --models.",
+    ),
+    _option("--cpu-request", default="", help="CPU of each pod, such as 100m."),
+    _option("--cpu-limit", default="", help="The most CPU of each pod. Default: no limit."),
+    _option("--memory-request", default="", help="Memory of each pod, such as 256Mi."),
 ]  # fmt: skip

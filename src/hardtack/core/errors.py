@@ -181,6 +181,21 @@ class UpstreamError(EndpointError):
     summary = "the endpoint's cloud can't be reached, or answers with something unusable"
 
 
+class ClusterError(EndpointError):
+    """`status` of the API server, 0 where it wasn't reached; `retry_after` seconds it asks for."""
+
+    exit_code = 92
+    errno = errno.EHOSTUNREACH
+    summary = "the Kubernetes API server can't be reached, or refuses what was asked"
+
+    def __init__(
+        self, message: str, *, remedy: str = "", status: int = 0, retry_after: float = 0.0
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.status = status
+        self.retry_after = retry_after
+
+
 class BoxError(HardtackError):
     exit_code = 95
     errno = errno.EPERM

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
@@ -27,6 +28,9 @@ from hardtack.endpoint.service import Service
 from hardtack.endpoint.store import Store
 from hardtack.endpoint.upstream import Upstream
 
+if TYPE_CHECKING:
+    from hardtack.endpoint.backends.kubernetes.manifests import Pods
+
 KEPT_CONFIG = "edge-config.yaml"
 
 
@@ -44,14 +48,25 @@ class Servers:
 
 
 @dataclass(frozen=True)
+class InCluster:
+    """Servers run in this namespace (empty: our pod's own, or the kubeconfig's)."""
+
+    pods: Pods
+    namespace: str = ""
+    kubeconfig: Path | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
-    """`upstream` is the cloud's address, or empty; `token` the box's own for it."""
+    """`upstream` is the cloud's address, or empty; `token` the box's own for it; with a `cluster`
+    the inference servers run there, else as processes of this box."""
 
     models: Path
     detectors: Path | None
     state: Path
     config: Path | None = None
     servers: Servers = field(default_factory=Servers)
+    cluster: InCluster | None = None
     token_file: Path | None = None
     upstream: str = ""
     token: str = field(default="", repr=False)
@@ -72,14 +87,7 @@ def application(settings: Settings) -> ASGIApp:
         store = Store(settings.state)
     except OSError as error:
         raise FormatError(f"{settings.state} can't be used: {error.strerror}.") from None
-    servers = settings.servers
-    pace = replace(servers.pace, refresh=servers.pace.refresh or config.refresh_rate)
-    backend = Processes(
-        processes.Settings(
-            settings.models, settings.state, servers.threads, servers.memory, servers.starting,
-            servers.pixels, servers.answer, pace=pace,
-        )
-    )  # fmt: skip
+    backend = _backend(settings, config.refresh_rate)
     metrics = Metrics()
     book = Book(detectors, settings.state / "detectors.json")
     _watch(backend, book, metrics)
@@ -90,6 +98,31 @@ def application(settings: Settings) -> ASGIApp:
     )  # fmt: skip
     app = Api(service, settings.limits).application()
     return Callers(app, token) if token else app
+
+
+def _backend(settings: Settings, refresh: float) -> Backend:
+    """What runs the inference servers. Raises ConfigError."""
+    servers = settings.servers
+    pace = replace(servers.pace, refresh=servers.pace.refresh or refresh)
+    if settings.cluster is None:
+        return Processes(
+            processes.Settings(
+                settings.models, settings.state, servers.threads, servers.memory, servers.starting,
+                servers.pixels, servers.answer, pace=pace,
+            )
+        )  # fmt: skip
+    # Imported where it is used: boxes without Kubernetes start without it.
+    from hardtack.endpoint.backends.kubernetes import backend
+    from hardtack.endpoint.backends.kubernetes.access import find
+    from hardtack.endpoint.backends.kubernetes.client import Cluster
+
+    return backend.Kubernetes(
+        Cluster(find(settings.cluster.kubeconfig), settings.cluster.namespace),
+        backend.Settings(
+            settings.models, settings.state, settings.cluster.pods, servers.starting,
+            pace.refresh, pace.probation,
+        ),
+    )  # fmt: skip
 
 
 def _watch(backend: Backend, book: Book, metrics: Metrics) -> None:

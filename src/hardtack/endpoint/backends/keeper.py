@@ -163,7 +163,7 @@ class Keeper:
         await self._look()
         refused = self._record.refused.keys()
         if self._serving:
-            chosen = versions.following(self._seen, self._serving.version, refused)
+            chosen = versions.following(self._seen, self._serving.version.identity, refused)
         else:
             chosen = versions.first(self._seen, self._record.last, refused)
         if chosen is not None:

@@ -106,19 +106,23 @@ def first(seen: Seen, last: str, refused: Collection[str]) -> Version | None:
     return next(iter(known + here + wanted), None)
 
 
-def following(seen: Seen, serving: Version, refused: Collection[str]) -> Version | None:
-    """The version that is to take over from the serving one; None while that is the best.
+def following(seen: Seen, serving: str, refused: Collection[str]) -> Version | None:
+    """The version that is to take over from the one of this identity; None while that is the best.
 
     Only where the serving one was taken away does a lower one follow: a version that is being
     published anew isn't whole for a while.
     """
     best = next((v for v in seen.whole if v.identity not in refused), None)
-    if best is None or best.identity == serving.identity:
+    if best is None or best.identity == serving:
         return None
-    lower = int(best.primary.version) < int(serving.primary.version)
-    if lower and int(serving.primary.version) in seen.numbers:
+    if int(best.primary.version) < number_of(serving) and number_of(serving) in seen.numbers:
         return None
     return best
+
+
+def number_of(identity: str) -> int:
+    number = identity.partition("-")[0]
+    return int(number) if number.isdecimal() else -1
 
 
 def refused_now(seen: Seen, refused: Mapping[str, str]) -> Sequence[tuple[str, str]]:

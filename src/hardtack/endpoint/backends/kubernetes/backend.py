@@ -1,0 +1,340 @@
+"""Inference servers as Deployments and Services of a Kubernetes cluster.
+
+What runs there goes on when the endpoint ends, and is found again when it starts. One thread
+brings the cluster to what is wanted; what is asked of the backend is answered from what is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hardtack.core.errors import ClusterError, HardtackError
+from hardtack.endpoint.backends import record, versions
+from hardtack.endpoint.backends.kubernetes import manifests, pods
+from hardtack.endpoint.backends.kubernetes.client import (
+    DEPLOYMENTS,
+    PODS,
+    SERVICES,
+    Cluster,
+    Kind,
+    Object,
+)
+from hardtack.endpoint.backends.kubernetes.manifests import HASH, IDENTITY, OWNED, Pods, Program
+from hardtack.endpoint.backends.kubernetes.mirror import Mirror
+from hardtack.endpoint.backends.kubernetes.pods import Pod
+from hardtack.endpoint.backends.looker import Looker
+from hardtack.endpoint.backends.record import Record
+from hardtack.endpoint.backends.versions import Seen, Version
+from hardtack.endpoint.servers import Address, State
+
+_log = logging.getLogger(__name__)
+
+_CRASHES = 3
+_PAUSE = 2.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`starting`: how many detectors may load at a time; seconds `refresh` between looks for models
+    and `probation` until a version counts as one that serves well."""
+
+    models: Path
+    state: Path
+    pods: Pods
+    starting: int = 2
+    refresh: float = 60.0
+    probation: float = 35.0
+    programs: Mapping[str, Program] = field(default_factory=dict)
+
+
+class Kubernetes:
+    """The Kubernetes backend."""
+
+    def __init__(self, cluster: Cluster, settings: Settings) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._wanted: frozenset[str] | None = None
+        self._wake = threading.Event()
+        self._ended = False
+        self._records: dict[str, Record] = {}
+        self._ready_since: dict[tuple[str, str], float] = {}
+        self._problems: dict[str, str] = {}
+        self._deployments, self._services, self._pods = (
+            Mirror(cluster, kind, OWNED, self._wake.set) for kind in (DEPLOYMENTS, SERVICES, PODS)
+        )
+        self._looker = Looker(
+            settings.models, settings.refresh, lambda d: self.address(d) is None, self._wake.set
+        )
+        self._thread = threading.Thread(target=self._run, daemon=True, name="kubernetes")
+
+    async def start(self) -> None:
+        for mirror in (self._deployments, self._services, self._pods):
+            mirror.start()
+        self._looker.start()
+        self._thread.start()
+
+    async def close(self) -> None:
+        """What runs in the cluster goes on."""
+        self._ended = True
+        for part in (self._deployments, self._services, self._pods, self._looker):
+            part.end()
+        self._wake.set()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join, 5.0)
+        self._cluster.close()
+
+    def want(self, detectors: frozenset[str]) -> None:
+        self._wanted = detectors
+        self._looker.want(detectors)
+        self._wake.set()
+
+    def address(self, detector: str) -> Address | None:
+        service = self._services.objects.get(manifests.service_name(detector))
+        deployment = self._deployment(detector)
+        ready = [pod for pod in self._pods_of(detector) if pod.ready]
+        if service is None or deployment is None or not ready or not self._is_wanted(detector):
+            return None
+        identity = _identity(deployment)
+        pod = next((pod for pod in ready if pod.identity == identity), ready[0])
+        spec = service["spec"]
+        host = spec.get("clusterIP") or f"{service['metadata']['name']}.{self._cluster.namespace}"
+        return Address(host, int(spec["ports"][0]["port"]), pod.version)
+
+    def state(self, detector: str) -> State:
+        if not self._is_wanted(detector):
+            return State("stopped")
+        seen = self._looker.seen.get(detector, Seen())
+        refused = versions.refused_now(seen, self._record(detector).refused)
+        told = "".join(f"Version {label} is refused: {reason} " for label, reason in refused)
+        labels = tuple(label for label, _ in refused)
+        found = self._pods_of(detector)
+        deployment = self._deployment(detector)
+        restarts = sum(pod.restarts for pod in found)
+        address = self.address(detector)
+        away = self._deployments.problem or self._pods.problem or self._problems.get(detector, "")
+        if address is not None:
+            new = [p for p in found if not p.ready]
+            beside = f"Version {new[0].version} loads beside it. {new[0].broken} " if new else ""
+            note = f"{told}{beside}{away}".strip()
+            return State("ready", address.version, note, restarts, None, labels)
+        if deployment is None:
+            waiting = not self._deployments.synced or bool(seen.whole) or bool(away)
+            note = f"{away or seen.problem} {told}".strip()
+            return State("waiting" if waiting else "absent", "", note, 0, None, labels)
+        version = _version_of(seen, _identity(deployment))
+        broken = " ".join(dict.fromkeys(p.broken for p in found if p.broken))
+        last = " ".join(dict.fromkeys(p.last for p in found if p.last))
+        note = " ".join(filter(None, (broken, last, told, away)))
+        phase = "failed" if broken else "loading"
+        weights = version.weights if version else None
+        label = version.label if version else ""
+        return State(phase, label, note, restarts, weights, labels)
+
+    def _run(self) -> None:
+        while not self._ended:
+            self._wake.wait(_PAUSE)
+            self._wake.clear()
+            if self._wanted is None or self._ended:
+                continue
+            if not all(m.synced for m in (self._deployments, self._services, self._pods)):
+                continue
+            wanted = self._wanted
+            for detector in sorted(wanted, key=self._size):
+                self._try(detector)
+            self._remove(wanted)
+
+    def _try(self, detector: str) -> None:
+        try:
+            self._tend(detector)
+        except HardtackError as error:
+            if self._problems.get(detector) != str(error):
+                _log.error("%s: %s", detector, error)
+            self._problems[detector] = str(error)
+        else:
+            self._problems.pop(detector, None)
+
+    def _tend(self, detector: str) -> None:
+        """One step towards what is wanted of a detector. Raises ClusterError."""
+        seen = self._looker.seen.get(detector)
+        if seen is None:
+            return
+        kept = self._record(detector)
+        deployment = self._deployment(detector)
+        if deployment is None:
+            chosen = versions.first(seen, kept.last, kept.refused)
+            if chosen is not None and self._loading() < self._settings.starting:
+                self._make(detector, chosen)
+            return
+        self._ensure(SERVICES, self._services, manifests.service(detector))
+        identity = _identity(deployment)
+        serving = [pod for pod in self._pods_of(detector) if pod.identity == identity]
+        if any(pod.ready for pod in serving):
+            self._served(detector, identity)
+            following = versions.following(seen, identity, kept.refused)
+        else:
+            self._ready_since.pop((detector, identity), None)
+            following = self._instead(detector, identity, serving, seen)
+        chosen = following or _version_of(seen, identity)
+        if chosen is not None:
+            self._ensure(DEPLOYMENTS, self._deployments, self._desired(detector, chosen))
+
+    def _make(self, detector: str, version: Version) -> None:
+        self._ensure(SERVICES, self._services, manifests.service(detector))
+        self._ensure(DEPLOYMENTS, self._deployments, self._desired(detector, version))
+        _log.info("%s: version %s is deployed.", detector, version.label)
+
+    def _served(self, detector: str, identity: str) -> None:
+        kept, now = self._record(detector), time.monotonic()
+        since = self._ready_since.setdefault((detector, identity), now)
+        first = not kept.last
+        if kept.last != identity and (first or now - since > self._settings.probation):
+            kept.last = identity
+            self._keep(detector, kept)
+
+    def _instead(
+        self, detector: str, identity: str, serving: Sequence[Pod], seen: Seen
+    ) -> Version | None:
+        """The version to go back to from one whose server keeps ending; None while it may load.
+
+        Not where its bytes aren't all here: then it is the link that fails.
+        """
+        version = _version_of(seen, identity)
+        if version is None and seen.whole and versions.number_of(identity) not in seen.numbers:
+            kept = self._record(detector)  # it was taken away before it had ever loaded
+            return versions.first(seen, kept.last, kept.refused)
+        crashes = max((pod.restarts for pod in serving), default=0)
+        if version is None or not version.arrived or crashes < _CRASHES:
+            return None
+        kept = self._record(detector)
+        reason = next((pod.last or pod.broken for pod in serving if pod.restarts), "it crashes")
+        others = [v for v in seen.whole if v.identity not in {*kept.refused, identity}]
+        if not others:
+            return None
+        _log.error("%s: version %s is refused: %s", detector, version.label, reason)
+        kept.refuse(identity, reason)
+        self._keep(detector, kept)
+        return versions.first(seen, kept.last, kept.refused)
+
+    def _ensure(self, kind: Kind, mirror: Mirror, desired: Object) -> None:
+        """Create it, or change it where it isn't as it should be. Raises ClusterError."""
+        name = desired["metadata"]["name"]
+        existing = mirror.objects.get(name)
+        if existing is None:
+            try:
+                mirror.put(self._cluster.create(kind, desired))
+            except ClusterError as error:
+                found = self._cluster.get(kind, name) if error.status == 409 else None
+                if found is None:
+                    raise
+                self._adopt(kind, mirror, found, desired)
+            return
+        if existing["metadata"].get("annotations", {}).get(HASH) == _annotation(desired, HASH):
+            return
+        try:
+            mirror.put(self._cluster.update(kind, _merged(existing, desired)))
+        except ClusterError as error:
+            if error.status != 409:
+                raise
+            fresh = self._cluster.get(kind, name)  # somebody was faster: once more, on theirs
+            if fresh is not None:
+                mirror.put(self._cluster.update(kind, _merged(fresh, desired)))
+
+    def _adopt(self, kind: Kind, mirror: Mirror, found: Object, desired: Object) -> None:
+        """It is there, and the watch hasn't said so yet; or it is somebody else's."""
+        ours = desired["metadata"]["labels"]
+        labels = found["metadata"].get("labels") or {}
+        if any(labels.get(name) != value for name, value in ours.items()):
+            raise ClusterError(
+                f"The {kind.name} {desired['metadata']['name']} exists, and is not hardtack's for "
+                f"this detector.",
+                remedy="Delete it; hardtack then makes its own.",
+                status=409,
+            )
+        mirror.put(found)
+
+    def _remove(self, wanted: frozenset[str]) -> None:
+        """Delete what is ours and of no wanted detector."""
+        for kind, mirror in ((DEPLOYMENTS, self._deployments), (SERVICES, self._services)):
+            for name, body in mirror.objects.items():
+                if body["metadata"]["labels"].get(manifests.DETECTOR) in wanted:
+                    continue
+                if body["metadata"].get("deletionTimestamp"):
+                    continue
+                try:
+                    self._cluster.delete(kind, name)
+                    mirror.drop(name)
+                except ClusterError as error:
+                    _log.error("%s", error)
+
+    def _desired(self, detector: str, version: Version) -> Object:
+        settings = self._settings
+        return manifests.deployment(
+            detector, version, settings.pods, settings.programs.get(detector)
+        )
+
+    def _loading(self) -> int:
+        """How many Deployments have no pod that is ready."""
+        bodies = self._deployments.objects.values()
+        detectors = {body["metadata"]["labels"].get(manifests.DETECTOR, "") for body in bodies}
+        return sum(not any(pod.ready for pod in self._pods_of(d)) for d in detectors)
+
+    def _size(self, detector: str) -> tuple[int, str]:
+        whole = self._looker.seen.get(detector, Seen()).whole
+        return (whole[0].size if whole else 0, detector)
+
+    def _deployment(self, detector: str) -> Object | None:
+        found = self._deployments.objects.get(manifests.deployment_name(detector))
+        if found and found["metadata"]["labels"].get(manifests.DETECTOR) != detector:
+            return None
+        return found
+
+    def _pods_of(self, detector: str) -> Sequence[Pod]:
+        return pods.of(detector, self._pods.objects.values())
+
+    def _is_wanted(self, detector: str) -> bool:
+        return self._wanted is not None and detector in self._wanted
+
+    def _record(self, detector: str) -> Record:
+        if detector not in self._records:
+            self._records[detector] = record.read(self._record_path(detector))
+        return self._records[detector]
+
+    def _keep(self, detector: str, kept: Record) -> None:
+        record.write(self._record_path(detector), kept)
+
+    def _record_path(self, detector: str) -> Path:
+        return self._settings.state / "versions" / f"{detector}.json"
+
+
+def _identity(deployment: Object) -> str:
+    return str(deployment["metadata"].get("annotations", {}).get(IDENTITY, ""))
+
+
+def _annotation(body: Object, name: str) -> str:
+    return str(body["metadata"].get("annotations", {}).get(name, ""))
+
+
+def _version_of(seen: Seen, identity: str) -> Version | None:
+    return next((v for v in seen.whole if v.identity == identity), None)
+
+
+def _merged(existing: Object, desired: Object) -> Object:
+    """The existing object as desired; what the cluster wrote into its metadata stays."""
+    body = copy.deepcopy(existing)
+    body.pop("status", None)
+    for part in ("labels", "annotations"):
+        body["metadata"][part] = {
+            **body["metadata"].get(part, {}),
+            **desired["metadata"].get(part, {}),
+        }
+    spec = desired["spec"]
+    service = desired["kind"] == SERVICES.name  # its address is the cluster's to give
+    body["spec"] = {**existing["spec"], **spec} if service else spec
+    return body
