@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from hardtack.cli.options import using
 from hardtack.cli.output import json_option, print_json, print_table
 from hardtack.cli.progress import shown
 from hardtack.core.errors import ContainerdError
+from hardtack.deploy.facts.versions import k3s_version
 from hardtack.images import install as installing
 from hardtack.images.lockfile import read_lock
 from hardtack.images.platforms import Platform
@@ -60,18 +59,6 @@ def containerd_at(socket: Path | None) -> Iterator[Containerd]:
         yield store
     finally:
         store.close()
-
-
-def k3s_version() -> str | None:
-    """The version of the k3s on the PATH, None where there is none."""
-    k3s = shutil.which("k3s")
-    if k3s is None:
-        return None
-    done = subprocess.run(
-        [k3s, "--version"], capture_output=True, text=True, check=False, timeout=10
-    )
-    words = done.stdout.split()
-    return words[2] if len(words) > 2 and words[1] == "version" else None
 
 
 @images.command()

@@ -46,6 +46,7 @@ COMMANDS = {
     "ready": ("hardtack.cli.ready", "ready", "Would this box come up with the cable pulled?"),
     "deploy": ("hardtack.cli.deploy", "deploy", "What a deployment is made of, and needs."),
     "job": ("hardtack.cli.job", "job", "The small jobs of a deployment."),
+    "doctor": ("hardtack.cli.doctor", "doctor", "What is wrong with this machine?"),
     "box": ("hardtack.cli.box", "box", "Make this box come up alone."),
     "demo": ("hardtack.cli.demo", "demo", "The whole story on one machine."),
     "config": ("hardtack.cli.settings", "config", "Where each setting comes from."),

@@ -1,0 +1,141 @@
+"""Is each host that the deployment uses within reach? All at once, each for a bounded time."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from hardtack.core.units import format_duration
+from hardtack.deploy.doctor.finding import Finding, note, ok, problem
+from hardtack.deploy.requirements import Direction, Requirement, When
+
+_WORKERS = 16
+_NTP = b"\x23" + bytes(47)  # version 4, client
+_GROUND = "Ask the site's administrator for it: hardtack deploy requirements."
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to get there: `seconds` for each host, a proxy, certificates to trust besides, and what
+    turns names into addresses."""
+
+    seconds: float = 5.0
+    proxy: str = ""
+    ca_bundle: str = ""
+    resolve: Callable[[str, int], list[str]] | None = None
+
+
+def reach(requirements: Iterable[Requirement], way: Way, *, build: bool = False) -> list[Finding]:
+    """A finding for each connection that this box opens, in their order; `build`: of the machine
+    that builds too. Wildcards, and hosts that only a site knows, aren't tried."""
+    due = [
+        r for r in dict.fromkeys(requirements)
+        if r.direction is Direction.OUT and r.named and (build or r.when != (When.BUILD,))
+    ]  # fmt: skip
+    hosts: dict[tuple[str, int, str], list[Requirement]] = {}
+    for one in due:
+        hosts.setdefault((one.host, one.port, one.protocol), []).append(one)
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        return list(pool.map(lambda same: _finding(same, way), hosts.values()))
+
+
+def _finding(same: list[Requirement], way: Way) -> Finding:
+    """`same`: one host and port, for several purposes."""
+    first = same[0]
+    check = f"reach {first.host}:{first.port}"
+    started = time.monotonic()
+    purpose = "; ".join(dict.fromkeys(one.purpose for one in same))
+    try:
+        _try(first, way)
+    except ssl.SSLCertVerificationError as error:
+        return problem(
+            check, f"its certificate is not trusted: {error.verify_message} ({purpose})",
+            "Where the site inspects TLS, give its CA certificate: --ca-bundle. Or set the clock.",
+        )  # fmt: skip
+    except OSError as error:
+        why = f"not reached: {_said(error)} ({purpose})"
+        without = "; ".join(dict.fromkeys(one.without for one in same if one.without))
+        helps = f"{_GROUND} Without it: {without}." if without else _GROUND
+        only_if = [one.only_if for one in same]
+        if all(only_if):
+            return note(check, f"{why}; used only if {only_if[0]}", helps)
+        return problem(check, why, helps)
+    return ok(check, f"reached in {format_duration(time.monotonic() - started)} ({purpose})")
+
+
+def _said(error: OSError) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, socket.gaierror):
+        return f"its name can't be resolved ({error.strerror})"
+    return error.strerror or str(error)
+
+
+def _try(one: Requirement, way: Way) -> None:
+    """Raises OSError where the host isn't reached."""
+    if one.protocol == "ntp":
+        _ask_time(one, way)
+        return
+    with _connected(one, way) as channel:
+        if one.protocol == "https":
+            context = ssl.create_default_context(cafile=way.ca_bundle or None)
+            with context.wrap_socket(channel, server_hostname=one.host):
+                pass
+
+
+def _connected(one: Requirement, way: Way) -> socket.socket:
+    """A connection to the host, through the proxy where there is one."""
+    parts = urlsplit(way.proxy)
+    direct = not parts.hostname or parts.hostname == one.host
+    host, port = (one.host, one.port) if direct else (str(parts.hostname), parts.port or 3128)
+    channel = _opened(host, port, way)
+    if direct:
+        return channel
+    try:
+        channel.sendall(
+            f"CONNECT {one.host}:{one.port} HTTP/1.1\r\nHost: {one.host}\r\n\r\n".encode()
+        )
+        answer = channel.recv(4096).split(b"\r\n", 1)[0].decode(errors="replace")
+        if " 200" not in answer:
+            raise ConnectionError(f"the proxy says {answer!r}")
+    except BaseException:
+        channel.close()
+        raise
+    return channel
+
+
+def _opened(host: str, port: int, way: Way) -> socket.socket:
+    """To the first of its addresses that answers, within the time for all of them."""
+    resolve = way.resolve or _addresses
+    deadline = time.monotonic() + way.seconds
+    last: OSError = ConnectionError("it has no address")
+    for address in resolve(host, port):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
+        try:
+            channel = socket.create_connection((address, port), left)
+        except OSError as error:
+            last = error
+            continue
+        channel.settimeout(max(0.1, deadline - time.monotonic()))
+        return channel
+    raise last
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def _ask_time(one: Requirement, way: Way) -> None:
+    resolve = way.resolve or _addresses
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        asked.settimeout(way.seconds)
+        asked.sendto(_NTP, (resolve(one.host, one.port)[0], one.port))
+        asked.recv(512)

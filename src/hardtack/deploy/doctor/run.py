@@ -1,0 +1,90 @@
+"""The whole examination."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hardtack.core.errors import HardtackError
+from hardtack.core.units import format_duration
+from hardtack.deploy.doctor import machine
+from hardtack.deploy.doctor.finding import Finding, note, ok, problem
+from hardtack.deploy.doctor.reach import Way, reach
+from hardtack.deploy.facts import kernel, read, versions
+from hardtack.deploy.ready import box
+from hardtack.deploy.ready.report import State
+from hardtack.deploy.requirements import Requirement
+from hardtack.source.credentials import CredentialChain
+from hardtack.source.options import SourceOptions
+
+_SOON = 3600.0
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is examined. `source`: how the weights' source is asked (None: its credentials aren't
+    looked for); `requirements`: None where no host is to be tried."""
+
+    root: Path = Path("/")
+    directories: tuple[Path, ...] = ()
+    socket: Path | None = None
+    source: SourceOptions | None = None
+    requirements: Sequence[Requirement] | None = None
+    way: Way = field(default_factory=Way)
+    build: bool = False
+
+
+def examine(patient: Patient) -> list[Finding]:
+    """Every finding, what is well too. Nothing is changed."""
+    found = kernel.read(patient.root)
+    looks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
+        ("kernel", lambda: machine.kernel(found, root=os.geteuid() == 0)),
+        ("cgroups", lambda: machine.kubernetes(found)),
+        ("versions", lambda: machine.versions(versions.read(patient.socket))),
+        ("box", lambda: _box(patient)),
+    ]
+    if patient.source is not None:
+        options = patient.source
+        looks.append(("credentials", lambda: [credentials(options)]))
+    if patient.requirements is not None:
+        due = patient.requirements
+        looks.append(("reach", lambda: reach(due, patient.way, build=patient.build)))
+    return [finding for name, look in looks for finding in _guarded(name, look)]
+
+
+def _box(patient: Patient) -> Iterable[Finding]:
+    """What `hardtack ready` checks of the box itself, by the same names."""
+    for row in box.rows(read.read(patient.root, patient.directories)):
+        if row.state is State.READY:
+            yield ok(row.check, row.detail or "well")
+        else:
+            yield problem(row.check, row.detail, row.remedy)
+
+
+def credentials(options: SourceOptions) -> Finding:
+    """Whether requests to the source can be signed."""
+    name = "credentials"
+    if options.unsigned:
+        return ok(name, "requests are unsigned, as asked")
+    try:
+        found = CredentialChain(options).get()
+    except HardtackError as error:
+        return problem(name, error.message, error.remedy)
+    if found is None or found.expires is None:
+        return ok(name, f"from {found.origin if found else 'nowhere'}")
+    left = found.expires - time.time()
+    if left < _SOON:
+        return note(name, f"from {found.origin}, good for {format_duration(left)}",
+                    "They must be renewed by then; a mount goes on with what it has.")  # fmt: skip
+    return ok(name, f"from {found.origin}, good for {format_duration(left)}")
+
+
+def _guarded(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """The findings of `look`; an error is one too."""
+    try:
+        return list(look())
+    except HardtackError as error:
+        return [problem(name, error.message, error.remedy or "Mend it, then look again.")]

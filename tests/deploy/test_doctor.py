@@ -1,0 +1,250 @@
+"""The doctor: what it sees of a machine, and whom it reaches; on loopback alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from hardtack.deploy.doctor import machine
+from hardtack.deploy.doctor.finding import Finding, State
+from hardtack.deploy.doctor.reach import Way, reach
+from hardtack.deploy.doctor.run import Patient, credentials, examine
+from hardtack.deploy.facts import kernel
+from hardtack.deploy.facts.kernel import Kernel
+from hardtack.deploy.facts.versions import Versions
+from hardtack.deploy.requirements import Direction, Requirement, When
+from hardtack.source.options import SourceOptions
+from tests.support.commands import run
+from tests.support.ready import write_root
+
+GOOD = Kernel("6.18.0", True, True, True, 2, frozenset({"cpu", "memory", "pids"}), "nf_tables", ())
+HERE = Way(seconds=20.0, resolve=lambda host, port: ["127.0.0.1"])
+
+
+def _states(findings: Iterable[Finding]) -> dict[str, State]:
+    found = list(findings)
+    assert all(bool(f.remedy) == (f.state is not State.OK) for f in found)
+    return {f.check: f.state for f in found if f.state is not State.OK}
+
+
+KERNELS: list[tuple[Kernel, dict[str, State]]] = [
+    (GOOD, {}),
+    (replace(GOOD, release="5.4.0"), {"kernel": State.PROBLEM, "passthrough": State.NOTE}),
+    (replace(GOOD, release="6.1.0-23-amd64"), {"passthrough": State.NOTE}),
+    (replace(GOOD, passthrough=False), {"passthrough": State.NOTE}),
+    (replace(GOOD, passthrough=None), {}),
+    (replace(GOOD, fuse=False), {"fuse": State.PROBLEM}),
+    (replace(GOOD, shared=False), {"propagation": State.PROBLEM}),
+    (replace(GOOD, cgroups=0, controllers=frozenset()), {"cgroups": State.PROBLEM}),
+    (replace(GOOD, controllers=frozenset({"cpu"})), {"cgroups": State.PROBLEM}),
+    (replace(GOOD, cgroups=1), {"cgroups": State.NOTE}),
+    (replace(GOOD, cgroups=1, controllers=frozenset({"cpu", "pids"})), {"cgroups": State.PROBLEM}),
+    (replace(GOOD, legacy=("filter",)), {"iptables": State.NOTE}),
+    (replace(GOOD, iptables=""), {"iptables": State.NOTE}),
+]
+
+
+@pytest.mark.parametrize(("found", "amiss"), KERNELS)
+def test_kernels(found: Kernel, amiss: dict[str, State]) -> None:
+    told = _states(machine.kernel(found, root=True)) | _states(machine.kubernetes(found))
+    assert told == amiss
+
+
+def test_versions() -> None:
+    assert _states(machine.versions(Versions())) == {}
+    assert _states(machine.versions(Versions("v1.34.1+k3s1", "2.1.4"))) == {}
+    assert _states(machine.versions(Versions("v1.27.1+k3s1"))) == {
+        "k3s": State.NOTE, "containerd": State.NOTE,
+    }  # fmt: skip
+    assert _states(machine.versions(Versions("", "", "too old"))) == {"containerd": State.PROBLEM}
+
+
+def test_a_kernel_is_read(tmp_path: Path) -> None:
+    for name, text in {
+        "proc/self/mountinfo": "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n",
+        f"boot/config-{os.uname().release}": "CONFIG_FUSE_FS=m\nCONFIG_FUSE_PASSTHROUGH=y\n#\n",
+        "sys/fs/cgroup/cgroup.controllers": "cpu memory\n",
+        "sys/fs/cgroup/cgroup.subtree_control": "cpu\n",
+        "proc/net/ip_tables_names": "filter\nnat\n",
+        "usr/sbin/xtables-legacy-multi": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/iptables").symlink_to("/usr/sbin/xtables-legacy-multi")
+    (tmp_path / "usr/sbin/iptables").symlink_to("/etc/iptables")
+    found = kernel.read(tmp_path)
+    assert found.passthrough is found.shared is True
+    assert (found.cgroups, found.controllers) == (2, frozenset({"cpu"}))
+    assert (found.iptables, found.legacy) == ("legacy", ("filter", "nat"))
+    assert not found.fuse
+    assert kernel.read(tmp_path / "none").iptables == ""
+
+
+def _requirement(port: int, protocol: str = "tcp", **more: Any) -> Requirement:
+    made = Requirement("store.test", port, protocol, "weights", (When.RUN,), without="it waits")
+    return replace(made, **more)
+
+
+@contextmanager
+def serving(answer: Callable[[socket.socket], object]) -> Iterator[int]:
+    """A port on loopback; each connection is handed to `answer`."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    channel, _ = server.accept()
+                except OSError:
+                    return
+                with channel:
+                    answer(channel)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def _one(requirement: Requirement, way: Way = HERE) -> Finding:
+    (finding,) = reach([requirement, requirement], way)
+    return finding
+
+
+def test_a_host_that_answers_and_one_that_doesnt() -> None:
+    with serving(lambda channel: channel.recv(1)) as port:
+        assert _one(_requirement(port)).state is State.OK
+    refused = _one(_requirement(port))
+    assert refused.state is State.PROBLEM
+    assert "refused" in refused.found
+    assert "it waits" in refused.remedy
+    assert _one(_requirement(port, only_if="a role is assumed")).state is State.NOTE
+
+
+def test_a_name_that_nobody_knows() -> None:
+    def unknown(host: str, port: int) -> list[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    found = _one(_requirement(1), replace(HERE, resolve=unknown)).found
+    assert "name can't be resolved" in found
+
+
+def test_certificates() -> None:
+    authority, other = trustme.CA(), trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("store.test").configure_cert(context)
+
+    def shake(channel: socket.socket) -> None:
+        try:
+            with context.wrap_socket(channel, server_side=True) as wrapped:
+                wrapped.recv(1)
+        except OSError:
+            return  # the other side doesn't trust us, as it should
+
+    with (
+        serving(shake) as port,
+        authority.cert_pem.tempfile() as ca,
+        other.cert_pem.tempfile() as wrong,
+    ):
+        https = _requirement(port, "https")
+        assert _one(https, replace(HERE, ca_bundle=ca)).state is State.OK
+        found = _one(https, replace(HERE, ca_bundle=wrong))
+    assert found.state is State.PROBLEM
+    assert "not trusted" in found.found
+    assert "--ca-bundle" in found.remedy
+
+
+def test_a_host_that_says_nothing_takes_a_bounded_time() -> None:
+    """The handshake is never answered."""
+    with serving(lambda channel: channel.recv(4096) and channel.recv(4096)) as port:
+        quick = replace(HERE, seconds=0.3)
+        many = [_requirement(port, "https", host=f"store{n}.test") for n in range(3)]
+        found = reach(many, quick)
+    assert {f.state for f in found} == {State.PROBLEM}
+    assert all("no answer in time" in f.found for f in found)
+
+
+def test_through_a_proxy() -> None:
+    asked: list[bytes] = []
+
+    def proxy(channel: socket.socket) -> None:
+        asked.append(channel.recv(4096).split(b"\r\n")[0])
+        allowed = b"store.test" in asked[-1]
+        channel.sendall(b"HTTP/1.1 200 OK\r\n\r\n" if allowed else b"HTTP/1.1 403 No\r\n\r\n")
+
+    with serving(proxy) as port:
+        way = replace(HERE, proxy=f"http://proxy.test:{port}")
+        assert _one(_requirement(9), way).state is State.OK
+        assert asked == [b"CONNECT store.test:9 HTTP/1.1"]
+        denied = _one(_requirement(9, host="other.test"), way)
+    assert "403" in denied.found
+
+
+def test_the_time() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=lambda: server.sendto(bytes(48), server.recvfrom(512)[1]))
+        thread.start()
+        assert _one(_requirement(server.getsockname()[1], "ntp")).state is State.OK
+        thread.join()
+
+
+def test_only_what_this_box_opens_is_tried() -> None:
+    left_out = [
+        _requirement(1, host="*.balena-cloud.com"),
+        _requirement(1, host="the site's NTP server"),
+        _requirement(1, direction=Direction.IN),
+        _requirement(1, when=(When.BUILD,)),
+    ]
+    assert reach(left_out, HERE) == []
+    assert len(reach(left_out, HERE, build=True)) == 1
+
+
+def test_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    assert credentials(SourceOptions(unsigned=True)).state is State.OK
+    assert credentials(SourceOptions()).state is State.PROBLEM
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-it")
+    found = credentials(SourceOptions())
+    assert found.state is State.OK
+    assert "secret" not in found.found
+
+
+def test_the_whole_examination(tmp_path: Path) -> None:
+    write_root(tmp_path)
+    (tmp_path / "etc/rancher/k3s/config.yaml").write_text("node-ip: [")
+    with serving(lambda channel: channel.recv(1)) as port:
+        patient = Patient(tmp_path, requirements=[_requirement(port)], way=HERE)
+        found = {f.check: f for f in examine(patient)}
+    assert found[f"reach store.test:{port}"].state is State.OK
+    assert found["propagation"].state is State.PROBLEM
+    assert "config.yaml can't be read" in found["box"].found
+
+
+def test_the_command(tmp_path: Path) -> None:
+    write_root(tmp_path)
+    done = run("doctor", "--offline", "--json", "--root", tmp_path)
+    told = json.loads(done.stdout)
+    amiss = [f["check"] for f in told["findings"] if f["state"] == "problem"]
+    assert done.returncode == 1
+    assert told["problems"] == len(amiss)
+    assert {"propagation", "fuse"} <= set(amiss)
+    plain = run("doctor", "--offline", "--root", tmp_path)
+    assert f"{len(amiss)} problems." in plain.stdout
+    assert "hardtack box prepare" in plain.stderr
