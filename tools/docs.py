@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import re
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any, Never
 
 import click
 
@@ -61,18 +65,76 @@ def _describe(command: click.Command, ctx: click.Context, parts: list[str]) -> N
 
 
 def metrics() -> str:
-    """docs/metrics.md from the metrics that a mount serves."""
+    """docs/metrics.md from the metrics that mount, endpoint and inference servers serve."""
+    from prometheus_client.exposition import generate_latest
+
+    from hardtack.inference.server import Service
     from hardtack.mount import metrics as mount_metrics
 
-    rows = "\n".join(
-        f"| `{name}{'_total' if kind == 'counter' else ''}` | {kind} | {meaning} |"
+    def never() -> Never:
+        sys.exit("no model is loaded to write a page")
+
+    of_mount = [
+        (f"{name}{'_total' if kind == 'counter' else ''}", kind, meaning)
         for name, kind, _, meaning in mount_metrics.METRICS
-    )
+    ]
+    of_mount.append(("hardtack_source_reachable", "gauge", mount_metrics.REACHABLE))
+    inference = exposed(generate_latest(Service("any", never).registry).decode())
     return (
         f"# Metrics\n\n{MADE}\n"
-        "`hardtack mount --metrics HOST:PORT` serves these for Prometheus.\n\n"
-        f"| metric | kind | meaning |\n| --- | --- | --- |\n{rows}\n"
+        "All of them are for Prometheus. `deploy/monitoring/` has alerts and a dashboard that use "
+        "them; docs/operate.md says how.\n\n"
+        "## The mount\n\n`hardtack mount --metrics HOST:PORT`, at `/metrics`.\n\n"
+        f"{metric_table(of_mount)}\n"
+        "## The endpoint\n\n`/metrics` on its own port.\n\n"
+        f"{metric_table(exposed(endpoint_metrics()))}\n"
+        "## Inference servers\n\n`/metrics` of each.\n\n"
+        f"{metric_table(inference)}"
     )
+
+
+def metric_table(rows: list[tuple[str, str, str]]) -> str:
+    """Name, kind, meaning."""
+    lines = "\n".join(
+        f"| `{name}` | {kind} | {meaning[:1].lower()}{meaning[1:].rstrip('.')} |"
+        for name, kind, meaning in rows
+    )
+    return f"| metric | kind | meaning |\n| --- | --- | --- |\n{lines}\n"
+
+
+def exposed(text: str) -> list[tuple[str, str, str]]:
+    """Name, kind and meaning of the metrics in Prometheus's text format."""
+    help_lines = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
+    kinds = re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)
+    return [(n, kind, help_lines[n]) for n, kind in kinds if not n.endswith("_created")]
+
+
+def endpoint_metrics() -> str:
+    """What `/metrics` of an endpoint says that has a cloud and answered nothing yet."""
+    from hardtack.endpoint.opening import Settings, application
+
+    said = b""
+
+    async def get() -> None:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request"}
+
+        async def send(message: Any) -> None:
+            nonlocal said
+            said += message.get("body", b"")
+
+        scope = {
+            "type": "http", "method": "GET", "path": "/metrics", "raw_path": b"/metrics",
+            "query_string": b"", "headers": [], "root_path": "", "scheme": "http",
+            "server": ("127.0.0.1", 80), "http_version": "1.1",
+        }  # fmt: skip
+        await app(scope, receive, send)
+
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory)
+        app = application(Settings(place, None, place / "state", upstream="https://cloud.invalid"))
+        asyncio.run(get())
+    return said.decode()
 
 
 def policy() -> str:

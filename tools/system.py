@@ -19,6 +19,7 @@ TEST_PARTS = {
     "busybox": "busybox-static",
     "iptables-legacy": "iptables",
     "chromium": "chromium",
+    "promtool": "prometheus",
 }
 """Program that must be on the PATH → Debian package that has it."""
 

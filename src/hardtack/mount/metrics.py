@@ -30,6 +30,7 @@ METRICS = (
     ("hardtack_fetching_objects", "gauge", "fetching", "objects being fetched"),
 )
 """(name, kind, field of the cache's status, meaning); counters get `_total`."""
+REACHABLE = "1 while the source can be reached"
 
 
 def _value(status: Status, field: str) -> float:
@@ -49,8 +50,7 @@ class _Collector:
             family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
             yield family(name, meaning, value=_value(status, field))
         reachable = float(status.reachable_since is not None)
-        meaning = "1 while the source can be reached"
-        yield GaugeMetricFamily("hardtack_source_reachable", meaning, value=reachable)
+        yield GaugeMetricFamily("hardtack_source_reachable", REACHABLE, value=reachable)
 
 
 def serve(cache: Cache, address: str) -> None:
