@@ -12,9 +12,10 @@ import pytest
 import trustme
 
 from hardtack.core.errors import AccessDenied, ConfigError, SourceUnreachable
+from hardtack.images.attempts import Patience
 from hardtack.images.auth import Credentials, DockerConfig, ecr_credentials
 from hardtack.images.mirrors import Registries
-from hardtack.images.registry import Patience, Registry
+from hardtack.images.registry import Registry
 from tests.support import oci
 from tests.support.faulty_registry import Fault, Reply, Seen, faulty_registry
 

@@ -152,14 +152,14 @@ class _Run:
         if start == stop:
             return
         for chunk in self._registry.blob(job.name, job.digest, start, stop):
-            if self.stop.is_set():
-                raise _Stopped
             place.partial.write(place.offset + position, chunk)
             position += len(chunk)
             with self._lock:
                 self.fetched += len(chunk)
             self._advance(job, len(chunk))
             blob.follower.follow(place.offset + position - len(chunk), chunk)
+            if self.stop.is_set():
+                raise _Stopped
 
     def _check(self, blob: _Blob) -> None:
         """Raises CorruptReply when what came from the registry has another digest; what was on disk

@@ -118,7 +118,7 @@ def _choose(
 def _platform_of(registry: Registry, name: str, config: Descriptor) -> Platform:
     if config.size > _MAX_CONFIG:
         raise CorruptReply(f"{name}: its configuration claims {config.size} bytes.")
-    raw = b"".join(registry.blob(name, config.digest, 0, config.size))
+    raw = b"".join(map(bytes, registry.blob(name, config.digest, 0, config.size)))
     if sha256(raw) != config.digest:
         raise CorruptReply(
             f"{name}: the registry's configuration has digest {sha256(raw)}; "

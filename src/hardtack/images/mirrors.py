@@ -13,7 +13,7 @@ import yaml
 
 from hardtack.core.errors import ConfigError
 from hardtack.images.auth import Credentials, decode_auth
-from hardtack.images.transport import Tls
+from hardtack.images.connection import Tls
 
 _HUB = "registry-1.docker.io"
 

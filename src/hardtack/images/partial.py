@@ -54,7 +54,7 @@ class Partial:
             if start < stop <= size:
                 (self._there.add if there else self._there.remove)(start, stop)
 
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: bytes | memoryview) -> None:
         """Put `data` at `offset`. Raises DiskFull."""
         view, position = memoryview(data), offset
         try:
@@ -136,7 +136,9 @@ class Follower:
         self._hash = hashlib.sha256()
         self._busy = threading.Lock()
 
-    def follow(self, offset: int = -1, data: bytes = b"", limit: int = 8 << 20) -> None:
+    def follow(
+        self, offset: int = -1, data: bytes | memoryview = b"", limit: int = 8 << 20
+    ) -> None:
         """Take in `data`, just written at `offset`, if it is next, and up to `limit` more bytes,
         unless another thread is at it."""
         if not self._busy.acquire(blocking=False):

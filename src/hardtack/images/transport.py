@@ -1,64 +1,60 @@
-"""HTTP to registries: pools, TLS, proxies, redirects. One attempt; who calls decides on retries."""
+"""HTTP to registries: idle connections, TLS, redirects. One attempt; callers decide on retries."""
 
 from __future__ import annotations
 
 import logging
 import ssl
 import threading
-import urllib.request
-from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import urljoin, urlsplit
-
-import urllib3
-from urllib3.exceptions import HTTPError, InsecureRequestWarning, MaxRetryError, SSLError
+import weakref
+from functools import partial
+from http.client import HTTPConnection, HTTPException
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from hardtack.core.errors import ConfigError, CorruptReply, SourceUnreachable
+from hardtack.images.connection import (
+    CertificateRefused,
+    Response,
+    Route,
+    Tls,
+    connect,
+    proxy_headers,
+    stale,
+    target,
+    unreachable,
+)
 
 log = logging.getLogger(__name__)
-
-urllib3.disable_warnings(InsecureRequestWarning)  # each such request is logged below, by its host
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """How one registry's certificate is checked. `insecure`: not at all."""
-
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-    insecure: bool = False
-
-
 class Transport:
-    """Connection pools by TLS settings and proxy. Thread-safe.
+    """Connections, kept for the next request of the same route. Thread-safe.
 
     `timeout`: seconds without a byte before an attempt counts as failed.
     """
 
-    def __init__(self, *, timeout: float = 30.0, connections: int = 16) -> None:
-        self._timeout = urllib3.Timeout(connect=min(timeout, 10.0), read=timeout)
-        self._connections = connections
-        self._pools: dict[tuple[Tls, str | None], urllib3.PoolManager] = {}
+    def __init__(self, *, timeout: float = 30.0) -> None:
+        self._timeout = timeout
+        self._idle: dict[Route, list[HTTPConnection]] = {}
+        self._contexts: dict[Tls, ssl.SSLContext] = {}
         self._lock = threading.Lock()
+        weakref.finalize(self, _close, self._idle)  # for who forgets to
 
     def send(
         self, method: str, url: str, headers: dict[str, str], tls: Tls, body: bytes | None = None
-    ) -> urllib3.BaseHTTPResponse:
+    ) -> Response:
         """The response, its body not read; redirects followed, and never with `Authorization` to
         another host. Raises SourceUnreachable, CorruptReply for endless redirects."""
         home = urlsplit(url)
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._send_one(method, url, headers, tls, body)
-            target = response.headers.get("Location")
-            if response.status not in _REDIRECTS or target is None:
+            location = response.headers.get("Location")
+            if response.status not in _REDIRECTS or location is None:
                 return response
-            response.drain_conn()
-            response.release_conn()
-            url = urljoin(url, target)
+            response.close()
+            url = urljoin(url, location)
             there = urlsplit(url)
             if there.scheme not in ("http", "https"):
                 raise CorruptReply(f"{home.netloc} redirects to a {there.scheme!r} address.")
@@ -67,70 +63,86 @@ class Transport:
         raise CorruptReply(f"{home.netloc} redirects more than {_MAX_REDIRECTS} times.")
 
     def close(self) -> None:
-        """Give back all connections."""
+        """Close idle connections."""
         with self._lock:
-            for pool in self._pools.values():
-                pool.clear()
+            _close(self._idle)
 
     def _send_one(
         self, method: str, url: str, headers: dict[str, str], tls: Tls, body: bytes | None
-    ) -> urllib3.BaseHTTPResponse:
-        host = urlsplit(url).netloc
+    ) -> Response:
+        parts = _parsed(url)
         if tls.insecure:
-            log.warning("%s %s: TLS certificate not verified (insecure)", method, host)
+            log.warning("%s %s: TLS certificate not verified (insecure)", method, parts.netloc)
+        route = Route.of(parts, tls)
+        if route.scheme == "http":
+            headers = headers | proxy_headers(route)
+        connection = None
         try:
-            return self._pool(tls, url).request(
-                method, url, headers=headers, body=body, redirect=False, retries=False,
-                preload_content=False, decode_content=False,
-            )  # fmt: skip
-        except (SSLError, ssl.SSLError) as error:
-            raise tls_failed(host, error) from error
-        except MaxRetryError as error:
-            raise unreachable(host, error.reason or error) from error
-        except HTTPError as error:
-            raise unreachable(host, error) from error
+            connection = self._connection(route)
+            connection.request(method, target(route, url), body, headers)
+            reply = connection.getresponse()
+        except ssl.SSLError as error:
+            raise tls_failed(parts.netloc, error) from error
+        except (OSError, HTTPException) as error:
+            raise unreachable(parts.netloc, error) from error
+        else:
+            sent, connection = connection, None
+            return Response(reply, parts.netloc, partial(self._give_back, route, sent))
+        finally:
+            if connection is not None:
+                connection.close()
 
-    def _pool(self, tls: Tls, url: str) -> urllib3.PoolManager:
-        parts = urlsplit(url)
-        proxy = None
-        if not urllib.request.proxy_bypass(parts.hostname or ""):
-            proxy = urllib.request.getproxies().get(parts.scheme)
-        with self._lock:
-            if (tls, proxy) not in self._pools:
-                self._pools[tls, proxy] = self._new_pool(tls, proxy)
-            return self._pools[tls, proxy]
-
-    def _new_pool(self, tls: Tls, proxy: str | None) -> urllib3.PoolManager:
-        context = _context(tls)
-        if proxy is None:
-            return urllib3.PoolManager(
-                ssl_context=context, timeout=self._timeout, maxsize=self._connections
-            )
-        where = urlsplit(proxy)
-        headers = None
-        if where.username:
-            headers = urllib3.make_headers(
-                proxy_basic_auth=f"{where.username}:{where.password or ''}"
-            )
-        return urllib3.ProxyManager(
-            proxy,
-            proxy_headers=headers,
-            ssl_context=context,
-            timeout=self._timeout,
-            maxsize=self._connections,
+    def _connection(self, route: Route) -> HTTPConnection:
+        while (connection := self._take(route)) is not None:
+            if not stale(connection):
+                return connection
+            connection.close()
+        return connect(
+            route, partial(self._context, route.tls), min(self._timeout, 10.0), self._timeout
         )
 
+    def _take(self, route: Route) -> HTTPConnection | None:
+        with self._lock:
+            idle = self._idle.get(route)
+            return idle.pop() if idle else None
 
-def tls_failed(host: str, error: object) -> SourceUnreachable:
-    return SourceUnreachable(
-        f"{host}: TLS failed: {error}.",
-        remedy="Name the registry's CA (--ca, or tls.ca_file in registries.yaml).",
+    def _give_back(self, route: Route, connection: HTTPConnection, reusable: bool) -> None:
+        if not reusable:
+            connection.close()
+            return
+        with self._lock:
+            self._idle.setdefault(route, []).append(connection)
+
+    def _context(self, tls: Tls) -> ssl.SSLContext:
+        with self._lock:
+            if tls not in self._contexts:
+                self._contexts[tls] = _context(tls)
+            return self._contexts[tls]
+
+
+def _close(idle: dict[Route, list[HTTPConnection]]) -> None:
+    while idle:
+        for connection in idle.popitem()[1]:
+            connection.close()
+
+
+def _parsed(url: str) -> SplitResult:
+    parts = urlsplit(url)
+    try:
+        _ = parts.port
+    except ValueError as error:
+        raise CorruptReply(f"{parts.netloc} is no address: {error}.") from error
+    return parts
+
+
+def tls_failed(host: str, error: ssl.SSLError) -> SourceUnreachable:
+    """Of a handshake or a connection; a refused certificate is refused again."""
+    kind = (
+        CertificateRefused if isinstance(error, ssl.SSLCertVerificationError) else SourceUnreachable
     )
-
-
-def unreachable(host: str, error: object) -> SourceUnreachable:
-    return SourceUnreachable(
-        f"Registry {host} can't be reached: {type(error).__name__}: {error}.".replace("..", ".")
+    return kind(
+        f"{host}: TLS failed: {error}.",
+        remedy="Name the registry's CA (--registry-ca, or tls.ca_file in registries.yaml).",
     )
 
 

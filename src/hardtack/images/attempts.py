@@ -1,0 +1,91 @@
+"""How long a request is tried, and what a registry's refusal means."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from hardtack.core.backoff import Backoff
+from hardtack.core.errors import AccessDenied, HardtackError, NotFound, RegistryError
+
+log = logging.getLogger(__name__)
+
+AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses after which the same request may succeed."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to keep trying. `seconds`: without any progress; `unanswered`: a registry that has
+    never answered, whose name may be wrong; `clock` and `sleep` for tests."""
+
+    seconds: float = 120.0
+    unanswered: float = 15.0
+    backoff: Backoff = field(default_factory=lambda: Backoff(first=0.25, cap=20.0))
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+class Attempts:
+    """Back-off within a deadline that progress moves."""
+
+    def __init__(self, patience: Patience, what: str, *, answered: bool) -> None:
+        self._patience, self._what, self._answered = patience, what, answered
+        self._allow(patience.seconds if answered else min(patience.unanswered, patience.seconds))
+
+    def answered(self) -> None:
+        """The registry is there, whatever it says."""
+        if not self._answered:
+            self._answered = True
+            self.progress()
+
+    def progress(self) -> None:
+        """Bytes have come: the deadline starts anew."""
+        self._allow(self._patience.seconds)
+
+    def _allow(self, seconds: float) -> None:
+        self._deadline = self._patience.clock() + seconds
+        self._delays = self._patience.backoff.delays()
+
+    def failed(self, error: HardtackError, wait: float | None = None) -> None:
+        """Wait before the next attempt, `wait` seconds if the server said so; raises `error` when
+        the deadline would pass."""
+        delay = next(self._delays) if wait is None else wait
+        if self._patience.clock() + delay > self._deadline:
+            raise error
+        log.info("%s: %s Again in %.1f s.", self._what, error, delay)
+        self._patience.sleep(delay)
+
+
+def retry_after(header: str | None, now: float) -> float | None:
+    """Seconds that a `Retry-After` header asks for (a number or a date); None without one."""
+    if not header:
+        return None
+    if header.strip().isdigit():
+        return float(header)
+    from email.utils import parsedate_to_datetime  # late: a date is rare
+
+    try:
+        return max(0.0, parsedate_to_datetime(header).timestamp() - now)
+    except ValueError:
+        return None
+
+
+def refusal(status: int, host: str, what: str) -> HardtackError:
+    """The error that `status` means, for a person."""
+    if status in (401, 403):
+        return AccessDenied(
+            f"{host} refuses {what} (HTTP {status}).",
+            remedy="Log in (docker login), or check the name: many registries answer so "
+            "for an image that doesn't exist.",
+        )
+    if status == 404:
+        return NotFound(f"{host} has no {what}.", remedy="Check the repository and the tag.")
+    if status == 429:
+        return RegistryError(
+            f"{host} limits the rate of requests (HTTP 429) for {what}.",
+            remedy="Log in, or try later.",
+        )
+    return RegistryError(f"{host} answers HTTP {status} for {what}.")

@@ -1,0 +1,110 @@
+"""Authorization by repository: what a 401 asks for is bought once, and again when it expires."""
+
+from __future__ import annotations
+
+import json
+import threading
+from urllib.parse import urlencode, urlsplit
+
+from hardtack.core.errors import RegistryError, SourceUnreachable
+from hardtack.images.attempts import AGAIN, Attempts, refusal
+from hardtack.images.auth import Challenge, Credentials, DockerConfig
+from hardtack.images.connection import CertificateRefused
+from hardtack.images.mirrors import Endpoint
+from hardtack.images.transport import Transport
+
+
+class Tokens:
+    """Values of `Authorization` headers. Thread-safe."""
+
+    def __init__(self, transport: Transport, docker: DockerConfig) -> None:
+        self._transport, self._docker = transport, docker
+        self._authorization: dict[tuple[str, str], str] = {}
+        self._lock = threading.Lock()
+
+    def get(self, endpoint: Endpoint, path: str) -> str | None:
+        """What was bought for this repository, if anything."""
+        return self._authorization.get((endpoint.base, path))
+
+    def renew(
+        self,
+        endpoint: Endpoint,
+        path: str,
+        header: str,
+        what: str,
+        stale: str | None,
+        attempts: Attempts,
+    ) -> None:
+        """Buy what `header` (`WWW-Authenticate`) asks for, unless `stale` is replaced already.
+
+        Raises AccessDenied, RegistryError, and what `attempts` gives up with."""
+        key = (endpoint.base, path)
+        with self._lock:
+            if self._authorization.get(key) != stale:
+                return  # another thread has renewed it meanwhile
+            challenge = Challenge.parse(header)
+            credentials = endpoint.credentials or self._docker.credentials(
+                _docker_name(endpoint.host)
+            )
+            if challenge.scheme == "bearer":
+                self._authorization[key] = self._token(
+                    endpoint, path, challenge, credentials, what, attempts
+                )
+            elif challenge.scheme == "basic" and credentials is not None:
+                self._authorization[key] = credentials.basic
+            else:
+                raise refusal(401, endpoint.host, what)
+            if self._authorization[key] == stale:
+                raise refusal(401, endpoint.host, what)
+
+    def _token(
+        self, endpoint: Endpoint, path: str, challenge: Challenge, credentials: Credentials | None,
+        what: str, attempts: Attempts,
+    ) -> str:  # fmt: skip
+        realm = challenge.parameters.get("realm", "")
+        if urlsplit(realm).scheme not in ("http", "https"):
+            raise RegistryError(f"{endpoint.host} asks for a token but names no usable realm.")
+        asked = {"scope": challenge.parameters.get("scope") or f"repository:{path}:pull"}
+        if service := challenge.parameters.get("service"):
+            asked["service"] = service
+        method, url, headers, body = "GET", realm, {}, None
+        if credentials is not None and credentials.identity_token:
+            form = {
+                "grant_type": "refresh_token",
+                "refresh_token": credentials.identity_token,
+                "client_id": "hardtack",
+            }
+            method, body = "POST", urlencode(form | asked).encode()
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        else:
+            url += ("&" if "?" in realm else "?") + urlencode(asked)
+            if credentials is not None:
+                headers = {"Authorization": credentials.basic}
+        host = urlsplit(realm).netloc
+        tls = endpoint.tls
+        while True:
+            try:
+                response = self._transport.send(method, url, headers, tls, body)
+                try:
+                    raw = response.read(1 << 20)
+                finally:
+                    response.close()
+            except CertificateRefused:
+                raise
+            except SourceUnreachable as error:
+                attempts.failed(error)
+                continue
+            if response.status in AGAIN:
+                attempts.failed(refusal(response.status, host, what))
+                continue
+            if response.status != 200:
+                raise refusal(401, host, what)
+            try:
+                answer = json.loads(raw)
+                return f"Bearer {answer.get('token') or answer['access_token']}"
+            except (ValueError, KeyError, AttributeError) as error:
+                raise RegistryError(f"{host} gave no token for {what}.") from error
+
+
+def _docker_name(host: str) -> str:
+    return "docker.io" if host == "registry-1.docker.io" else host
