@@ -15,7 +15,8 @@ from hardtack.core.errors import BundleError, ConfigError, CorruptReply, DiskFul
 from hardtack.images.audit import State, audit_directory
 from hardtack.images.bundle import contents
 from hardtack.images.extract import extract
-from hardtack.images.install import STAGING, install, prune, restart_needed
+from hardtack.images.install import STAGING, install, prune
+from hardtack.images.k3s import restart_needed
 from hardtack.images.lock import lock
 from hardtack.images.lockfile import Lock
 from hardtack.images.platforms import Platform

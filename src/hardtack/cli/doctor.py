@@ -12,7 +12,7 @@ import click
 
 from hardtack.cli.box import ROOT
 from hardtack.cli.deploy_requirements import FILE
-from hardtack.cli.images_box import SOCKET
+from hardtack.cli.images_options import SOCKET
 from hardtack.cli.inference import needs_extra
 from hardtack.cli.options import (
     DURATION,

@@ -1,67 +1,39 @@
-"""`hardtack images install`, `audit`, `prune`, `extract`, `dockerfile`: from bundles to a box."""
+"""`hardtack images install`, `audit`, `prune`, `extract`: from bundles to a box."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hardtack.cli.images import LOCK, REGISTRY, images, registry_of
-from hardtack.cli.images_dockerfile import dockerfile
+from hardtack.cli.images_options import (
+    DIRECTORY,
+    LOCK,
+    PLATFORM,
+    REGISTRY,
+    SOCKET,
+    TO,
+    containerd_at,
+    platform_of,
+    registry_of,
+)
 from hardtack.cli.options import using
 from hardtack.cli.output import json_option, print_json, print_table
 from hardtack.cli.progress import shown
-from hardtack.core.errors import ContainerdError
 from hardtack.deploy.facts.versions import k3s_version
 from hardtack.images import install as installing
 from hardtack.images.lockfile import read_lock
-from hardtack.images.platforms import Platform
 from hardtack.manifests.reference import Reference
 
 if TYPE_CHECKING:  # gRPC is imported by those commands alone that talk to containerd
     from hardtack.images.audit import Row
-    from hardtack.images.containerd import Containerd
-
-DIRECTORY = click.Path(file_okay=False, path_type=Path)
-TO = click.option(
-    "--to",
-    type=DIRECTORY,
-    default=installing.K3S_IMAGES,
-    show_default=True,
-    help="The directory that k3s loads images from.",
-)
-SOCKET = click.option(
-    "--socket", type=click.Path(path_type=Path), help="containerd's socket. Default: k3s's own."
-)
-PLATFORM = click.option("--platform", metavar="OS/ARCH", help="Default: this machine's.")
 
 
-def platform_of(text: str | None) -> Platform:
-    return Platform.parse(text) if text else Platform.here()
-
-
-@contextlib.contextmanager
-def containerd_at(socket: Path | None) -> Iterator[Containerd]:
-    """containerd on `socket`, or where it usually is. Raises ContainerdError."""
-    from hardtack.images.containerd import Containerd, find_socket
-
-    found = socket or find_socket()
-    if found is None:
-        raise ContainerdError(
-            "No containerd was found.", remedy="Start it, or name its socket with --socket."
-        )
-    store = Containerd(found)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-@images.command()
+@click.command()
 @click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @TO
 @PLATFORM
@@ -101,7 +73,7 @@ def install(
     click.echo(f"{needed[done.restart]}: {done.reason}.")
 
 
-@images.command()
+@click.command()
 @LOCK
 @SOCKET
 @TO
@@ -137,7 +109,7 @@ def audit(lock_file: Path, to: Path, platform: str | None, **values: Any) -> Non
     sys.exit(0 if all(row.state is State.OK for row in rows) else 1)
 
 
-@images.command()
+@click.command()
 @LOCK
 @TO
 @PLATFORM
@@ -154,7 +126,7 @@ def prune(lock_file: Path, to: Path, platform: str | None, as_json: bool) -> Non
             click.echo("Nothing to remove.")
 
 
-@images.command()
+@click.command()
 @click.argument("image")
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--to", type=DIRECTORY, default=".", show_default=True)
@@ -176,6 +148,3 @@ def extract(
     else:
         for file in written:
             click.echo(str(file))
-
-
-images.add_command(dockerfile)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hardtack.cli.images import LOCK
+from hardtack.cli.images_options import LOCK
 from hardtack.cli.options import using
 from hardtack.cli.output import json_option, print_json
 from hardtack.images import dockerfile as preloading

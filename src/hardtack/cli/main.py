@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import os
 import signal
 import sys
@@ -14,6 +12,7 @@ import click
 
 from hardtack import __version__
 from hardtack.cli import config
+from hardtack.cli.lazy import LazyGroup
 from hardtack.core.errors import HardtackError
 
 COMMANDS = {
@@ -31,7 +30,7 @@ COMMANDS = {
     "verify": ("hardtack.cli.weights", "verify", "Read every cached byte and check it."),
     "cache": ("hardtack.cli.cache", "cache", "List, measure and evict cached objects."),
     "images": (
-        "hardtack.cli.images_box",
+        "hardtack.cli.images",
         "images",
         "Container images: scan, lock, pull, install, audit.",
     ),
@@ -56,35 +55,9 @@ COMMANDS = {
 """Name → module, object in it, and the line of help that `hardtack --help` shows."""
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported when called; their help lines are known before."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, name, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise click.UsageError(error.message + hint, ctx) from None
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="hardtack")
 @click.option(
     "--config",

@@ -12,14 +12,16 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from hardtack.cache.api import Options
 from hardtack.core.errors import ConfigError
 from hardtack.core.units import parse_duration, parse_size
-from hardtack.source.options import SourceOptions
+
+if TYPE_CHECKING:  # imported by the commands that read weights
+    from hardtack.cache.api import Options
+    from hardtack.source.options import SourceOptions
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -210,6 +212,8 @@ def setting_names() -> set[str]:
 
 def source_options(values: dict[str, Any]) -> SourceOptions:
     """The SourceOptions that a command's parameters say."""
+    from hardtack.source.options import SourceOptions
+
     return SourceOptions(
         region=values["region"],
         endpoint_url=values["endpoint_url"],
@@ -226,6 +230,8 @@ def source_options(values: dict[str, Any]) -> SourceOptions:
 
 def cache_options(values: dict[str, Any]) -> Options:
     """The cache Options that a command's parameters say."""
+    from hardtack.cache.api import Options
+
     return Options(
         size_limit=values["cache_size"],
         keep_free=values["keep_free"],

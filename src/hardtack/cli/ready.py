@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from hardtack.cli.images import LOCK, REGISTRY, registry_of
-from hardtack.cli.images_box import PLATFORM, SOCKET, TO, platform_of
+from hardtack.cli.images_options import (
+    LOCK,
+    PLATFORM,
+    REGISTRY,
+    SOCKET,
+    TO,
+    platform_of,
+    registry_of,
+)
 from hardtack.cli.inference import needs_extra
 from hardtack.cli.opened import opened
 from hardtack.cli.options import (

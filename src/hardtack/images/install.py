@@ -8,7 +8,6 @@ import fcntl
 import json
 import logging
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from hardtack.core.errors import BundleError, ConfigError
 from hardtack.core.files import fsync_directory, write_atomically
 from hardtack.core.progress import Progress, Quiet
 from hardtack.images.bundle import contents, verify
+from hardtack.images.k3s import K3S_IMAGES, restart_needed
 from hardtack.images.lockfile import Lock, names
 from hardtack.images.partial import check_space, full
 from hardtack.images.platforms import Platform
@@ -27,12 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-K3S_IMAGES = Path("/var/lib/rancher/k3s/agent/images")
 STAGING = ".hardtack-images"  # beside the images directory: k3s looks at all that is in it
 _WATCHED_BY_K3S = f"{os.sep}agent{os.sep}images"
 _STEP = 8 << 20
-# The first releases that load a file when it appears, by minor version.
-_WATCHING = {29: 13, 30: 9, 31: 5, 32: 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,25 +100,6 @@ def prune(to: Path, lock: Lock, platform: Platform) -> tuple[Path, ...]:
                 if any((n.name, n.digest) in needed for n in contents(to / name).names):
                     keep.add(name)
         return _remove(to, staging, keep)
-
-
-def restart_needed(version: str | None) -> tuple[bool | None, str]:
-    """Whether k3s `version` (`v1.28.8+k3s1`) must be restarted to see new files, and why."""
-    if version is None:
-        return (
-            None,
-            "which k3s runs here isn't known: before 1.29.13, 1.30.9, 1.31.5 and 1.32.0 "
-            "it reads the directory only when it starts",
-        )
-    match = re.match(r"v?1\.(\d+)\.(\d+)", version)
-    if match is None:
-        raise ConfigError(
-            f"{version!r} is not a version of k3s.", remedy="Write it like v1.31.5+k3s1."
-        )
-    minor, patch = int(match[1]), int(match[2])
-    if minor > max(_WATCHING) or patch >= _WATCHING.get(minor, 1 << 30):
-        return False, f"k3s {version} watches the directory and loads what appears in it"
-    return True, f"k3s {version} reads the directory only when it starts"
 
 
 def _bundles(source: Path, platform: Platform) -> list[Path]:

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
-
 from hardtack.core.errors import ConfigError
 from hardtack.images.auth import Credentials, decode_auth
 from hardtack.images.connection import Tls
@@ -55,6 +53,8 @@ class Registries:
         cls, path: Path, *, insecure: frozenset[str] = frozenset(), ca: Path | None = None
     ) -> Registries:
         """k3s's file at `path`. Raises ConfigError."""
+        import yaml  # late: most pulls have no such file
+
         try:
             document = yaml.safe_load(path.read_bytes()) or {}
             mirrors, configs = document.get("mirrors") or {}, document.get("configs") or {}

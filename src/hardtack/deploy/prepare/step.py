@@ -13,7 +13,7 @@ from hardtack.core.errors import BoxError
 from hardtack.core.files import write_atomically
 from hardtack.deploy.facts import read as facts
 from hardtack.deploy.facts.model import Facts
-from hardtack.images.install import K3S_IMAGES
+from hardtack.images.k3s import K3S_IMAGES
 from hardtack.images.platforms import Platform
 
 _PATIENCE = 30.0

@@ -1,0 +1,220 @@
+"""`hardtack images scan`, `lock`: every image that a deployment names, and its digests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hardtack.cli.images_options import LOCK, PLATFORMS, REGISTRY, registry_of
+from hardtack.cli.options import using
+from hardtack.cli.output import json_option, print_json, print_table
+from hardtack.core.errors import LockError
+from hardtack.core.units import format_size
+from hardtack.images import lock as locking
+from hardtack.images.lockfile import Lock, read_lock, write_lock
+from hardtack.images.platforms import Platform
+from hardtack.manifests.model import FoundImage, Scan
+from hardtack.manifests.reference import Reference
+from hardtack.manifests.scan import scan as scan_paths
+
+PATHS = click.argument(
+    "paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path)
+)
+EVERY_TAG = "*"
+HELM = click.option(
+    "--helm",
+    type=click.Choice(["auto", "raw", "rendered"]),
+    default="auto",
+    show_default=True,
+    help="Helm charts as their templates stand, or as `helm template` renders them.",
+)
+
+
+@click.command()
+@PATHS
+@HELM
+@json_option
+def scan(paths: tuple[Path, ...], helm: Any, as_json: bool) -> None:
+    """Every image that PATHS name, where, how it is reached, and the pull policy in force."""
+    found = scan_paths(paths, helm=helm)
+    if as_json:
+        print_json({"images": list(map(_row, found.images)), "problems": _problems(found)})
+    else:
+        print_table(
+            ("image", "at", "reached by", "policy", "why"),
+            (
+                (
+                    i.reference.name if i.reference else f"? {i.raw}",
+                    i.place,
+                    i.path,
+                    (i.policy.value or "?") if i.policy else "",
+                    _why(i),
+                )
+                for i in found.images
+            ),
+        )
+    tell_problems(found)
+
+
+def _why(image: FoundImage) -> str:
+    """Why the image can't be told, else why its pull policy is what it is."""
+    if image.reference is None or image.policy is None:
+        return image.reason
+    return image.policy.why
+
+
+def _row(image: FoundImage) -> dict[str, Any]:
+    policy = image.policy
+    return {
+        "image": image.reference.name if image.reference else None,
+        "raw": image.raw,
+        "file": str(image.place.file),
+        "line": image.place.line,
+        "path": image.path,
+        "kind": image.kind,
+        "policy": policy.value if policy else None,
+        "policy_explicit": policy.explicit if policy else None,
+        "why": _why(image),
+        "platforms": image.platforms,
+        "hidden": image.hidden,
+    }
+
+
+def _problems(found: Scan) -> list[dict[str, Any]]:
+    return [
+        {
+            "file": str(p.place.file),
+            "line": p.place.line,
+            "severity": p.severity,
+            "message": p.message,
+        }
+        for p in found.problems
+    ]
+
+
+def tell_problems(found: Scan) -> None:
+    """What could not be read, on stderr."""
+    for problem in found.problems:
+        click.echo(f"hardtack: {problem}", err=True)
+
+
+def tell_unknown(found: Scan) -> None:
+    """Images that a lock can't hold because their name can't be told, on stderr."""
+    for image in found.images:
+        if image.reference is None:
+            click.echo(
+                f"hardtack: {image.place}: not locked, the image can't be told: "
+                f"{image.raw}: {image.reason}",
+                err=True,
+            )
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@LOCK
+@PLATFORMS
+@HELM
+@click.option(
+    "--update",
+    "moving",
+    is_flag=False,
+    flag_value=EVERY_TAG,
+    multiple=True,
+    metavar="[IMAGE]",
+    help="Move this tag, or all without IMAGE, to what the registry now says. Put it last.",
+)
+@click.option("--check", is_flag=True, help="Compare with PATHS, offline; exit 1 when out of step.")
+@click.option(
+    "--k3s-images",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="k3s's k3s-images.txt: lock what it lists too.",
+)
+@using(REGISTRY)
+@json_option
+def lock(paths: tuple[Path, ...], as_json: bool, **values: Any) -> None:
+    """Write images.lock: each image that PATHS name, by digest, for each platform.
+
+    What is locked stays as it is; only --update moves it.
+    """
+    file: Path = values["lock_file"]
+    found = scan_paths(paths, helm=values["helm"]) if paths else Scan()
+    wanted = dict(locking.wanted(found, file.absolute().parent))
+    if values["k3s_images"] is not None:
+        wanted |= locking.parse_image_list(values["k3s_images"].read_text())
+    tell_problems(found)
+    tell_unknown(found)
+    platforms = [Platform.parse(p) for p in values["platforms"]]
+    if values["check"]:
+        _check(read_lock(file), wanted, platforms, as_json)
+        return
+    if not wanted:
+        raise LockError("Nothing to lock: no image was found.", remedy="Give the PATHs to scan.")
+    existing = read_lock(file) if file.exists() else None
+    if not platforms:
+        platforms = [Platform.parse(p) for p in (existing.platforms if existing else ())]
+    with registry_of(values) as registry:
+        locked = locking.lock(
+            wanted,
+            platforms or [Platform.here()],
+            registry,
+            existing,
+            _moving(values["moving"], wanted),
+        )
+    write_lock(file, locked)
+    _tell_lock(file, locked, as_json)
+
+
+def _moving(texts: Sequence[str], wanted: locking.Wanted) -> locking.Update | list[Reference]:
+    """Which tags --update moves. Raises LockError for an image that nothing names."""
+    if EVERY_TAG in texts:
+        return locking.Update.ALL
+    moving = [Reference.parse(text) for text in texts]
+    for reference in moving:
+        if reference not in wanted:
+            raise LockError(
+                f"--update {reference}: no manifest names this image.",
+                remedy="Put a bare --update after the PATHs.",
+            )
+    return moving
+
+
+def _check(
+    locked: Lock,
+    wanted: locking.Wanted,
+    platforms: Sequence[Platform],
+    as_json: bool,
+) -> None:
+    differences = locking.check(locked, wanted, platforms)
+    if as_json:
+        print_json(
+            [{"image": d.image.name, "difference": d.step, "detail": d.detail} for d in differences]
+        )
+    else:
+        for difference in differences:
+            click.echo(str(difference))
+        if not differences:
+            click.echo(f"In step: {len(locked.images)} images.")
+    sys.exit(1 if differences else 0)
+
+
+def _tell_lock(file: Path, locked: Lock, as_json: bool) -> None:
+    rows = [
+        (image.reference.name, platform, there.digest, there.size)
+        for image in locked.images
+        for platform, there in image.platforms.items()
+    ]
+    if as_json:
+        print_json(
+            [dict(zip(("image", "platform", "digest", "size"), r, strict=True)) for r in rows]
+        )
+        return
+    print_table(
+        ("image", "platform", "digest", "size"),
+        ((name, platform, digest[:19], format_size(size)) for name, platform, digest, size in rows),
+    )
+    click.echo(f"{len(locked.images)} images in {os.fspath(file)}.", err=True)
