@@ -30,6 +30,7 @@ def facts(work: Path) -> dict[str, str]:
         "hardtack": hardtack.__version__,
         "rclone": _version([str(Path(sys.executable).with_name("rclone")), "version"]),
         "s3fs": _version(["s3fs", "--version"]),
+        "skopeo": _version(["skopeo", "--version"]),
         LOAD: f"{os.getloadavg()[0]:.1f}",
     }
 
