@@ -154,3 +154,16 @@ def test_a_file_may_hold_a_token(tmp_path: Path) -> None:
     assert (tmp_path / "ours.yaml").stat().st_mode & 0o777 == 0o600
     refused = run("deploy", "import-values", ROOT / "README.md")
     assert refused.returncode == 11, refused.stderr
+
+
+@pytest.mark.needs("npm")
+def test_the_values_of_the_docs(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "deploy.md").read_text()
+    (block,) = re.findall(r"<!-- values -->\n```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "values.yaml").write_text(block)
+    checked = run("job", "check-values", "--file", tmp_path / "values.yaml")
+    assert checked.returncode == 0, checked.stdout
+    manifests = rendered(yaml.safe_load(block))
+    given = find(manifests, "ConfigMap", "edge-endpoint")["data"]
+    read_detectors = yaml.safe_load(given["detectors.yaml"])["detectors"]
+    assert [one["name"] for one in read_detectors] == ["gate"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hardtack.mount import handover, hold, launch, mountinfo
-from tests.mount.conftest import ROOT, Mount, gone, until
+from tests.mount.conftest import ROOT, Mount, children, gone, until
 
 pytestmark = pytest.mark.needs("root", "fuse")
 
@@ -173,17 +173,69 @@ def test_what_is_not_a_message_is_refused(mount: Mount, kept: Process, tmp_path:
         hold.ask(str(tmp_path / "none"), {"do": "take"})
 
 
+_FOREGROUND = """
+import sys
+from pathlib import Path
+from hardtack.cache.api import Options
+from hardtack.mount import launch
+from hardtack.source.options import SourceOptions
+options = launch.MountOptions(opener="tests.mount.fake_cache:open_fake", foreground=True,
+                              hold=sys.argv[3], handover=60.0)
+launch.mount("file:///models", sys.argv[1], SourceOptions(), Path(sys.argv[2]), Options(), options)
+"""
+_CONTAINER = ("unshare", "--mount", "--propagation", "unchanged", "--pid", "--fork",
+              "--kill-child", "--mount-proc")  # fmt: skip
+
+
+def pod(point: Path, cache: Path, socket: str, *before: str) -> subprocess.Popen[bytes]:
+    """The command of a mount's container; with `before` in namespaces of its own."""
+    command = [*before, sys.executable, "-c", _FOREGROUND, str(point), str(cache), socket]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+def test_one_pod_after_another(mount: Mount, kept: Process, tmp_path: Path) -> None:
+    """Mount and process namespaces of their own, the parent shared: as containers have it.
+
+    The host's descriptor and the host's name both live on, whether the pod is told or killed.
+    """
+    parent = tmp_path / "edge"
+    parent.mkdir()
+    body = os.urandom(300_000)
+    (mount.tree / "a").write_bytes(body)
+    subprocess.run(["mount", "--bind", parent, parent], check=True)
+    subprocess.run(["mount", "--make-shared", parent], check=True)
+    point = parent / "mnt"
+    running = pod(point, mount.cache, kept.socket, *_CONTAINER)
+    try:
+        until(lambda: kept.owned(point))
+        # The first close teaches the kernel that none need be told: a fork closes what is open.
+        assert (point / "a").read_bytes() == body
+        with (point / "a").open("rb", buffering=0) as file:
+            for at, number in enumerate((signal.SIGTERM, signal.SIGKILL, signal.SIGKILL)):
+                (keeper,) = children(running.pid)
+                os.kill(keeper, number)
+                running.wait(30)
+                until(lambda: kept.owned(point) is False)
+                running = pod(point, mount.cache, kept.socket, *_CONTAINER)
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                place = 90_000 * (at + 1)
+                assert os.pread(file.fileno(), 1000, place) == body[place : place + 1000]
+                assert (point / "a").stat().st_size == len(body)
+                assert len(mountinfo.mounted_at(str(point))) == 1
+                until(lambda: kept.owned(point))
+    finally:
+        kept.end()
+        running.kill()
+        running.wait()
+        for place in (point, parent):
+            while mountinfo.mounted_at(str(place)):
+                subprocess.run(["umount", "-l", place], check=True)
+    kept.process = kept.start()
+
+
 def test_in_the_foreground_the_mountpoint_is_made(mount: Mount, tmp_path: Path) -> None:
     point = tmp_path / "deep" / "mnt"
-    code = (
-        "import sys; from pathlib import Path; from hardtack.cache.api import Options\n"
-        "from hardtack.mount import launch; from hardtack.source.options import SourceOptions\n"
-        "launch.mount('file:///m', sys.argv[1], SourceOptions(), Path(sys.argv[2]), Options(),\n"
-        "  launch.MountOptions(opener='tests.mount.fake_cache:open_fake', foreground=True))"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(point), str(mount.cache)], stderr=subprocess.DEVNULL
-    )
+    process = pod(point, mount.cache, "")
     try:
         until(lambda: mountinfo.identity(str(point), 5.0))
     finally:
