@@ -218,8 +218,8 @@ def test_one_pod_after_another(mount: Mount, kept: Process, tmp_path: Path) -> N
                 until(lambda: kept.owned(point) is False)
                 running = pod(point, mount.cache, kept.socket, *_CONTAINER)
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-                place = 90_000 * (at + 1)
-                assert os.pread(file.fileno(), 1000, place) == body[place : place + 1000]
+                offset = 90_000 * (at + 1)
+                assert os.pread(file.fileno(), 1000, offset) == body[offset : offset + 1000]
                 assert (point / "a").stat().st_size == len(body)
                 assert len(mountinfo.mounted_at(str(point))) == 1
                 until(lambda: kept.owned(point))
