@@ -44,6 +44,8 @@ PARTS: dict[str, tuple[str, Callable[[], bool]]] = {
         "cgroup v2 with a controller to pass on, as root",
         lambda: _root() and cgroup2() is not None,
     ),
+    "shellcheck": ("shellcheck (Debian: shellcheck)", lambda: _has("shellcheck")),
+    "systemd": ("systemd-analyze (Debian: systemd)", lambda: _has("systemd-analyze")),
     "skopeo": ("skopeo (Debian: skopeo)", lambda: _has("skopeo")),
     "chromium": ("chromium (Debian: chromium)", lambda: _has("chromium")),
     "promtool": ("promtool (Debian: prometheus)", lambda: _has("promtool")),

@@ -18,6 +18,8 @@ TEST_PARTS = {
     "ip": "iproute2",
     "busybox": "busybox-static",
     "iptables-legacy": "iptables",
+    "shellcheck": "shellcheck",
+    "systemd-analyze": "systemd",
     "chromium": "chromium",
     "promtool": "prometheus",
 }

@@ -132,6 +132,18 @@ def test_the_node_reaches_itself_with_every_cable_out(box: KernelBox) -> None:
     assert "dev hardtack0" in box.ok("ip", "route", "get", "198.51.100.1")
 
 
+def test_a_new_container_keeps_the_old_address(box: KernelBox) -> None:
+    """Its configuration and interfaces are gone, its volumes are there, and so is the cable."""
+    box.prepared()
+    (box.root / "var/lib/rancher/k3s/server/tls").mkdir()
+    (box.root / "etc/rancher/k3s/config.yaml.d/zz-hardtack-address.yaml").unlink()
+    box.ok("ip", "link", "delete", "hardtack0")
+    box.prepared()
+    file = box.root / "etc/rancher/k3s/config.yaml.d/zz-hardtack-address.yaml"
+    assert file.read_text() == "node-ip: 203.0.113.254\n"
+    assert box.amiss() == set()
+
+
 STALE = """
 iptables-{0} -t nat -N CNI-HOSTPORT-DNAT
 iptables-{0} -t nat -N CNI-DN-0123456789abcdef01234

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from hardtack.deploy.facts.k3s import CONFIG, DATA
 from hardtack.deploy.facts.model import Facts
@@ -10,6 +11,8 @@ from hardtack.deploy.prepare import route
 from hardtack.deploy.prepare.step import Change, Step, Target, command, file, gone
 
 FILE = CONFIG / "config.yaml.d/zz-hardtack-address.yaml"
+NOTE = Path("var/lib/hardtack/node-address")
+"""Outlives k3s's configuration, which in a container is new with each release."""
 
 
 def plan(target: Target) -> Iterable[Change]:
@@ -18,26 +21,34 @@ def plan(target: Target) -> Iterable[Change]:
         return
     given = [a for a in facts.k3s.settings.get("node-ip", "").split(",") if a]
     now = next((a for a in given if "." in a), None)
-    wanted = target.node_address or now or _present(target, facts) or route.ADDRESS
+    wanted = target.node_address or now or _noted(target) or _present(target, facts)
     if wanted not in facts.network.staying and wanted != route.ADDRESS:
         yield from route.interface(target)
         yield command(target, "ip", "address", "add", f"{wanted}/32", "dev", route.INTERFACE)
+    yield from file(target, NOTE, f"{wanted}\n")
     if now != wanted:
         six = [a for a in given if ":" in a]
         yield from file(target, FILE, f"node-ip: {','.join([wanted, *six])}\n")
 
 
-def _present(target: Target, facts: Facts) -> str | None:
-    """The address that a k3s that ran before took: that of the best default route."""
-    if not target.path(DATA / "server/tls").is_dir():
+def _noted(target: Target) -> str | None:
+    try:
+        return target.path(NOTE).read_text().strip() or None
+    except FileNotFoundError:
         return None
+
+
+def _present(target: Target, facts: Facts) -> str:
+    """The address that a k3s that ran before took, that of the best default route; else ours."""
+    if not target.path(DATA / "server/tls").is_dir():
+        return route.ADDRESS
     interfaces = [r.interface for r in facts.network.defaults if not r.stays]
     found = [a for name in interfaces for a in sorted(facts.network.addresses.get(name, ()))]
-    return found[0] if found else None
+    return found[0] if found else route.ADDRESS
 
 
 def undo(target: Target) -> Iterable[Change]:
-    yield from gone(target, [FILE])
+    yield from gone(target, [FILE, NOTE])
 
 
 STEP = Step("address", "the node's address kept the same", plan, undo)

@@ -1,0 +1,5 @@
+#!/bin/sh
+# A step that fails ends this with its message; Balena starts it again.
+set -eu
+hardtack box prepare
+exec k3s server
