@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ import pytest
 from hardtack.core.errors import AccessDenied
 from hardtack.source.credentials import CredentialChain, parse_process_output
 from hardtack.source.options import SourceOptions
-from tests.support.faulty import Behaviour, Request, faulty_server
+from tests.support.faulty import Behaviour, Request, always, faulty_server
 
 SECRET = "the-secret-itself"
 ENV_KEYS = {"AWS_ACCESS_KEY_ID": "FROM_ENV", "AWS_SECRET_ACCESS_KEY": SECRET}
@@ -253,3 +254,101 @@ def test_the_metadata_service_is_asked_when_allowed_and_only_then(place: Place) 
         assert (found.access_key, found.origin) == ("FROM_INSTANCE", "instance metadata")
         assert found.expires is not None
         assert metadata.requests
+
+
+def _issued(access: str) -> dict[str, str]:
+    return {
+        "AccessKeyId": access,
+        "SecretAccessKey": SECRET,
+        "Token": "token",
+        "Expiration": "2099-01-01T00:00:00Z",
+    }
+
+
+def test_a_containers_service_is_asked_with_its_token(place: Place) -> None:
+    """As ECS and EKS Pod Identity have it."""
+    answer = Behaviour(status=200, body=json.dumps(_issued("FROM_CONTAINER")).encode())
+    with faulty_server(always(answer)) as service:
+        env = {
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{service.endpoint}/role",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": "who-I-am",
+        }
+        found = place.chain(SourceOptions(), **env).get()
+        assert found is not None
+        assert (found.access_key, found.token) == ("FROM_CONTAINER", "token")
+        assert found.origin == "container credentials"
+        assert found.expires is not None
+        (request,) = service.requests
+        assert (request.path, request.headers["authorization"]) == ("/role", "who-I-am")
+
+
+def test_a_container_service_that_refuses_is_named(place: Place) -> None:
+    with faulty_server(always(Behaviour(status=403, body=b"{}"))) as service:
+        env = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{service.endpoint}/role"}
+        with pytest.raises(AccessDenied, match="container credentials: exit status 1"):
+            place.access_key(SourceOptions(), **env)
+
+
+def test_web_identity_is_exchanged_for_credentials(place: Place) -> None:
+    """The token's file is a pod's; the security token service answers."""
+    place.write("token", "a-token-of-the-cluster")
+    keys = {**_issued("FROM_IDENTITY"), "SessionToken": "session"}
+    fields = "".join(f"<{name}>{value}</{name}>" for name, value in keys.items() if name != "Token")
+    name = "AssumeRoleWithWebIdentity"
+    body = f"<{name}Response><{name}Result><Credentials>{fields}</Credentials></{name}Result>"
+    with faulty_server(
+        always(Behaviour(status=200, body=f"{body}</{name}Response>".encode()))
+    ) as sts:
+        env = {
+            "AWS_WEB_IDENTITY_TOKEN_FILE": str(place.directory / "token"),
+            "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/camera",
+            "AWS_ENDPOINT_URL_STS": sts.endpoint,
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        found = place.chain(SourceOptions(), **env).get()
+        assert found is not None
+        assert (found.access_key, found.origin) == ("FROM_IDENTITY", "web identity")
+        assert sts.requests
+
+
+_SSO = """[profile desk]
+sso_start_url = https://sso.test/start
+sso_region = us-east-1
+sso_account_id = 123456789012
+sso_role_name = reader
+region = us-east-1
+"""
+
+
+def test_single_sign_on_uses_the_token_of_the_last_login(place: Place) -> None:
+    place.write("config", _SSO)
+    tokens = place.directory / ".aws" / "sso" / "cache"
+    tokens.mkdir(parents=True)
+    name = hashlib.sha1(b"https://sso.test/start", usedforsecurity=False).hexdigest()
+    token = {
+        "startUrl": "https://sso.test/start",
+        "region": "us-east-1",
+        "accessToken": "logged-in",
+        "expiresAt": "2099-01-01T00:00:00Z",
+    }
+    (tokens / f"{name}.json").write_text(json.dumps(token))
+    role = {
+        "accessKeyId": "FROM_SSO",
+        "secretAccessKey": SECRET,
+        "sessionToken": "session",
+        "expiration": 4_070_908_800_000,
+    }
+    answer = Behaviour(status=200, body=json.dumps({"roleCredentials": role}).encode())
+    with faulty_server(always(answer)) as portal:
+        env = {"HOME": str(place.directory), "AWS_ENDPOINT_URL_SSO": portal.endpoint}
+        found = place.chain(SourceOptions(profile="desk"), **env).get()
+        assert found is not None
+        assert (found.access_key, found.origin) == ("FROM_SSO", "profile desk, through AWS")
+        assert portal.requests[0].headers["x-amz-sso_bearer_token"] == "logged-in"
+
+
+def test_single_sign_on_without_a_login_says_so(place: Place) -> None:
+    place.write("config", _SSO)
+    with pytest.raises(AccessDenied, match=r"profile desk.*[Tt]oken"):
+        place.access_key(SourceOptions(profile="desk"), HOME=str(place.directory))

@@ -8,7 +8,7 @@ import pytest
 
 from hardtack.source.options import SourceOptions
 from hardtack.source.s3 import S3Source
-from tests.source.reading import listing
+from tests.source.reading import listing, read
 from tests.support.faulty import BUCKET, FaultyServer, faulty_server
 
 
@@ -66,3 +66,15 @@ def test_a_source_that_is_left_early_stops_asking(server: FaultyServer) -> None:
     pages.close()
     source.close()
     assert len(server.requests) == 1
+
+
+def test_percent_signs_in_keys_are_meant(server: FaultyServer) -> None:
+    """A store for tests that verifies signatures mistakes these keys, for every client."""
+    keys = ["a%41", "aA", "%2Fb", "100%", "c%252F"]
+    server.objects = {key: key.encode() for key in keys}
+    source = S3Source(BUCKET, "", SourceOptions(endpoint_url=server.endpoint, unsigned=True), {})
+    try:
+        found = listing(source)
+        assert {key: read(source, info) for key, info in found.items()} == server.objects
+    finally:
+        source.close()

@@ -24,6 +24,7 @@ from hardtack.cache.downloader import Downloader
 from hardtack.cache.keys import content_id
 from hardtack.cache.listing import Listing, changed_names
 from hardtack.cache.owner import Owner
+from hardtack.cache.pieces import Pieces
 from hardtack.cache.reachability import Reachability
 from hardtack.cache.reads import Read
 from hardtack.cache.results import (
@@ -56,7 +57,7 @@ class Cache:
         self, directory: Path, source: Source, options: Options, owner: Owner, disk: Disk
     ) -> None:
         self.directory, self.source, self.options = directory, source, options
-        self.counters = Counters()
+        self.counters, self.pieces = Counters(), Pieces()
         self.reachability = Reachability(time.time)
         self._owner = owner
         self._callbacks: list[Callable[[Invalidation], None]] = []
@@ -67,12 +68,14 @@ class Cache:
         self.catalogue = Catalogue(_catalogue_path(directory, source.url), source.url)
         try:
             self.view = self._first_view()
-            self.store = Store(directory, source, options, disk, self.counters, self.keeps)
+            self.store = Store(
+                directory, source, options, disk, self.counters, self.pieces, self.keeps
+            )
         except BaseException:
             self.catalogue.close()
             raise
         self.downloader = Downloader(
-            source, self.reachability, self.counters, self.store.land,
+            source, self.reachability, self.counters, self.pieces, self.store.land,
             connections=options.connections, max_request=options.max_request,
         )  # fmt: skip
         self.background = Background(self)
@@ -228,20 +231,37 @@ class Cache:
             return
         try:
             content = self.content(entry)
+            chunk_size = content.header.chunk_size
+            first, last = offset // chunk_size, (stop - 1) // chunk_size
+            if not content.complete:
+                self.downloader.note(content, info_of(entry), first, last)
+            if first == last and self._from_memory(content, first, offset, stop, reply):
+                return
             answer = self._from_disk(content, offset, stop)
         except HardtackError as error:
             reply(error)
             return
-        if not content.complete:
-            chunk_size = content.header.chunk_size
-            first, last = offset // chunk_size, (stop - 1) // chunk_size
-            self.downloader.note(content, info_of(entry), first, last)
         if answer is not None:
             self.counters.add(hits=1, read_bytes=len(answer))
             reply(memoryview(answer))
             return
         self.counters.add(misses=1, read_bytes=stop - offset)
         self._from_source(content, entry, Read(offset, stop, reply))
+
+    def _from_memory(
+        self, content: ContentFile, chunk: int, offset: int, stop: int, reply: Reply
+    ) -> bool:
+        """Answer from a chunk that arrived a moment ago; whether there was one."""
+        start, length = chunk * content.header.chunk_size, content.header.length_of(chunk)
+        piece = self.pieces.borrow((content.id, chunk), last=stop - offset == length)
+        if piece is None:
+            return False
+        try:
+            self.counters.add(hits=1, read_bytes=stop - offset)
+            reply(piece.buffer[offset - start : stop - start])
+        finally:
+            self.pieces.release(piece)
+        return True
 
     def _from_disk(self, content: ContentFile, offset: int, stop: int) -> bytes | None:
         """The bytes when every chunk of them is there and good; else None."""

@@ -1,19 +1,23 @@
 """Fetching: one download per object, shared by all who read it, filling holes only.
 
 A small pool of threads serves all downloads in turn. A chunk that a reader waits for goes first;
-then what is fetched ahead of sequential readers; then whole objects. Each thread holds one chunk
-in memory: it is checked and handed to its readers from there, then written.
+then what is fetched ahead of sequential readers; then whole objects. Each thread fills one buffer
+at a time: the chunk is handed to its readers from there, then written.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from hardtack.cache.content import ContentFile, checksum
 from hardtack.cache.counters import Counters
+from hardtack.cache.pace import Pace
+from hardtack.cache.pieces import Piece, Pieces
 from hardtack.cache.reachability import Reachability
 from hardtack.cache.readahead import MAX_CURSORS, ReadAhead, first_hole, grow
 from hardtack.cache.reads import Read
@@ -25,17 +29,22 @@ from hardtack.core.errors import (
     SourceError,
     SourceUnreachable,
 )
-from hardtack.source.api import ObjectInfo, Source
+from hardtack.source.api import ByteStream, ObjectInfo, Source
 
 log = logging.getLogger(__name__)
 
 AHEAD = 32 << 20
 """Bytes that are fetched ahead of a sequential reader, at most."""
-PASSING = 8
-"""Chunks kept in memory when they can't be written."""
 
-Landed = Callable[[ContentFile, int, memoryview], bool]
-"""Writes a chunk; False when the disk doesn't take it."""
+
+class Land(Protocol):
+    """Writes a chunk, past the page cache with `direct`; False when the disk doesn't take it."""
+
+    def __call__(
+        self, content: ContentFile, chunk: int, data: memoryview, *, direct: bool
+    ) -> bool: ...
+
+
 Finished = Callable[[HardtackError | None], None]
 
 
@@ -85,16 +94,17 @@ class Downloader:
         source: Source,
         reachability: Reachability,
         counters: Counters,
-        landed: Landed,
+        pieces: Pieces,
+        land: Land,
         *,
         connections: int,
         max_request: int,
     ) -> None:
         self._source, self._reachability, self._counters = source, reachability, counters
-        self._landed, self._connections, self._max_request = landed, connections, max_request
+        self._pieces, self._land, self._pace = pieces, land, Pace()
+        self._connections, self._max_request = connections, max_request
         self._wake = threading.Condition()
         self._downloads: OrderedDict[str, Download] = OrderedDict()
-        self._passing: OrderedDict[tuple[str, int], bytes] = OrderedDict()
         self._threads: list[threading.Thread] = []
         self._closed = False
 
@@ -104,7 +114,7 @@ class Downloader:
         self, content: ContentFile, info: ObjectInfo, chunks: Iterable[int], read: Read
     ) -> list[int]:
         """`read` waits for `chunks`; those that landed meanwhile are returned, to be read."""
-        passed: list[tuple[int, bytes]] = []
+        passed: list[tuple[int, Piece]] = []
         landed: list[int] = []
         refusal: HardtackError | None = None
         with self._wake:
@@ -112,8 +122,8 @@ class Downloader:
             for chunk in chunks:
                 if chunk in content.sums:
                     landed.append(chunk)
-                elif data := self._passing.get((content.id, chunk)):
-                    passed.append((chunk, data))
+                elif piece := self._pieces.borrow((content.id, chunk)):
+                    passed.append((chunk, piece))
                 elif chunk in download.waiting or chunk in download.flying:
                     download.waiting.setdefault(chunk, []).append(read)
                 elif refusal := self._refusal(content, chunk):
@@ -121,8 +131,10 @@ class Downloader:
                 else:
                     download.waiting[chunk] = [read]
             self._call_threads()
-        for chunk, data in passed:
-            read.arrived(chunk * content.header.chunk_size, memoryview(data))
+        for chunk, piece in passed:
+            data = piece.buffer[: content.header.length_of(chunk)]
+            read.arrived(chunk * content.header.chunk_size, data)
+            self._pieces.release(piece)
         if refusal is not None:
             read.failed(refusal)
         return landed
@@ -210,7 +222,6 @@ class Downloader:
         self._wake.notify()
 
     def _work(self) -> None:
-        buffer = bytearray()
         while True:
             with self._wake:
                 while (job := self._pick()) is None:
@@ -218,10 +229,7 @@ class Downloader:
                         return
                     self._wake.wait()
                 self._wake.notify()
-            size = job[0].content.header.chunk_size
-            if len(buffer) < size:
-                buffer = bytearray(size)
-            self._run(*job, memoryview(buffer))
+            self._run(*job)
 
     def _pick(self) -> tuple[Download, int, int] | None:
         """The next range to fetch: what is waited for first, objects in turn."""
@@ -240,7 +248,7 @@ class Downloader:
                 return download, chunk, stop
         return None
 
-    def _run(self, download: Download, start: int, stop: int, buffer: memoryview) -> None:
+    def _run(self, download: Download, start: int, stop: int) -> None:
         content, info = download.content, download.info
         size, chunk = content.header.chunk_size, start
         error: HardtackError | None = None
@@ -248,20 +256,15 @@ class Downloader:
             end = min(stop * size, info.size)
             with self._source.stream(info, start * size, end) as stream:
                 while chunk < stop:
-                    data = buffer[: content.header.length_of(chunk)]
-                    filled = 0
-                    while filled < len(data):
-                        count = stream.readinto(data[filled:])
-                        if not count:
-                            raise CorruptReply(
-                                f"the reply for {info.key} ended at byte"
-                                f" {chunk * size + filled}, expected {end}.",
-                                remedy="Read it again; if it persists look at the source.",
-                            )
-                        filled += count
-                    self._counters.add(fetched_bytes=filled)
-                    self._reachability.succeeded()
-                    stop = self._deliver(download, chunk, stop, data)
+                    piece = self._pieces.take(size)
+                    try:
+                        data = piece.buffer[: content.header.length_of(chunk)]
+                        began = time.monotonic()
+                        self._fill(stream, data, chunk * size, info)
+                        self._pace.received(len(data), time.monotonic() - began)
+                        stop = self._deliver(download, chunk, stop, piece, data)
+                    finally:
+                        self._pieces.release(piece)
                     chunk += 1
         except SourceUnreachable as failure:
             self._reachability.failed(failure)
@@ -273,20 +276,44 @@ class Downloader:
             error = SourceError(f"fetching {info.key} failed: {type(failure).__name__}.")
         self._end(download, chunk, stop, error)
 
-    def _deliver(self, download: Download, chunk: int, stop: int, data: memoryview) -> int:
+    def _fill(self, stream: ByteStream, data: memoryview, start: int, info: ObjectInfo) -> None:
+        filled = 0
+        while filled < len(data):
+            count = stream.readinto(data[filled:])
+            if not count:
+                raise CorruptReply(
+                    f"the reply for {info.key} ended at byte {start + filled},"
+                    f" expected {start + len(data)} at least.",
+                    remedy="Read it again; if it persists look at the source.",
+                )
+            filled += count
+        self._counters.add(fetched_bytes=filled)
+        self._reachability.succeeded()
+
+    def _deliver(
+        self, download: Download, chunk: int, stop: int, piece: Piece, data: memoryview
+    ) -> int:
         """Hand `chunk` out and store it; where the range that ends at `stop` is to end now."""
         content = download.content
         start = chunk * content.header.chunk_size
         with self._wake:
             readers = download.waiting.pop(chunk, [])
+        whole = False
         for read in readers:  # before the disk: they wait
-            read.arrived(start, data)
-        stored = not content.gone and self._landed(content, chunk, data)
+            whole = read.arrived(start, data) or whole
+        if not whole:  # who read all of it doesn't ask again
+            self._pieces.keep((content.id, chunk), piece)
+        began = time.monotonic()
+        stored = not content.gone and self._land(content, chunk, data, direct=self._pace.direct)
+        self._pace.written(len(data), time.monotonic() - began)
         with self._wake:
             if stored:
                 content.land(chunk, checksum(data))
-            else:
-                self._pass(download, chunk, bytes(data))
+            else:  # they read it piece by piece, it may be kept only here
+                self._pieces.keep((content.id, chunk), piece)
+                self._counters.add(passed_bytes=len(data))
+                download.ahead.clear()
+                download.bulk.clear()
             download.flying.discard(chunk)
             readers = download.waiting.pop(chunk, [])
             if self._gives_way(download, chunk + 1, stop):
@@ -294,15 +321,6 @@ class Downloader:
         for read in readers:  # who came while it was written
             read.arrived(start, data)
         return stop
-
-    def _pass(self, download: Download, chunk: int, data: bytes) -> None:
-        """The disk doesn't take a chunk: keep it a moment for those who read it piece by piece."""
-        self._counters.add(passed_bytes=len(data))
-        self._passing[download.content.id, chunk] = data
-        while len(self._passing) > PASSING:
-            self._passing.popitem(last=False)
-        download.ahead.clear()
-        download.bulk.clear()
 
     def _gives_way(self, download: Download, chunk: int, stop: int) -> bool:
         """End a range early when others wait and nobody waits for the rest of it, from `chunk`."""

@@ -18,13 +18,16 @@ class Read:
         self._buffer: bytearray | None = None
         self._done = False
 
-    def arrived(self, start: int, data: memoryview) -> None:
-        """`data` stands at `start` of the object; chunks arrive at most once each."""
+    def arrived(self, start: int, data: memoryview) -> bool:
+        """`data` stands at `start` of the object; chunks arrive at most once each.
+
+        Whether all of `data` was asked for.
+        """
         first, last = max(start, self.offset), min(start + len(data), self.stop)
         piece = data[first - start : last - start]
         if len(piece) == self.stop - self.offset:
             self._answer(piece)
-            return
+            return len(piece) == len(data)
         with self._lock:
             if self._buffer is None:
                 self._buffer = bytearray(self.stop - self.offset)
@@ -33,6 +36,7 @@ class Read:
             whole = self._missing == 0
         if whole:
             self._answer(memoryview(self._buffer))
+        return len(piece) == len(data)
 
     def failed(self, error: BaseException) -> None:
         """A chunk can't be had."""

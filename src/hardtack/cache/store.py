@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import queue
 import threading
-import time
 import weakref
 import zlib
 from collections import OrderedDict
@@ -26,15 +24,15 @@ from hardtack.cache.content import ContentFile, data_path
 from hardtack.cache.counters import Counters
 from hardtack.cache.disk import Disk
 from hardtack.cache.eviction import shortage, victims
+from hardtack.cache.flushing import Flusher
 from hardtack.cache.index import Index, Row
+from hardtack.cache.pieces import Pieces
 from hardtack.core.errors import CacheError, HardtackError, ObjectChanged, SourceError
 from hardtack.source.api import ObjectInfo, Source
 
 log = logging.getLogger(__name__)
 
 OPEN_CONTENTS = 128
-FLUSH_CHUNKS = 64
-FLUSH_SECONDS = 0.05
 SPACE_STEP = 16 << 20  # bytes written between two looks at the disk's free space
 PIECE = 1 << 20
 
@@ -49,10 +47,11 @@ class Store:
         options: Options,
         disk: Disk,
         counters: Counters,
+        pieces: Pieces,
         keeps: Callable[[str], bool],
     ) -> None:
         self._directory, self._source, self._options = directory, source, options
-        self.disk, self._counters, self._keeps = disk, counters, keeps
+        self.disk, self._counters, self._pieces, self._keeps = disk, counters, pieces, keeps
         (directory / "content").mkdir(mode=0o700, exist_ok=True)
         self.index = Index(directory)
         self._lock = threading.RLock()
@@ -62,8 +61,7 @@ class Store:
         self._present = self.index.totals()[0]
         self._unlooked = SPACE_STEP
         self._complaint = ""
-        self._landed: queue.Queue[tuple[ContentFile, int] | threading.Event | None] = queue.Queue()
-        self._flusher: threading.Thread | None = None
+        self._flusher = Flusher(self._record, pieces.trim)
         self._sealer = ThreadPoolExecutor(1, "seal", initializer=_be_nice)
         self._sealing: dict[str, Future[bool]] = {}
 
@@ -128,22 +126,19 @@ class Store:
 
     # -- landing
 
-    def land(self, content: ContentFile, chunk: int, data: memoryview) -> bool:
+    def land(self, content: ContentFile, chunk: int, data: memoryview, *, direct: bool) -> bool:
         """Write a chunk and see that its record follows; False when the disk doesn't take it."""
         try:
             if not self._room_for(len(data)):
                 return False
-            content.write(chunk, data)
+            content.write(chunk, data, direct=direct)
         except OSError as error:
             self._complain(f"{content.path} can't be written: {error.strerror}")
             self._unlooked = SPACE_STEP
             return False
         with self._lock:
             self._present += len(data)
-            if self._flusher is None:
-                self._flusher = threading.Thread(target=self._flush_loop, name="flush", daemon=True)
-                self._flusher.start()
-        self._landed.put((content, chunk))
+        self._flusher.landed(content, chunk)
         return True
 
     def _complain(self, text: str) -> None:
@@ -153,40 +148,7 @@ class Store:
 
     def flush(self) -> None:
         """Wait until what has landed has its records."""
-        if self._flusher is not None and self._flusher.is_alive():
-            done = threading.Event()
-            self._landed.put(done)
-            done.wait()
-
-    def _flush_loop(self) -> None:
-        stop = False
-        while not stop:
-            batch: dict[ContentFile, list[int]] = {}
-            waiting: list[threading.Event] = []
-            count, until = 0, 0.0
-            while count < FLUSH_CHUNKS:
-                try:
-                    left = max(0.0, until - time.monotonic())
-                    item = self._landed.get(timeout=left if count else None)
-                except queue.Empty:
-                    break
-                if item is None:
-                    stop = True
-                    break
-                if isinstance(item, threading.Event):
-                    waiting.append(item)
-                    break
-                batch.setdefault(item[0], []).append(item[1])
-                if not count:
-                    until = time.monotonic() + FLUSH_SECONDS
-                count += 1
-            for content, chunks in batch.items():
-                try:
-                    self._record(content, chunks)
-                except Exception:
-                    log.exception("recording chunks of %s failed", content.path)
-            for event in waiting:
-                event.set()
+        self._flusher.flush()
 
     def _record(self, content: ContentFile, chunks: list[int]) -> None:
         if content.gone:
@@ -296,6 +258,7 @@ class Store:
         who = content.header.identity
         log.error("%s/%s is fetched anew: %s", who.source, who.key, why)
         self._counters.add(bad_chunks=len(content.sums))
+        self._pieces.forget(content.id)
         for chunk in list(content.sums):
             content.punch(chunk)
         self.index.seal(content.id, None)
@@ -372,9 +335,7 @@ class Store:
 
     def close(self) -> None:
         """Record what has landed, and stop."""
-        if self._flusher is not None:
-            self._landed.put(None)
-            self._flusher.join()
+        self._flusher.close()
         self._sealer.shutdown(wait=True, cancel_futures=True)
         self._recent.clear()
         self.index.close()
