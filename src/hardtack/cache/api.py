@@ -69,7 +69,7 @@ class Options:
     keep_free: int = 1 << 30
     chunk_size: int = 1 << 20
     max_request: int = 8 << 20
-    connections: int = 4
+    connections: int = 6
     refresh_interval: float = 60.0
     scrub_rate: int = 1 << 20
     verify_always: bool = False

@@ -10,7 +10,7 @@ import errno
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import xxhash
@@ -89,6 +89,8 @@ class ContentFile:
                 raise
             self.data = OpenFile(self.disk, self.path, os.O_RDONLY)
             self.map = OpenFile(self.disk, self.path.with_suffix(".map"), os.O_RDONLY)
+        # no page of a hole may be in the page cache when the chunk is written past it
+        self.disk.read_exactly(self.data.fd)
         found = self.disk.fstat(self.map.fd).st_size
         text = self.disk.pread(self.map.fd, found, 0) if found else b""
         try:
@@ -117,12 +119,15 @@ class ContentFile:
 
     @property
     def present(self) -> int:
-        """Bytes that are there."""
-        count = len(self.sums)
+        """Bytes that are there for good: they outlive this process."""
+        return self.bytes_of(self.recorded)
+
+    def bytes_of(self, chunks: Collection[int]) -> int:
+        """Bytes of `chunks` together."""
         last = self.header.chunks - 1
-        if last in self.sums:
-            return (count - 1) * self.header.chunk_size + self.header.length_of(last)
-        return count * self.header.chunk_size
+        if last in chunks:
+            return (len(chunks) - 1) * self.header.chunk_size + self.header.length_of(last)
+        return len(chunks) * self.header.chunk_size
 
     def fingerprint(self) -> Fingerprint:
         """The data file's fingerprint now."""
@@ -198,7 +203,8 @@ class ContentFile:
         With `direct` past the page cache, where the file system can; `data` starts at a page.
         """
         offset = chunk * self.header.chunk_size
-        if direct and offset % ALIGNED == len(data) % ALIGNED == 0:
+        whole = offset % ALIGNED == len(data) % ALIGNED == 0
+        if direct and whole and chunk not in self.bad:  # readers may have a bad one mapped
             count = self._write_direct(data, offset)
             data, offset = data[count:], offset + count
         with self._writing:

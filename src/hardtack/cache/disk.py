@@ -24,6 +24,10 @@ class Disk:
     def append(self, fd: int, data: bytes) -> int:
         return os.write(fd, data)
 
+    def read_exactly(self, fd: int) -> None:
+        """No read-ahead: only the pages that are asked for come into the page cache."""
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+
     def fdatasync(self, fd: int) -> None:
         os.fdatasync(fd)
 

@@ -309,7 +309,7 @@ class Store:
             present = row.present
             if content is not None:
                 content.gone = True
-                present = content.present
+                present = content.bytes_of(content.sums)
                 content.sums.clear()
                 self._recent.pop(row.id, None)
             path = data_path(self._directory, row.id)

@@ -149,7 +149,7 @@ CACHE = [
     option(
         "--connections",
         type=click.IntRange(1, 64),
-        default=4,
+        default=6,
         show_default=True,
         help="Requests at once.",
     ),

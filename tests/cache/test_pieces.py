@@ -1,0 +1,115 @@
+"""Chunks in memory, and whether they are written past the page cache."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from hardtack.cache.chunkmap import Identity
+from hardtack.cache.content import ContentFile
+from hardtack.cache.disk import Disk
+from hardtack.cache.pace import SLOW, Pace
+from hardtack.cache.pieces import Pieces
+
+SIZE = 4096
+MIB = 1 << 20
+
+
+def _kept(pieces: Pieces, name: str, chunk: int) -> None:
+    piece = pieces.take(SIZE)
+    piece.buffer[:] = bytes([chunk]) * SIZE
+    pieces.keep((name, chunk), piece)
+    pieces.release(piece)
+
+
+def test_a_borrowed_piece_keeps_its_bytes() -> None:
+    """Whatever else is fetched meanwhile; afterwards its buffer is used again."""
+    pieces = Pieces(limit=2 * SIZE)
+    _kept(pieces, "a", 1)
+    borrowed = pieces.borrow(("a", 1))
+    assert borrowed is not None
+    for chunk in (2, 3, 4):
+        _kept(pieces, "a", chunk)
+    assert pieces.borrow(("a", 1)) is None
+    assert bytes(borrowed.buffer) == b"\1" * SIZE
+    pieces.release(borrowed)
+    assert pieces.take(SIZE) is borrowed
+
+
+def test_the_last_reader_takes_the_piece() -> None:
+    pieces = Pieces()
+    _kept(pieces, "a", 1)
+    borrowed = pieces.borrow(("a", 1), last=True)
+    assert borrowed is not None and bytes(borrowed.buffer) == b"\1" * SIZE
+    assert pieces.borrow(("a", 1)) is None
+
+
+def test_wrong_pieces_are_forgotten_and_idle_ones_given_back() -> None:
+    pieces = Pieces()
+    for name in ("a", "b"):
+        _kept(pieces, name, 1)
+    pieces.forget("a")
+    assert pieces.borrow(("a", 1)) is None
+    found = pieces.borrow(("b", 1))
+    assert found is not None
+    pieces.trim()
+    assert pieces.borrow(("b", 1)) is None
+    assert bytes(found.buffer) == b"\1" * SIZE
+
+
+def test_a_slow_disk_is_written_through_the_page_cache() -> None:
+    pace = Pace()
+    assert pace.direct
+    for _ in range(100):
+        pace.received(MIB, SLOW * MIB / 4)
+        pace.written(MIB, SLOW * MIB * 4)
+    assert not pace.direct
+    for _ in range(100):
+        pace.received(MIB, SLOW * MIB * 40)  # a link that is slower still
+    assert pace.direct
+    for _ in range(100):
+        pace.received(MIB, 0.0)
+        pace.written(MIB, SLOW * MIB / 2)
+    assert pace.direct
+
+
+class NoDirect(Disk):
+    """A file system that knows no O_DIRECT, from the open or only from the first write on."""
+
+    def __init__(self, at_open: bool) -> None:
+        self._at_open = at_open
+        self._direct: set[int] = set()
+
+    def open(self, path: Path, flags: int, mode: int = 0o600) -> int:
+        if flags & os.O_DIRECT and self._at_open:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        fd = super().open(path, flags & ~os.O_DIRECT, mode)
+        if flags & os.O_DIRECT:
+            self._direct.add(fd)
+        return fd
+
+    def pwrite(self, fd: int, data: bytes | memoryview, offset: int) -> int:
+        if fd in self._direct:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return super().pwrite(fd, data, offset)
+
+
+def _written(disk: Disk, directory: Path) -> bytes:
+    (directory / "content").mkdir(parents=True)
+    size = 2 * MIB + 5
+    content = ContentFile(disk, directory, "ab", Identity("s", "k", "e", size), MIB)
+    pieces = Pieces()
+    for chunk in (1, 0, 2):
+        piece = pieces.take(MIB)
+        piece.buffer[:] = bytes([65 + chunk]) * MIB
+        content.write(chunk, piece.buffer[: content.header.length_of(chunk)], direct=True)
+        assert content.read(chunk * MIB, 5) == bytes([65 + chunk]) * 5
+    return content.path.read_bytes()
+
+
+def test_what_is_written_past_the_page_cache_is_read_back(tmp_path: Path) -> None:
+    """Where the file system can, where it can't, and of an object that ends in mid-page."""
+    expected = b"A" * MIB + b"B" * MIB + b"C" * 5
+    for number, disk in enumerate((Disk(), NoDirect(at_open=True), NoDirect(at_open=False))):
+        assert _written(disk, tmp_path / str(number)) == expected
