@@ -53,6 +53,12 @@ EVERYTHING: dict[str, Any] = {
     "tolerations": [{"operator": "Exists"}],
     "priorityClassName": "system-node-critical",
     "inferenceFlavor": "gpu",
+    "inferenceDeployment": {
+        "resources": {
+            "requests": {"cpu": "1", "memory": "1Gi"},
+            "limits": {"cpu": 2, "memory": "2Gi"},
+        }
+    },
     "ecrRegistry": "123456789012.dkr.ecr.us-west-2.amazonaws.com",
     "k3sConfig": {"restart": True, "systemReserved": "1GiB"},
 }
@@ -77,14 +83,12 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", COMBINATIONS)
 def test_every_combination(name: str) -> None:
     """Helm 3 and 4 render the same, and the oldest and the newest Kubernetes take it."""
-    for kubernetes in (VERSIONS[0], VERSIONS[-1]):
-        texts = [
-            list(yaml.safe_load_all(template(COMBINATIONS[name], version=v, kubernetes=kubernetes)))
-            for v in (3, 4)
-        ]
-        assert _sorted(texts[0]) == _sorted(texts[1])
-        for manifest in texts[0]:
-            kubernetes_validate.validate(manifest, kubernetes, strict=True)
+    made = {v: rendered(COMBINATIONS[name], version=v, kubernetes=VERSIONS[-1]) for v in (3, 4)}
+    assert _sorted(made[3]) == _sorted(made[4])
+    for manifest in made[4]:
+        kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
+    for manifest in rendered(COMBINATIONS[name], kubernetes=VERSIONS[0]):
+        kubernetes_validate.validate(manifest, VERSIONS[0], strict=True)
 
 
 def _sorted(manifests: list[Manifest]) -> list[Manifest]:

@@ -119,7 +119,7 @@ def test_every_value_has_a_row(tmp_path: Path) -> None:
         "s3Mount.cachePath": ("kept", "s3Mount.cachePath"),
         "inferenceDeployment.cpuThreads": ("kept", "inferenceDeployment.cpuThreads"),
         "inferenceDeployment.startupProbe.failureThreshold": (
-            "kept", "inferenceDeployment.startupProbe.failureThreshold",
+            "dropped", "",
         ),
         "k3sConfig.enabled": ("kept", "k3sConfig.enabled"),
         "configFile": ("kept", "configFile"),

@@ -83,22 +83,34 @@ detectors.yaml: |
 - name: HARDTACK_ENDPOINT_CPU_THREADS
   value: {{ .Values.inferenceDeployment.cpuThreads | quote }}
 {{- $resources := .Values.inferenceDeployment.resources }}
-{{- with dig "limits" "memory" "" $resources }}
+{{- $limits := $resources.limits | default dict }}
+{{- $requests := $resources.requests | default dict }}
+{{- with $limits.memory }}
 - name: HARDTACK_ENDPOINT_MEMORY
   value: {{ . | quote }}
 {{- end }}
-{{- with dig "requests" "memory" "" $resources }}
+{{- with $limits.cpu }}
+- name: HARDTACK_ENDPOINT_CPU_LIMIT
+  value: {{ . | quote }}
+{{- end }}
+{{- with $requests.memory }}
 - name: HARDTACK_ENDPOINT_MEMORY_REQUEST
   value: {{ . | quote }}
 {{- end }}
-{{- with dig "requests" "cpu" "" $resources }}
+{{- with $requests.cpu }}
 - name: HARDTACK_ENDPOINT_CPU_REQUEST
   value: {{ . | quote }}
 {{- end }}
-- name: HARDTACK_ENDPOINT_START_TIME
-  value: {{ printf "%ds" (mul 10 (int .Values.inferenceDeployment.startupProbe.failureThreshold)) | quote }}
-- name: HARDTACK_ENDPOINT_ROLLOUT_TIME
-  value: {{ printf "%ds" (int .Values.modelUpdater.rolloutReadyTimeoutSeconds) | quote }}
+- name: HARDTACK_ENDPOINT_ARRIVAL_TIME
+  value: {{ .Values.inferenceDeployment.arrivalTime | quote }}
+{{- with include "hardtack.pullSecretNames" . }}
+- name: HARDTACK_ENDPOINT_IMAGE_PULL_SECRET
+  value: {{ . | quote }}
+{{- end }}
+{{- if .Values.nodeSelector }}
+- name: HARDTACK_ENDPOINT_NODE_SELECTOR
+  value: {{ include "hardtack.nodeLabels" . | quote }}
+{{- end }}
 - name: HARDTACK_ENDPOINT_MOUNT_PATH
   value: {{ .Values.s3Mount.mountPath | quote }}
 {{- if or .Values.groundlightApiToken .Values.groundlightApiTokenSecret }}
@@ -110,4 +122,11 @@ detectors.yaml: |
 {{- end }}
 {{ include "hardtack.log" . }}
 {{- include "hardtack.env" .Values.endpoint.env }}
+{{- end -}}
+
+{{/* `key=value key=value`, as an option that may be repeated reads it from its variable. */}}
+{{- define "hardtack.nodeLabels" -}}
+{{- $labels := list -}}
+{{- range $key, $value := .Values.nodeSelector }}{{ $labels = append $labels (printf "%s=%s" $key $value) }}{{ end -}}
+{{- join " " $labels -}}
 {{- end -}}

@@ -54,19 +54,20 @@ image: {{ include "hardtack.image" . | quote }}
 imagePullPolicy: {{ .Values.imagePullPolicy }}
 {{- end -}}
 
-{{- define "hardtack.pullSecrets" -}}
+{{/* Separated by blanks. */}}
+{{- define "hardtack.pullSecretNames" -}}
 {{- $names := .Values.imagePullSecrets -}}
 {{- if .Values.ecrRegistry }}{{ $names = append $names .Values.ecrCredentials.secretName }}{{ end -}}
-{{- range $names | uniq }}
-- name: {{ . }}
-{{- end -}}
+{{- $names | uniq | join " " -}}
 {{- end -}}
 
 {{/* What pods have in common, but for their accounts. */}}
 {{- define "hardtack.pod" -}}
-{{- with include "hardtack.pullSecrets" . }}
+{{- with include "hardtack.pullSecretNames" . }}
 imagePullSecrets:
-  {{- . | nindent 2 }}
+  {{- range splitList " " . }}
+  - name: {{ . }}
+  {{- end }}
 {{- end }}
 {{- with .Values.nodeSelector }}
 nodeSelector:

@@ -19,6 +19,6 @@
 
 {{/* What the endpoint's Kubernetes backend puts on the pods that it makes. */}}
 {{- define "hardtack.inferenceLabels" -}}
-app.kubernetes.io/name: hardtack
+app.kubernetes.io/managed-by: hardtack
 app.kubernetes.io/component: inference
 {{- end -}}

@@ -33,8 +33,7 @@ _KEPT = {
     "namespace", "fullnameOverride", "httpEnabled", "edgeEndpointPort", "edgeEndpointHttpsPort",
     "inferenceFlavor", "groundlightApiToken", "upstreamEndpoint", "awsRegion", "ecrRegistry",
     "s3Mount.bucket", "s3Mount.region", "s3Mount.mountPath", "s3Mount.cachePath",
-    "modelUpdater.rolloutReadyTimeoutSeconds", "inferenceDeployment.cpuThreads",
-    "inferenceDeployment.startupProbe.failureThreshold", "configFile", "k3sConfig.enabled",
+    "inferenceDeployment.cpuThreads", "configFile", "k3sConfig.enabled",
     "k3sConfig.evictionHardPercent", "k3sConfig.evictionSoftPercent",
     "k3sConfig.evictionHardMinGB", "k3sConfig.evictionSoftMinGB",
     "k3sConfig.evictionGracePeriod", "networkHealer.enabled",
@@ -47,7 +46,13 @@ _SECRET = (
     "s3Mount.credentialsSecret"
 )
 _LOGS = "logs are on stderr, as JSON with logFormat: json, for the collector of your choice"
+_NO_LIMIT = (
+    "nothing is given up while weights come, however slowly, and the old model answers meanwhile; "
+    "inferenceDeployment.arrivalTime is how long no byte may come"
+)
 _DROPPED = {
+    "modelUpdater.rolloutReadyTimeoutSeconds": _NO_LIMIT,
+    "inferenceDeployment.startupProbe.failureThreshold": _NO_LIMIT,
     "imageTag": _OTHER_IMAGE,
     "edgeEndpointTag": _OTHER_IMAGE,
     "inferenceTag": "it names edge-endpoint's image; another inference image is inferenceImage",
