@@ -179,3 +179,20 @@ def test_audit_of_a_running_containerd(yard: Yard) -> None:
             data[len(data) // 2] ^= 1
             blob.write_bytes(data)
             assert "incomplete" in {r["state"] for r in yard.json("audit", "--deep", *at, code=1)}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("pod.yaml", "kind: Pod\nspec: [}\n"), ("Chart.yaml", "apiVersion: v2\nname: [x}\n")],
+)
+def test_a_file_that_can_not_be_read_may_name_more(yard: Yard, name: str, text: str) -> None:
+    file = yard.home / name
+    file.write_text(text)
+    for arguments in (("scan", "."), ("lock", "."), ("scan", ".", "--json")):
+        (yard.home / "good.yaml").write_text(
+            f"kind: Pod\nspec:\n  containers: [{{image: '{yard.server.host}/demo/app:v1'}}]\n"
+        )
+        done = yard.run(*arguments)
+        assert done.returncode == 1, arguments
+        assert f"{name}:2: error: malformed YAML" in done.stderr
+        assert "demo/app:v1" in done.stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hardtack.core.errors import AccessDenied, LockError, NotFound, RegistryError
-from hardtack.images.lock import Step, Update, check, lock, parse_image_list, wanted
+from hardtack.images.lock import Step, Update, check, lock, wanted
 from hardtack.images.lockfile import Lock, names, parse_lock, read_lock, render_lock, write_lock
 from hardtack.images.platforms import Platform
 from hardtack.images.registry import Registry
@@ -147,16 +147,6 @@ def test_a_tag_belongs_to_who_is_locked_by_it_alone() -> None:
     both: Lock = parse_lock(GOOD + pinned, "images.lock")
     claims = [f"{repository}:3.20" in names(i, AMD64, both) for i in both.images]
     assert claims == [True, False]
-
-
-def test_k3s_list() -> None:
-    text = (
-        "docker.io/rancher/klipper-helm:v0.9.3\n\n# comment\ndocker.io/rancher/mirrored-pause:3.6\n"
-    )
-    assert [str(r) for r in parse_image_list(text)] == [
-        "rancher/klipper-helm:v0.9.3",
-        "rancher/mirrored-pause:3.6",
-    ]
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,31 @@ def test_a_failure_that_is_not(tmp_path: Path, command: str) -> None:
     assert brief(report) == []
 
 
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("curl -fsSL $URL | tar -xz", 3),
+        ("curl -fsSL \\\n      $URL | \\\n      sh", 3),
+        ("mkdir /a && wget -qO- $URL |& gunzip > /a/b", 3),
+        ("set -o pipefail; curl -fsSL $URL | tar -xz", 0),
+        ("curl -fsSL $URL -o a.tar && tar -xf a.tar", 0),
+        ("yes | apt-get install -y curl", 0),
+        ("echo 'curl x | sh'", 0),
+        ('curl -fsSL "$(echo $URL | tr a b)" -o x', 0),
+    ],
+)
+def test_a_pipe_that_hides(tmp_path: Path, command: str, line: int) -> None:
+    files = {"Dockerfile": f"FROM a:1.1\nRUN mkdir /a; \\\n    {command}\n"}
+    found = [f for f in brief(checked(tmp_path, files)) if f[0] == "hidden-pipe"]
+    assert found == ([("hidden-pipe", line)] if line else [])
+
+
+def test_pipefail_holds_for_its_stage(tmp_path: Path) -> None:
+    shell = 'SHELL ["/bin/bash", "-o", "pipefail", "-c"]'
+    text = f"FROM a:1.1\n{shell}\nRUN curl $U | sh\nFROM b:1.1\nRUN curl $U | sh\n"
+    assert brief(checked(tmp_path, {"Dockerfile": text})) == [("hidden-pipe", 5)]
+
+
 def test_the_chain_that_downloads_twice(tmp_path: Path) -> None:
     text = (
         "FROM a:1.1\n"
@@ -58,7 +83,7 @@ def test_the_chain_that_downloads_twice(tmp_path: Path) -> None:
         "    wget -q https://example.com/k3s.tar || true\n"
     )
     found = brief(checked(tmp_path, {"Dockerfile": text}))
-    assert found == [("and-or-chain", 2), ("hidden-failure", 3)]
+    assert found == [("and-or-chain", 2), ("hidden-failure", 3), ("hidden-pipe", 3)]
 
 
 def test_a_here_document_is_no_command(tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ import click
 from hardtack.cli.images_options import LOCK, PLATFORMS, REGISTRY, registry_of
 from hardtack.cli.options import using
 from hardtack.cli.output import json_option, print_json, print_table
+from hardtack.cli.progress import shown
 from hardtack.core.errors import LockError
 from hardtack.core.units import format_size
+from hardtack.images import airgap
 from hardtack.images import lock as locking
 from hardtack.images.lockfile import Lock, read_lock, write_lock
 from hardtack.images.platforms import Platform
-from hardtack.manifests.model import FoundImage, Scan
+from hardtack.manifests.model import FoundImage, Scan, Severity
 from hardtack.manifests.reference import Reference
 from hardtack.manifests.scan import scan as scan_paths
 
@@ -40,7 +42,10 @@ HELM = click.option(
 @HELM
 @json_option
 def scan(paths: tuple[Path, ...], helm: Any, as_json: bool) -> None:
-    """Every image that PATHS name, where, how it is reached, and the pull policy in force."""
+    """Every image that PATHS name, where, how it is reached, and the pull policy in force.
+
+    Exit 1 when a file can't be read: it may name more.
+    """
     found = scan_paths(paths, helm=helm)
     if as_json:
         print_json({"images": list(map(_row, found.images)), "problems": _problems(found)})
@@ -58,7 +63,7 @@ def scan(paths: tuple[Path, ...], helm: Any, as_json: bool) -> None:
                 for i in found.images
             ),
         )
-    tell_problems(found)
+    end_if_unread(found)
 
 
 def _why(image: FoundImage) -> str:
@@ -103,6 +108,13 @@ def tell_problems(found: Scan) -> None:
         click.echo(f"hardtack: {problem}", err=True)
 
 
+def end_if_unread(found: Scan) -> None:
+    """Tell problems, and end with 1 when a file could not be read: it may name images."""
+    tell_problems(found)
+    if any(problem.severity is Severity.ERROR for problem in found.problems):
+        sys.exit(1)
+
+
 def tell_unknown(found: Scan) -> None:
     """Images that a lock can't hold because their name can't be told, on stderr."""
     for image in found.images:
@@ -130,6 +142,19 @@ def tell_unknown(found: Scan) -> None:
 )
 @click.option("--check", is_flag=True, help="Compare with PATHS, offline; exit 1 when out of step.")
 @click.option(
+    "--k3s",
+    "k3s_version",
+    metavar="VERSION",
+    help="Lock what this k3s needs too (v1.28.8+k3s1), as the list in its image says.",
+)
+@click.option(
+    "--k3s-image",
+    default=airgap.REPOSITORY,
+    show_default=True,
+    metavar="REPOSITORY",
+    help="Where --k3s finds the image of k3s.",
+)
+@click.option(
     "--k3s-images",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="k3s's k3s-images.txt: lock what it lists too.",
@@ -145,16 +170,21 @@ def lock(paths: tuple[Path, ...], as_json: bool, **values: Any) -> None:
     found = scan_paths(paths, helm=values["helm"]) if paths else Scan()
     wanted = dict(locking.wanted(found, file.absolute().parent))
     if values["k3s_images"] is not None:
-        wanted |= locking.parse_image_list(values["k3s_images"].read_text())
+        listed = airgap.parse_list(values["k3s_images"].read_text(errors="replace"))
+        locking.add(wanted, listed, "k3s")
     tell_problems(found)
     tell_unknown(found)
     platforms = [Platform.parse(p) for p in values["platforms"]]
-    if values["check"]:
-        _check(read_lock(file), wanted, platforms, as_json)
+    existing = read_lock(file) if values["check"] or file.exists() else None
+    if values["k3s_version"] is not None:
+        image = airgap.image_of(values["k3s_version"], values["k3s_image"])
+        needed = _k3s(image, existing, values, platforms)
+        locking.add(wanted, needed, f"k3s {image.tag}")
+    if values["check"] and existing is not None:
+        _check(existing, wanted, platforms, as_json)
         return
     if not wanted:
         raise LockError("Nothing to lock: no image was found.", remedy="Give the PATHs to scan.")
-    existing = read_lock(file) if file.exists() else None
     if not platforms:
         platforms = [Platform.parse(p) for p in (existing.platforms if existing else ())]
     with registry_of(values) as registry:
@@ -167,6 +197,27 @@ def lock(paths: tuple[Path, ...], as_json: bool, **values: Any) -> None:
         )
     write_lock(file, locked)
     _tell_lock(file, locked, as_json)
+    if any(problem.severity is Severity.ERROR for problem in found.problems):
+        click.echo(f"hardtack: {file} may lack images: see the errors above.", err=True)
+        sys.exit(1)
+
+
+def _k3s(
+    image: Reference, existing: Lock | None, values: dict[str, Any], platforms: Sequence[Platform]
+) -> Sequence[Reference]:
+    """What the k3s in `image` needs: as the lock says already, else as the image says."""
+    who = f"k3s {image.tag}"
+    locked = [i.reference for i in existing.images if who in i.found] if existing else []
+    if values["check"] and not locked:
+        raise LockError(
+            f"{values['lock_file']} has no image of {who}.",
+            remedy=f"Lock them with --k3s {values['k3s_version']}.",
+        )
+    if locked and not values["moving"]:
+        return locked
+    with registry_of(values) as registry, shown("k3s") as progress:
+        where = platforms[0] if platforms else Platform.here()
+        return airgap.needed_by(image, where, registry, progress)
 
 
 def _moving(texts: Sequence[str], wanted: locking.Wanted) -> locking.Update | list[Reference]:

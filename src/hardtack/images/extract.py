@@ -35,13 +35,15 @@ def extract(
     platform: Platform,
     registry: Registry,
     *,
+    partly: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Path, ...]:
     """Write the regular files `paths` (absolute in the image) of `image` into the directory `to`,
     each under its last name; the files written.
 
     Layers are read from the top down and no further than needed; what a layer above has deleted
-    isn't found below. Raises NotFound naming what isn't there, and what `Registry` raises.
+    isn't found below. Raises NotFound naming what isn't there (unless `partly`), and what
+    `Registry` raises.
     """
     name = image.full_repository
     top = registry.manifest(name, image.digest or image.tag or "latest")
@@ -60,7 +62,7 @@ def extract(
             left -= {p for p in left if p in hidden or any(p.startswith(f"{h}/") for h in hidden)}
             left -= {_clean(p) for p in paths if (to / posixpath.basename(p)) in found}
     absent = [p for p in paths if to / posixpath.basename(p) not in written]
-    if absent:
+    if absent and not partly:
         raise NotFound(f"{image} has no file {', '.join(absent)}.")
     return tuple(written)
 
@@ -125,7 +127,7 @@ def _layer(
         magic = file.read(4)
         file.seek(0)
         try:
-            packed = _zstd(file) if magic == _ZSTD else file
+            packed = unpacked(file) if magic == _ZSTD else file
             with tarfile.open(fileobj=packed, mode="r|" if magic == _ZSTD else "r|*") as tar:
                 yield tar
         except (tarfile.TarError, zlib.error, EOFError) as error:
@@ -135,7 +137,7 @@ def _layer(
     progress.done(layer.digest)
 
 
-def _zstd(file: IO[bytes]) -> IO[bytes]:
+def unpacked(file: IO[bytes]) -> IO[bytes]:
     """The stream in a zstd file; EOFError where it is damaged, as from the standard library's."""
     import zstandard  # late: few images need it
 

@@ -1,4 +1,4 @@
-"""What differs from k3s to k3s, and where it looks for images."""
+"""k3s: where it looks for images, and when."""
 
 from __future__ import annotations
 

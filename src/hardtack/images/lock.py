@@ -48,6 +48,12 @@ def wanted(scan: Scan, root: Path) -> dict[Reference, tuple[str, ...]]:
     return {reference: tuple(sorted(places)) for reference, places in found.items()}
 
 
+def add(wanted: dict[Reference, tuple[str, ...]], images: Iterable[Reference], who: str) -> None:
+    """`who` needs these `images` too."""
+    for reference in images:
+        wanted[reference] = tuple(sorted({*wanted.get(reference, ()), who}))
+
+
 def lock(
     images: Wanted,
     platforms: Sequence[Platform],
@@ -180,9 +186,3 @@ def check(
         if entry.reference not in images:
             found.append(Difference(Step.NOT_USED, entry.reference, "in the lock, in no manifest"))
     return tuple(sorted(found, key=lambda d: (d.image.name, d.step)))
-
-
-def parse_image_list(text: str) -> dict[Reference, tuple[str, ...]]:
-    """The images of k3s's `k3s-images.txt`: one a line, `#` comments. Raises BadReference."""
-    lines = (line.split("#")[0].strip() for line in text.splitlines())
-    return {Reference.parse(line): ("k3s",) for line in lines if line}

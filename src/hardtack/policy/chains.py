@@ -36,6 +36,26 @@ def chains(text: str, line: int = 0, depth: int = 0) -> Iterator[tuple[Command, 
         yield tuple(chain)
 
 
+def stages(text: str) -> list[str]:
+    """The commands of a pipeline, in order; one for a command without a pipe."""
+    found, at, begin = [], 0, 0
+    while at < len(text):
+        char, pair = text[at], text[at : at + 2]
+        if char == "\\":
+            at += 2
+        elif char in ("'", '"', "`"):
+            at = _closing_quote(text, at)
+        elif pair in ("$(", "${") or char == "(":
+            at = _closing_bracket(text, at + (char == "$"))
+        elif char == "|" and pair != "||" and text[at - 1 : at] != ">":
+            found.append(text[begin:at].strip())
+            at += 2 if pair == "|&" else 1
+            begin = at
+        else:
+            at += 1
+    return [*found, text[begin:].strip()]
+
+
 def _commands(text: str, line: int) -> Iterator[tuple[Command, bool]]:
     """(command, whether its list ends behind it)."""
     at = begin = 0

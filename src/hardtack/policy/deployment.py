@@ -72,13 +72,15 @@ class Container:
 @dataclass(frozen=True, eq=False)
 class Script:
     """Shell commands somewhere in the deployment. `line(n)` is where its line n (from 0) stands;
-    `at_run_time` tells a container's commands from what builds an image."""
+    `at_run_time` tells a container's commands from what builds an image; `pipefail`: a pipe fails
+    when any of its commands does."""
 
     file: Path
     text: str
     way: str
     line: Callable[[int], int] = field(repr=False)
     at_run_time: bool = False
+    pipefail: bool = False
 
     def place(self, line: int) -> Place:
         return Place(self.file, self.line(line))
@@ -222,12 +224,16 @@ def _kept(document: Document, way: str, root: Node) -> Iterator[Script]:
 
 
 def _built(file: Path, text: str) -> Iterator[Script]:
+    pipefail = False  # as the last SHELL of this stage says
     for start, name, rest in instructions(text.replace("\r\n", "\n")):
+        if name in ("FROM", "SHELL"):
+            pipefail = name == "SHELL" and "pipefail" in rest
         if name == "RUN" and not rest.lstrip().startswith("["):
             # A here-document is the script itself; its last line is the word that ends it.
             body = _HEREDOC.fullmatch(rest)
             text = body[1] if body else rest
-            yield Script(file, text, f"{file.name} › RUN", _offset(start + (body is not None)))
+            line = _offset(start + (body is not None))
+            yield Script(file, text, f"{file.name} › RUN", line, pipefail=pipefail)
 
 
 def _offset(start: int) -> Callable[[int], int]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from hardtack.manifests.model import Place, Severity
-from hardtack.policy.chains import Command, chains
+from hardtack.policy.chains import Command, chains, stages
 from hardtack.policy.deployment import Deployment, Script
 from hardtack.policy.rule import Found, Rule, example
 
@@ -21,6 +21,7 @@ _DOWNLOAD = re.compile(
 _KEYWORDS = re.compile(r"(?:(?:then|else|do|!|time|if|elif|while|until)\s+)+")
 _GOES_ON = re.compile(r"(?:true|:|echo|printf|exit\s+0|return\s+0)(?:\s|$)")
 _ASSIGNS = re.compile(r"(?:export\s+)?[A-Za-z_]\w*=(?!.*\$\()\S*")
+_PIPEFAIL = re.compile(r"^[^#\n]*\bpipefail\b", re.MULTILINE)
 _FAILS = re.compile(r"(?:exit|return|false|kill)\b(?!\s+0\b)")
 
 
@@ -61,6 +62,24 @@ def _precedence(deployment: Deployment) -> Iterator[Found]:
                 f"{script.way}: `&&` and `||` bind alike, from left to right: "
                 f"`{chain[at].text[:40]}` also runs when what stands before `||` succeeded",
             )
+
+
+def _pipes(deployment: Deployment) -> Iterator[Found]:
+    for script in deployment.scripts:
+        # What a container downloads when it starts is told by another rule.
+        if "|" not in script.text or script.at_run_time or script.pipefail:
+            continue
+        if _PIPEFAIL.search(script.text):
+            continue
+        for command in (c for chain in chains(script.text) for c in chain if not c.group):
+            *before, last = stages(command.text)
+            what = next((found for part in before if (found := downloads(part))), "")
+            if what:
+                yield Found(
+                    _place(script, command),
+                    f"{script.way}: a failure of `{what}` is hidden by the pipe into "
+                    f"`{' '.join(last.split()[:2])}`",
+                )
 
 
 def _chains(deployment: Deployment) -> Iterator[tuple[Script, tuple[Command, ...]]]:
@@ -107,6 +126,16 @@ RUN set -eu; \\
     else wget -P /airgap https://downloads.example/k3s.tar; fi
 """
 
+_PIPE = """\
+FROM debian:12.5
+RUN curl -fsSL https://downloads.example/tools.tar | tar -x -C /usr/local/bin
+"""
+_PIPEFAIL_SET = """\
+FROM debian:12.5
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+RUN curl -fsSL https://downloads.example/tools.tar | tar -x -C /usr/local/bin
+"""
+
 RULES = (
     Rule(
         "hidden-failure",
@@ -127,5 +156,16 @@ RULES = (
         example(Dockerfile=_CHAIN),
         example(Dockerfile=_IF),
         _precedence,
+    ),
+    Rule(
+        "hidden-pipe",
+        Severity.WARNING,
+        "A pipe hides a failed download",
+        "The exit code of a pipe is that of its last command: `curl … | sh` succeeds when nothing "
+        "came, `curl … | tar -x` may when half of it came. `set -o pipefail`, or `SHELL` in a "
+        "Dockerfile, makes it fail; or download into a file first.",
+        example(Dockerfile=_PIPE),
+        example(Dockerfile=_PIPEFAIL_SET),
+        _pipes,
     ),
 )
