@@ -176,6 +176,15 @@ def _pod(detector: str, version: Version, pods: Pods, program: Program | None) -
             "runAsNonRoot": True, "runAsUser": _USER, "runAsGroup": _USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
+        # On a cluster detectors share the nodes out among them.
+        "topologySpreadConstraints": [
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": dict(p.split("=") for p in OWNED.split(","))},
+            }
+        ],
         "containers": [container],
         "volumes": [
             {"name": "weights", "hostPath": {"path": str(pods.mount.parent), "type": "Directory"}},
