@@ -10,6 +10,7 @@ BENCHES = {
     "images": "pulling and locking container images",
     "endpoint": "image queries, against decoding and the model in one process; a cloud that goes",
     "soak-endpoint": "nine detectors under load for minutes: failures and growing memory",
+    "fleet": "a simulation: ten thousand boxes that update at once, against S3's limits",
     "soak": "a busy mount for minutes: wrong bytes and growing memory",
 }
 

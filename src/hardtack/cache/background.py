@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from hardtack.cache import verifying
-from hardtack.core.backoff import Backoff
+from hardtack.core.backoff import Backoff, Stagger
 from hardtack.core.errors import HardtackError
 from hardtack.core.progress import Meter
 
@@ -57,8 +57,11 @@ class Background:
 
     def _refresh_for_ever(self) -> None:
         delays = Backoff(first=1.0, cap=MAX_BACKOFF).delays()
+        stagger = Stagger(self._cache.options.refresh_interval)
+        if self._cache.has_listing():
+            self._stop.wait(stagger.first())
         while not self._stop.is_set():
-            wait = self._cache.options.refresh_interval
+            wait = stagger.next()
             if self._cache.options.follow == "latest" or not self._cache.has_listing():
                 if self._refresh():
                     delays = Backoff(first=1.0, cap=MAX_BACKOFF).delays()

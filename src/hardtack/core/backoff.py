@@ -1,4 +1,4 @@
-"""How long to wait between attempts."""
+"""How long to wait between attempts, and between rounds of what is done for ever."""
 
 from __future__ import annotations
 
@@ -25,3 +25,26 @@ class Backoff:
         while True:
             yield uniform(0, ceiling)
             ceiling = min(self.cap, ceiling * 2)
+
+
+@dataclass(frozen=True)
+class Stagger:
+    """Waits of a fleet that must not fall into step: of all boxes that start when the power comes
+    back, and then do the same every `interval` seconds.
+
+    No wait is longer than `interval`, so that what is promised of it holds.
+    """
+
+    interval: float
+    least: float = 0.75
+    first_share: float = 0.25
+    first_most: float = 15.0
+
+    def first(self, random_source: random.Random | None = None) -> float:
+        """Seconds before the first round: some moments, for a person may wait for it."""
+        most = min(self.interval * self.first_share, self.first_most)
+        return (random_source or random).uniform(0, most)
+
+    def next(self, random_source: random.Random | None = None) -> float:
+        """Seconds between two rounds."""
+        return self.interval * (random_source or random).uniform(self.least, 1)

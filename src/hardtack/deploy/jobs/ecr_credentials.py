@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hardtack.core.backoff import Stagger
 from hardtack.core.errors import (
     AccessDenied,
     ConfigError,
@@ -93,13 +94,13 @@ def run(
 ) -> None:  # fmt: skip
     """Refresh every `every` seconds until `stop`; sooner again after a failure. Never raises."""
     while not stop.is_set():
-        wait = every
+        wait = Stagger(every).next()
         try:
             if not report(target, refresh(target, cluster, ask)).whole:
-                wait = min(every, RETRY_SECONDS)
+                wait = min(wait, Stagger(RETRY_SECONDS).next())
         except HardtackError as error:
             log.error("the pull secret %s stays as it is: %s", target.name, error)
-            wait = min(every, RETRY_SECONDS)
+            wait = min(wait, Stagger(RETRY_SECONDS).next())
         stop.wait(wait)
 
 

@@ -1,0 +1,202 @@
+"""Ten thousand boxes that update at once, against S3's limits: a simulation, no measurement.
+
+The waits are those of the product (`core.backoff`), the sizes of requests those of the mount. Links
+and sizes are assumptions, printed with the result. The seed is fixed: same code, same table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import itertools
+import random
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.figures import number, write_between
+from hardtack.cache.api import Options
+from hardtack.core.backoff import Backoff, Stagger
+
+GETS_A_SECOND = 5500
+"""Amazon's figure for GET and HEAD, for each prefix of a bucket; a page of a listing counts as one.
+Requests beyond it are answered 503 (Slow Down)."""
+KEYS_A_PAGE = 1000
+LINKS = ((0.2, 50e3), (0.6, 1e6), (0.2, 10e6))
+"""(share of the boxes, bytes a second)."""
+BOXES = 10_000
+_PAGE_SECONDS = 0.05
+DOCS = Path(__file__).parents[1] / "docs/scale.md"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`together`: all boxes start in the same moment (power comes back), and find the update then;
+    else they run, and it is published. `staggered`: they wait as the product does."""
+
+    name: str
+    size: float = 200e6
+    objects: int = 1000
+    interval: float = Options().refresh_interval
+    together: bool = False
+    staggered: bool = True
+
+    @property
+    def pages(self) -> int:
+        return -(-self.objects // KEYS_A_PAGE)
+
+
+SCENARIOS = (
+    Scenario("power returns; if boxes didn't stagger", together=True, staggered=False),
+    Scenario("power returns", together=True),
+    Scenario("published while all run"),
+    Scenario("… listed every 15 min", interval=900),
+    Scenario("… of 20,000 objects", objects=20_000),
+    Scenario("… of 20,000 objects, every 15 min", objects=20_000, interval=900),
+    Scenario("… 1 GB of new weights, every 15 min", size=1e9, interval=900),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """`peak`: requests in the busiest second, those refused too; `wire`: bytes a second at most;
+    `half`, `all`: seconds until so many boxes had everything; `steady`: listings a second once
+    nothing is new."""
+
+    scenario: Scenario
+    peak: int
+    refused: int
+    wire: float
+    total: float
+    half: float
+    all: float
+    steady: float
+
+    def row(self) -> tuple[str, ...]:
+        return (
+            self.scenario.name, f"{self.peak:,}", f"{100 * self.peak / GETS_A_SECOND:.0f} %",
+            f"{self.refused:,}", number(self.wire * 8 / 1e9), number(self.total / 1e12),
+            _time(self.half), _time(self.all), f"{self.steady:,.0f}",
+        )  # fmt: skip
+
+
+HEADINGS = (
+    "what happens", "requests/s at most", "of S3's limit", "refused", "Gbit/s at most", "TB in all",
+    "half are done after", "all after", "listings/s later",
+)  # fmt: skip
+
+
+class Box:
+    """One box: its link, and what it has still to ask for."""
+
+    def __init__(self, scenario: Scenario, rate: float, options: Options) -> None:
+        self.pages = scenario.pages
+        whole, rest = divmod(int(scenario.size), options.max_request)
+        self.ranges = [rest] * bool(rest) + [options.max_request] * whole
+        self.share = rate / options.connections
+        self.connections = 1
+        """Those at work: one for the listing, then as many as the mount has."""
+
+
+class Store:
+    """The bucket: so many requests each second, the rest refused."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[int] = Counter()
+        self.refused = 0
+
+    def takes(self, now: float) -> bool:
+        self.asked[int(now)] += 1
+        if self.asked[int(now)] <= GETS_A_SECOND:
+            return True
+        self.refused += 1
+        return False
+
+
+def simulate(scenario: Scenario, boxes: int = BOXES, seed: int = 1) -> Result:
+    """Every request of every box, in the order of time: a connection that is free asks for the
+    next page or range of its box; one that is refused waits and asks again."""
+    rng, options, store = random.Random(seed), Options(), Store()
+    fleet = [Box(scenario, rate, options) for rate in _rates(boxes, rng)]
+    serial = itertools.count()
+    free: list[tuple[float, int, Box, Iterator[float] | None]] = []
+    for box in fleet:
+        heapq.heappush(free, (_begin(scenario, rng), next(serial), box, None))
+    changes: defaultdict[int, float] = defaultdict(float)
+    done: list[float] = []
+    while free:
+        now, _, box, delays = heapq.heappop(free)
+        if not box.pages and not box.ranges:
+            box.connections -= 1
+            if not box.connections:
+                done.append(now)
+        elif not store.takes(now):
+            delays = delays or Backoff(first=0.2).delays(rng)
+            heapq.heappush(free, (now + next(delays), next(serial), box, delays))
+        elif box.pages:
+            box.pages -= 1
+            box.connections = 1 if box.pages else options.connections
+            for _ in range(box.connections):
+                heapq.heappush(free, (now + _PAGE_SECONDS, next(serial), box, None))
+        else:
+            seconds = box.ranges.pop() / box.share
+            changes[int(now)] += box.share
+            changes[int(now + seconds)] -= box.share
+            heapq.heappush(free, (now + seconds, next(serial), box, None))
+    mean = (1 + Stagger(scenario.interval).least) / 2 * scenario.interval
+    return Result(
+        scenario, max(store.asked.values()), store.refused, _highest(changes),
+        boxes * scenario.size, done[len(done) // 2], done[-1], boxes * scenario.pages / mean,
+    )  # fmt: skip
+
+
+def _rates(boxes: int, rng: random.Random) -> list[float]:
+    shares, rates = zip(*LINKS, strict=True)
+    return rng.choices(rates, shares, k=boxes)
+
+
+def _begin(scenario: Scenario, rng: random.Random) -> float:
+    """When a box first sees what is new."""
+    stagger = Stagger(scenario.interval)
+    if scenario.together:
+        return stagger.first(rng) if scenario.staggered else 0.0
+    return rng.uniform(0, stagger.next(rng))
+
+
+def _highest(changes: dict[int, float]) -> float:
+    level = highest = 0.0
+    for second in sorted(changes):
+        level += changes[second]
+        highest = max(highest, level)
+    return highest
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def table(results: list[Result]) -> str:
+    rows = [HEADINGS, tuple("---" for _ in HEADINGS), *(result.row() for result in results)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="bench fleet", description=__doc__)
+    parser.add_argument("--boxes", type=int, default=BOXES)
+    parser.add_argument(
+        "--write-docs", action="store_true", help="write the table of docs/scale.md"
+    )
+    given = parser.parse_args()
+    text = table([simulate(scenario, given.boxes) for scenario in SCENARIOS])
+    print(text)
+    if given.write_docs:
+        write_between(DOCS, "fleet", text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

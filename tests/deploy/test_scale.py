@@ -1,0 +1,57 @@
+"""The simulation behind docs/scale.md, and the waits that keep boxes out of step."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from bench import fleet
+
+from hardtack.core.backoff import Stagger
+
+PAGE = Path(__file__).parents[2] / "docs/scale.md"
+
+
+def test_no_wait_is_longer_than_the_interval_and_no_two_boxes_are_in_step() -> None:
+    stagger, rng = Stagger(60), random.Random(1)
+    first = [stagger.first(rng) for _ in range(1000)]
+    later = [stagger.next(rng) for _ in range(1000)]
+    assert 0 <= min(first) < 1
+    assert 14 < max(first) <= 15
+    assert 45 <= min(later) < 46
+    assert 59 < max(later) <= 60
+    assert Stagger(0.4).first(rng) <= 0.1
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_every_box_gets_everything(together: bool) -> None:
+    scenario = fleet.Scenario("any", size=20e6, objects=2500, together=together)
+    result = fleet.simulate(scenario, boxes=100)
+    slowest = min(rate for _, rate in fleet.LINKS)
+    assert result.all >= 20e6 / slowest
+    assert result.half <= result.all
+    assert result.total == 100 * 20e6
+    assert result.refused == 0
+    assert fleet.simulate(scenario, boxes=100) == result
+
+
+def test_boxes_in_step_are_refused_and_those_that_stagger_are_not() -> None:
+    def simulate(staggered: bool) -> fleet.Result:
+        scenario = fleet.Scenario("any", size=8e6, together=True, staggered=staggered)
+        return fleet.simulate(scenario, boxes=3000)
+
+    in_step, out_of_step = simulate(False), simulate(True)
+    assert in_step.peak > fleet.GETS_A_SECOND
+    assert in_step.refused > 0
+    assert out_of_step.peak < fleet.GETS_A_SECOND / 2
+    assert out_of_step.refused == 0
+    assert in_step.total == out_of_step.total
+
+
+def test_the_page_has_what_the_simulation_says() -> None:
+    page = PAGE.read_text()
+    assert all(f"| {scenario.name} |" in page for scenario in fleet.SCENARIOS)
+    listed_rarely = fleet.SCENARIOS[3]
+    row = " | ".join(fleet.simulate(listed_rarely).row())
+    assert f"| {row} |" in page
