@@ -30,10 +30,12 @@ class Inferring:
         504 where it takes too long, 502 for anything else.
         """
         try:
-            reply = self._pool(address).urlopen(
-                "POST", "/infer", body=picture, headers={"content-type": media},
-                timeout=self._timeout, retries=False,
-            )  # fmt: skip
+            try:
+                reply = self._post(address, picture, media)
+            except urllib3.exceptions.ProtocolError:
+                # A connection kept open, to a server that was swapped out meanwhile. The same
+                # address once more, and no other: a picture that kills a server kills one.
+                reply = self._post(address, picture, media)
         except urllib3.exceptions.ReadTimeoutError:
             raise Refused(504, "The inference server did not answer in time.", 5) from None
         except urllib3.exceptions.HTTPError:
@@ -52,6 +54,12 @@ class Inferring:
         if 400 <= reply.status < 500:
             raise Refused(reply.status, reason)
         raise Refused(502, f"The inference server failed: {reason}")
+
+    def _post(self, address: Address, picture: bytes, media: str) -> urllib3.BaseHTTPResponse:
+        return self._pool(address).urlopen(
+            "POST", "/infer", body=picture, headers={"content-type": media},
+            timeout=self._timeout, retries=False,
+        )  # fmt: skip
 
     def close(self) -> None:
         with self._lock:

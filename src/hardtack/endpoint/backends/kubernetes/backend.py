@@ -233,8 +233,10 @@ class Kubernetes:
                 found = self._cluster.get(kind, name) if error.status == 409 else None
                 if found is None:
                     raise
-                self._adopt(kind, mirror, found, desired)
+                _check_ours(found, desired)  # the watch hasn't said so yet
+                mirror.put(found)
             return
+        _check_ours(existing, desired)
         if existing["metadata"].get("annotations", {}).get(HASH) == _annotation(desired, HASH):
             return
         try:
@@ -245,19 +247,6 @@ class Kubernetes:
             fresh = self._cluster.get(kind, name)  # somebody was faster: once more, on theirs
             if fresh is not None:
                 mirror.put(self._cluster.update(kind, _merged(fresh, desired)))
-
-    def _adopt(self, kind: Kind, mirror: Mirror, found: Object, desired: Object) -> None:
-        """It is there, and the watch hasn't said so yet; or it is somebody else's."""
-        ours = desired["metadata"]["labels"]
-        labels = found["metadata"].get("labels") or {}
-        if any(labels.get(name) != value for name, value in ours.items()):
-            raise ClusterError(
-                f"The {kind.name} {desired['metadata']['name']} exists, and is not hardtack's for "
-                f"this detector.",
-                remedy="Delete it; hardtack then makes its own.",
-                status=409,
-            )
-        mirror.put(found)
 
     def _remove(self, wanted: frozenset[str]) -> None:
         """Delete what is ours and of no wanted detector."""
@@ -311,6 +300,19 @@ class Kubernetes:
 
     def _record_path(self, detector: str) -> Path:
         return self._settings.state / "versions" / f"{detector}.json"
+
+
+def _check_ours(found: Object, desired: Object) -> None:
+    """Raises ClusterError where an object of the name is somebody else's."""
+    ours = desired["metadata"]["labels"]
+    labels = found["metadata"].get("labels") or {}
+    if any(labels.get(name) != value for name, value in ours.items()):
+        raise ClusterError(
+            f"The {desired['kind']} {desired['metadata']['name']} exists, and is not hardtack's "
+            "for this detector.",
+            remedy="Delete it; hardtack then makes its own.",
+            status=409,
+        )
 
 
 def _identity(deployment: Object) -> str:

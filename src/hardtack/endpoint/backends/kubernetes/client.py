@@ -64,6 +64,12 @@ class Cluster:
     def close(self) -> None:
         self._pool.clear()
 
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def get(self, kind: Kind, name: str) -> Object | None:
         """None where there is none. Raises ClusterError, as all that follow."""
         try:
@@ -107,7 +113,7 @@ class Cluster:
         Status 410 where the version is too old to go on from.
         """
         parameters = {
-            "watch": "1", "labelSelector": labels, "resourceVersion": version,
+            "watch": "true", "labelSelector": labels, "resourceVersion": version,
             "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH),
         }  # fmt: skip
         timeout = urllib3.Timeout(connect=5.0, read=_WATCH + 15)

@@ -1,0 +1,378 @@
+"""An emulated Kubernetes: kmock's API server, and a kubelet that runs what Deployments say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp.test_utils
+import aiohttp.web
+import attrs
+from kmock import KubernetesEmulator, ResourceInfo
+from kmock import Server as KMockServer
+
+from hardtack.core.errors import ClusterError
+from hardtack.endpoint.backends.kubernetes.access import Access
+from hardtack.endpoint.backends.kubernetes.client import (
+    DEPLOYMENTS,
+    PODS,
+    Cluster,
+    Object,
+)
+from hardtack.endpoint.backends.process import ask
+from tests.support.commands import clean_environment
+
+KUBELET, ENDPOINT = "kubelet", "endpoint"
+
+
+@dataclass
+class Fault:
+    """Answer `status` to the endpoint's next `times` requests of this method and plural."""
+
+    method: str
+    plural: str
+    status: int
+    times: int = 1
+    headers: Mapping[str, str] = field(default_factory=dict)
+    watch: bool = False
+
+
+@attrs.define(kw_only=True)
+class Emulator(KubernetesEmulator):
+    """Adds what kmock leaves out: resource versions with conflicts, label selectors, faults."""
+
+    faults: list[Fault] = attrs.field(factory=list)
+    seen: list[tuple[str, str]] = attrs.field(factory=list)
+    counter: int = 100
+    addressed: Callable[[Object], None] = lambda _: None
+
+    async def _handle(self, request: Any) -> aiohttp.web.StreamResponse:
+        plural = str(request.resource.plural) if request.resource else ""
+        watch = "watch" in request.params
+        method = str(request.method.value)
+        if f"Bearer {ENDPOINT}" in request.headers.get("Authorization", ""):
+            self.seen.append(("watch" if watch else method, plural))
+            for fault in self.faults:
+                if (fault.method, fault.plural, fault.watch) == (method, plural, watch):
+                    fault.times -= 1
+                    self.faults = [f for f in self.faults if f.times > 0]
+                    return _failed(fault)
+        if request.data and method in ("POST", "PUT"):
+            self.counter += 1
+            metadata = request.data["metadata"]
+            version = metadata.get("resourceVersion")
+            metadata |= {"resourceVersion": str(self.counter), "namespace": request.namespace}
+            if method == "POST" and plural == "services":
+                self.addressed(request.data)
+            if method == "PUT":
+                return await self._put(request, version)
+        return await super()._handle(request)
+
+    async def _put(self, request: Any, version: str | None) -> aiohttp.web.Response:
+        """Replace an object, where it is still the version that was read."""
+        every: Any = self._objects
+        key = (request.resource, request.namespace, request.name)
+        async with self._lock:
+            if key not in every or every[key].deleted:
+                return _failed(Fault("PUT", "", 404))
+            if version not in (None, every[key].raw["metadata"]["resourceVersion"]):
+                return _failed(Fault("PUT", "", 409))
+            every[key].delete()
+            every[key].create(request.data)
+            raw = every[key].last.raw
+            await self._buses[request.resource].put({"type": "MODIFIED", "object": raw})
+        return aiohttp.web.json_response(raw)
+
+    async def _serve_list(self, request: Any) -> Any:
+        told: Any = await super()._serve_list(request)
+        items = [body for body in told["items"] if _selected(request, body)]
+        return {"items": items, "metadata": {"resourceVersion": str(self.counter)}}
+
+    async def _serve_watch(self, request: Any) -> Any:
+        event: Any
+        async for event in super()._serve_watch(request):
+            if not isinstance(event, dict) or _selected(request, event["object"]):
+                yield event
+
+
+def _selected(request: Any, body: Object) -> bool:
+    text = request.params.get("labelSelector", "")
+    selector = dict(part.split("=") for part in text.split(",") if part)
+    return bool(selector.items() <= body["metadata"].get("labels", {}).items())
+
+
+def _failed(fault: Fault) -> aiohttp.web.Response:
+    status = {"kind": "Status", "code": fault.status, "message": f"scripted {fault.status}"}
+    if fault.watch and fault.status == 410:
+        event = {"type": "ERROR", "object": status}
+        return aiohttp.web.Response(text=json.dumps(event) + "\n")
+    return aiohttp.web.json_response(status, status=fault.status, headers=dict(fault.headers))
+
+
+class _Abrupt(aiohttp.test_utils.RawTestServer):
+    """Hangs up on open watches when it ends."""
+
+    async def _make_runner(self, debug: bool = True, **kwargs: Any) -> Any:
+        return await super()._make_runner(debug, shutdown_timeout=0.1, **kwargs)
+
+
+class ApiServer:
+    """The API server in a thread of its own, on one port; it can go away and come back."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="api server")
+        self._thread.start()
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port: int = probe.getsockname()[1]
+        self.emulator: Emulator = self._do(self._made())
+        self._server: KMockServer | None = None
+        self.come()
+
+    async def _made(self) -> Emulator:
+        emulator = Emulator()
+        for plural in ("apps/v1/deployments", "v1/services", "v1/pods"):
+            emulator.resources[plural] = ResourceInfo(namespaced=True)
+        return await emulator.__aenter__()
+
+    def _do(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    def come(self) -> None:
+        self._server = KMockServer(
+            self.emulator, host="127.0.0.1", port=self.port, server_cls=_Abrupt
+        )
+        self._do(self._server.__aenter__())
+
+    def go(self) -> None:
+        """Away, with every connection."""
+        if self._server is not None:
+            self._do(self._server.__aexit__(None, None, None))
+            self._server = None
+
+    def close(self) -> None:
+        self.go()
+        self._do(self.emulator.__aexit__(None, None, None))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def cluster(self, who: str) -> Cluster:
+        return Cluster(Access(f"http://127.0.0.1:{self.port}", "edge", token=who))
+
+    def kubeconfig(self, path: Path) -> Path:
+        path.write_text(
+            json.dumps(
+                {
+                    "current-context": "c",
+                    "contexts": [
+                        {
+                            "name": "c",
+                            "context": {"cluster": "k", "user": "u", "namespace": "edge"},
+                        }
+                    ],
+                    "clusters": [
+                        {"name": "k", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}
+                    ],
+                    "users": [{"name": "u", "user": {"token": ENDPOINT}}],
+                }
+            )
+        )
+        return path
+
+
+@dataclass
+class _Run:
+    process: subprocess.Popen[str]
+    port: int
+    log: Path
+    restarts: int = 0
+    ready: bool = False
+    last: Object = field(default_factory=dict)
+
+
+class Kubelet:
+    """Makes pods of Deployments, as their strategy says: the old one ends when the new is ready.
+
+    A pod's container is a process of this machine, run with the arguments that the pod names.
+    """
+
+    def __init__(self, server: ApiServer, directory: Path) -> None:
+        self._cluster = server.cluster(KUBELET)
+        self._directory = directory
+        self.runs: dict[str, _Run] = {}
+        self.proxies: dict[str, _Proxy] = {}
+        server.emulator.addressed = self._address
+        self.most: dict[str, int] = {}
+        self.problem: BaseException | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="kubelet")
+        self._thread.start()
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        for run in self.runs.values():
+            _end(run)
+        for proxy in self.proxies.values():
+            proxy.close()
+        self.proxies.clear()
+        self.runs.clear()
+        self._cluster.close()
+        if self.problem:
+            raise self.problem
+
+    def _work(self) -> None:
+        while not self._ended.is_set():
+            try:
+                self._turn()
+            except ClusterError as error:
+                if error.status not in (0, 409):
+                    self.problem = error
+                    return
+            except BaseException as error:  # noqa: BLE001 (raised where it is closed)
+                self.problem = error
+                return
+            self._ended.wait(0.05)
+
+    def _turn(self) -> None:
+        deployments, _ = self._cluster.list(DEPLOYMENTS)
+        pods, _ = self._cluster.list(PODS)
+        wanted: set[str] = set()
+        for deployment in deployments:
+            template = deployment["spec"]["template"]
+            identity = template["metadata"]["annotations"]["hardtack.dev/identity"]
+            name = f"{deployment['metadata']['name']}-{identity}"
+            mine = [p for p in pods if p["metadata"]["labels"].items()
+                    >= deployment["spec"]["selector"]["matchLabels"].items()]  # fmt: skip
+            key = deployment["metadata"]["name"]
+            self.most[key] = max(self.most.get(key, 0), len(mine))
+            if name not in {pod["metadata"]["name"] for pod in mine} and len(mine) < 2:
+                self._make(name, template)
+            current = self.runs.get(name)
+            if current and current.ready:
+                wanted.add(name)
+            else:
+                wanted |= {name, *(p["metadata"]["name"] for p in mine if self._ready(p))}
+        for pod in pods:
+            if pod["metadata"]["name"] in wanted:
+                self._look(pod)
+            else:
+                self._cluster.delete(PODS, pod["metadata"]["name"])
+                _end(self.runs.pop(pod["metadata"]["name"]))
+
+    def _ready(self, pod: Object) -> bool:
+        run = self.runs.get(pod["metadata"]["name"])
+        return bool(run and run.ready)
+
+    def _make(self, name: str, template: Object) -> None:
+        metadata = {**template["metadata"], "name": name}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+        self._cluster.create(PODS, pod)
+        self.runs[name] = self._started(name, template["spec"]["containers"][0])
+
+    def _started(self, name: str, container: Object, restarts: int = 0) -> _Run:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port: int = probe.getsockname()[1]
+        words = [*container["args"]]
+        words[words.index("--host") + 1] = "127.0.0.1"
+        words[words.index("--port") + 1] = str(port)
+        log = self._directory / f"{name}.log"
+        with log.open("w") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "hardtack", *words], stderr=stderr, text=True,
+                env=clean_environment({e["name"]: e["value"] for e in container["env"]}),
+            )  # fmt: skip
+        return _Run(process, port, log, restarts)
+
+    def _look(self, pod: Object) -> None:
+        """Probe it, start it again where it ended, and write its status where that changed."""
+        name = pod["metadata"]["name"]
+        run = self.runs[name]
+        if run.process.poll() is not None:
+            ended = {"exitCode": run.process.returncode, "message": run.log.read_text()[-2000:]}
+            run = self._started(name, pod["spec"]["containers"][0], run.restarts + 1)
+            run.last = {"terminated": ended}
+            self.runs[name] = run
+        run.ready = ask(run.port, "/health/ready")[0] == 200
+        proxy = self.proxies.get(name.rpartition("-")[0].rpartition("-")[0])
+        newer = [n for n, r in self.runs.items() if n > name and r.ready]
+        if proxy and run.ready and not newer:
+            proxy.target = run.port
+        status = {
+            "conditions": [{"type": "Ready", "status": "True" if run.ready else "False"}],
+            "containerStatuses": [{"restartCount": run.restarts, "lastState": run.last}],
+        }
+        if pod.get("status") != status:
+            self._cluster.update(PODS, {**pod, "status": status})
+
+    def _address(self, service: Object) -> None:
+        """Give a Service its address, once and for all."""
+        name = service["metadata"]["name"].replace("inference-service", "inferencemodel")
+        proxy = self.proxies.setdefault(name, _Proxy())
+        ports = [{**service["spec"]["ports"][0], "port": proxy.port}]
+        service["spec"] |= {"clusterIP": "127.0.0.1", "ports": ports}
+
+
+class _Proxy:
+    """A Service's address: new connections go to the pod of now, old ones stay where they are."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port: int = self._listener.getsockname()[1]
+        self.target = 0
+        threading.Thread(target=self._accept, daemon=True, name="proxy").start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                caller, _ = self._listener.accept()
+                try:
+                    pod = socket.create_connection(("127.0.0.1", self.target))
+                except OSError:
+                    caller.close()
+                    continue
+                for pair in ((caller, pod), (pod, caller)):
+                    threading.Thread(target=_pump, args=pair, daemon=True, name="pump").start()
+
+
+def _pump(here: socket.socket, there: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while piece := here.recv(65536):
+            there.sendall(piece)
+    for end in (here, there):
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+    here.close()
+
+
+def _end(run: _Run) -> None:
+    if run.process.poll() is None:
+        # A Service's rules change a moment after its pods: what was sent on is still answered.
+        time.sleep(0.3)
+        run.process.terminate()
+    run.process.wait(timeout=30)
+
+
+@contextmanager
+def kubernetes(directory: Path) -> Iterator[tuple[ApiServer, Kubelet]]:
+    directory.mkdir(parents=True, exist_ok=True)
+    server = ApiServer()
+    with contextlib.closing(server):
+        with contextlib.closing(Kubelet(server, directory)) as kubelet:
+            yield server, kubelet
