@@ -1,6 +1,6 @@
 """A thin client of the Kubernetes API: objects as JSON's types, and nothing that isn't asked for.
 
-docs/adr/0020-kubernetes-backend.md says why it is not one of the libraries.
+docs/adr/0017-kubernetes-backend.md says why it is not one of the libraries.
 """
 
 from __future__ import annotations

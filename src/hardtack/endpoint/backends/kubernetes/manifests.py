@@ -1,6 +1,6 @@
 """The Deployment and the Service of a detector's model, and the rights to have them.
 
-Pure functions; docs/adr/0020-kubernetes-backend.md says why they look as they do.
+Pure functions; docs/adr/0017-kubernetes-backend.md says why they look as they do.
 """
 
 from __future__ import annotations
