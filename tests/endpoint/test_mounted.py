@@ -12,6 +12,7 @@ import pytest
 from hardtack.endpoint.mounted import Mount
 from hardtack.inference.arrived import present
 from hardtack.inference.package import Input, Network, Output, Package, Weights
+from tests.mount.conftest import until
 from tests.support.commands import Box
 from tests.support.s3 import s3_server
 
@@ -35,7 +36,7 @@ def test_a_mount_tells_what_it_holds_and_when_it_hangs(tmp_path: Path) -> None:
             models = point / "models"
             assert present(package(models, "a.onnx", "b.onnx"))[1] == 2 * len(BODY)
             (models / "a.onnx").read_bytes()
-            assert present(package(models, "a.onnx")) == (len(BODY), len(BODY))
+            until(lambda: present(package(models, "a.onnx")) == (len(BODY), len(BODY)))
             mount = Mount(models)
             said = mount.status(20)
             assert said is not None and said["answers"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -117,6 +118,16 @@ def test_commands_ask_the_owner(weights: Weights) -> None:
         weights.start()
     weights.point = point
     assert "mount" in caught.value.message
+
+
+def test_the_state_read_in_pieces_is_of_one_moment(weights: Weights) -> None:
+    weights.start()
+    with (weights.point / ".hardtack").open("rb", buffering=0) as probe:
+        begun = probe.read(40)
+        assert (weights.point / "models/a.onnx").read_bytes() == DATA  # its counters grow by digits
+        document = json.loads(begun + probe.read())
+    assert document["status"]["bytes_read_total"] == 0
+    assert json.loads((weights.point / ".hardtack").read_bytes())["status"]["bytes_read_total"] > 0
 
 
 def test_a_source_that_is_not_there(weights: Weights) -> None:

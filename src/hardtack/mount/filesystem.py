@@ -85,6 +85,8 @@ class FileSystem:
         self._probe = probe
         self._release = release
         self._entry_valid = entry_valid
+        self._probed: dict[int, bytes] = {}
+        """What each open handle of the synthetic file reads: one document, whole or in pieces."""
         self._operations: dict[int, Callable[[wire.Request], None]] = {
             Op.LOOKUP: self._lookup,
             Op.GETATTR: self._getattr,
@@ -178,7 +180,10 @@ class FileSystem:
         if wire.open_in(request.body) & _WRITING:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         if request.nodeid == PROBE_INO:
-            self._ok(request, wire.open_out(0, wire.Open.DIRECT_IO))
+            self._probed[request.unique] = self._probe()
+            answer = wire.open_out(request.unique, wire.Open.DIRECT_IO)
+            if not self._connection.reply(request.unique, answer):
+                del self._probed[request.unique]  # whoever opened it is gone, as below
             return
         entry = self._entry(request.nodeid)
         handle, new = self._handles.open(
@@ -194,7 +199,11 @@ class FileSystem:
             self._forget_handle(handle.id)  # whoever opened it is gone, there will be no RELEASE
 
     def _release_handle(self, request: wire.Request) -> None:
-        self._forget_handle(wire.release_in(request.body))
+        handle = wire.release_in(request.body)
+        if request.nodeid == PROBE_INO:
+            self._probed.pop(handle, None)
+        else:
+            self._forget_handle(handle)
         self._ok(request)
 
     def _forget_handle(self, id: int) -> None:
@@ -203,9 +212,11 @@ class FileSystem:
             self._tree.drop(inode)
 
     def _read(self, request: wire.Request) -> None:
-        _, offset, size = wire.read_in(request.body)
+        handle, offset, size = wire.read_in(request.body)
         if request.nodeid == PROBE_INO:
-            self._ok(request, self._probe()[offset : offset + size])
+            if handle not in self._probed:  # opened in a worker that is gone
+                self._probed[handle] = self._probe()
+            self._ok(request, self._probed[handle][offset : offset + size])
             return
         entry, unique = self._entry(request.nodeid), request.unique
 
