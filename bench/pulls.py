@@ -23,8 +23,7 @@ from bench import machine
 from bench.figures import Figure, median_of
 from bench.ground import Ground
 from bench.store import crane, layer, stored
-from hardtack.core.progress import Quiet
-from hardtack.images.fetch import ALL
+from hardtack.core.progress import IN_ALL, Quiet
 from hardtack.images.lockfile import read_lock
 from hardtack.images.pull import WORK, pull
 from hardtack.images.registry import Registry
@@ -154,7 +153,7 @@ class _Deadly(Quiet):
         self._left = limit
 
     def advance(self, name: str, count: int) -> None:
-        if name == ALL:
+        if name == IN_ALL:
             self._left -= count
             if self._left <= 0:
                 os.kill(os.getpid(), signal.SIGKILL)

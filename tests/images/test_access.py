@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import select
+import socket
+import socketserver
 import ssl
+import threading
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import parse_qs
 
 import pytest
@@ -14,8 +19,10 @@ import trustme
 from hardtack.core.errors import AccessDenied, ConfigError, SourceUnreachable
 from hardtack.images.attempts import Patience
 from hardtack.images.auth import Credentials, DockerConfig, ecr_credentials
+from hardtack.images.connection import CertificateRefused, Tls
 from hardtack.images.mirrors import Registries
 from hardtack.images.registry import Registry
+from hardtack.images.transport import Transport
 from tests.support import oci
 from tests.support.faulty_registry import Fault, Reply, Seen, faulty_registry
 
@@ -95,6 +102,78 @@ def test_an_insecure_registry_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -
         login = base64.b64encode(b"me:secret").decode()
         assert seen.headers["proxy-authorization"] == f"Basic {login}"
         client.close()
+
+
+class _Tunnel(socketserver.StreamRequestHandler):
+    """A proxy that lets TLS through to whom it is asked for."""
+
+    heads: ClassVar[list[str]] = []
+
+    def handle(self) -> None:
+        head = "".join(iter(lambda: self.rfile.readline().decode(), "\r\n"))
+        self.heads.append(head)
+        host, _, port = head.split()[1].partition(":")
+        with socket.create_connection((host, int(port))) as there:
+            self.wfile.write(b"HTTP/1.1 200 go on\r\n\r\n")
+            here = self.connection
+            while True:
+                for ready in select.select([here, there], [], [])[0]:
+                    data = ready.recv(1 << 16)
+                    if not data:
+                        return
+                    (there if ready is here else here).sendall(data)
+
+
+def test_tls_through_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    with (
+        faulty_registry(tls) as server,
+        socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Tunnel) as proxy,
+    ):
+        server.add("v1", IMAGE)
+        threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
+        monkeypatch.setenv(
+            "https_proxy", f"http://me:se%40cret@127.0.0.1:{proxy.server_address[1]}"
+        )
+        monkeypatch.setenv("no_proxy", "")
+        mirrors = {server.host: {"endpoint": [f"https://{server.host}"]}}
+        client = a_client(Registries(mirrors, ca=tmp_path / "ca.pem"))
+        assert client.manifest(f"{server.host}/a", "v1").descriptor.digest == IMAGE.digest
+        (head,) = _Tunnel.heads
+        assert head.startswith(f"CONNECT {server.host} ")
+        login = base64.b64encode(b"me:se@cret").decode()
+        assert f"Proxy-Authorization: Basic {login}" in head
+        assert "proxy-authorization" not in server.requests[0].headers
+        client.close()
+        proxy.shutdown()
+
+
+def test_a_proxy_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(ConfigError, match=r"The proxy socks5://127\.0\.0\.1 can't be used"):
+        a_client().manifest("registry.invalid/a", "v1")
+
+
+def test_a_certificate_that_does_not_hold_is_not_tried_again(tmp_path: Path) -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    slept: list[float] = []
+    with faulty_registry(tls) as server:
+        mirrors = {"made.invalid": {"endpoint": [f"https://{server.host}"]}}
+        patience = Patience(unanswered=0, sleep=slept.append)
+        client = Registry(
+            Registries(mirrors), DockerConfig(Path("/nonexistent")), patience=patience
+        )
+        endpoint = f"https://{server.host}/v2/a/manifests/v1"
+        with pytest.raises(CertificateRefused, match="TLS failed"):
+            Transport().send("GET", endpoint, {}, Tls())
+        with pytest.raises(SourceUnreachable):
+            client.manifest("made.invalid/a", "v1")
+    assert slept == []
 
 
 def test_a_host_that_no_proxy_names(monkeypatch: pytest.MonkeyPatch) -> None:

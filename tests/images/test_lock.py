@@ -12,7 +12,8 @@ from hardtack.images.lock import Step, Update, check, lock, wanted
 from hardtack.images.lockfile import Lock, names, parse_lock, read_lock, render_lock, write_lock
 from hardtack.images.platforms import Platform
 from hardtack.images.registry import Registry
-from hardtack.manifests.model import FoundImage, Kind, Place, Scan
+from hardtack.manifests.model import FoundImage, Kind, Scan
+from hardtack.manifests.place import Place
 from hardtack.manifests.reference import Reference
 from tests.support import oci
 from tests.support.registry import RegistryServer, registry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import gzip
 import json
 import os
 import random
@@ -15,10 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from hardtack.core.errors import (
     AccessDenied,
     BundleError,
+    ConfigError,
     CorruptReply,
     DiskFull,
     HardtackError,
@@ -145,6 +148,34 @@ def test_breaks_and_refusals_are_outlived(server: FaultyRegistry, tmp_path: Path
     assert 7.0 in waits.asked
     # What came before the break isn't fetched again.
     assert done.fetched == sum(map(len, server.blobs.values()))
+
+
+def test_resets_are_outlived_and_a_registry_without_ranges(
+    server: FaultyRegistry, tmp_path: Path
+) -> None:
+    made = locked(server)
+
+    def fault(seen: Seen, count: int) -> Reply | None:
+        if "/blobs/" not in seen.path:
+            return None
+        data = server.blobs[seen.path.rpartition("/")[2]]
+        whole = Reply(200, {}, data)  # from the start, whatever was asked for
+        if count == 1 and len(data) > 1000:
+            whole.cut, whole.reset = len(data) // 2, True
+        return whole
+
+    server.fault = fault
+    verify(pull(made, tmp_path, a_client()).bundles[0].path)
+    assert sum("/blobs/" in r.path for r in server.requests) >= 7  # 4 blobs, 3 of them twice
+
+
+def test_zstd_layers_stay_as_they_are(server: FaultyRegistry, tmp_path: Path) -> None:
+    packed = zstandard.compress(gzip.decompress(LAYERS[0]))
+    kind = "application/vnd.oci.image.layer.v1.tar+zstd"
+    server.add("z", oci.image([packed], layer_types={0: kind}))
+    path = pull(locked(server, "z"), tmp_path, a_client()).bundles[0].path
+    member = verify(path).blobs[oci.digest(packed)]
+    assert path.read_bytes()[member.offset : member.offset + member.size] == packed
 
 
 def blob_fault(reply: Reply) -> object:
@@ -365,6 +396,28 @@ def test_foreign_layers_are_told(server: FaultyRegistry, tmp_path: Path) -> None
 def test_nobody_listens(tmp_path: Path) -> None:
     with pytest.raises(SourceUnreachable, match=r"127.0.0.1:1 can't be reached"):
         a_client().manifest("127.0.0.1:1/app/x", "v1")
+    waits = Waits()
+    with pytest.raises(SourceUnreachable):
+        a_client(waits=waits).manifest("127.0.0.1:1/app/x", "v1")
+    assert waits.now <= Patience().unanswered
+    waits = Waits()
+    with faulty_registry() as server:  # one that has answered is waited for
+        server.add("v1", oci.image(LAYERS))
+        client = a_client(waits=waits)
+        client.manifest(f"{server.host}/app/x", "v1")
+        host = server.host
+        client.close()
+    with pytest.raises(SourceUnreachable):
+        client.manifest(f"{host}/app/x", "v1")
+    assert waits.now > Patience().unanswered
+
+
+def test_a_directory_that_can_not_be_written(server: FaultyRegistry, tmp_path: Path) -> None:
+    made = locked(server)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"Nothing can be written into .*file/out: Not a dir"):
+        pull(made, tmp_path / "file/out", a_client())
+    assert server.requests == []
 
 
 def test_retry_after() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hardtack.manifests.model import Severity
+from hardtack.manifests.place import Severity
 from hardtack.manifests.yamlpos import Mapping, parse
 
 F = Path("f.yaml")

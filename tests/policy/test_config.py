@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hardtack.core.errors import LockError, PolicyError
-from hardtack.manifests.model import Severity
+from hardtack.manifests.place import Severity
 from hardtack.policy.check import check
 from hardtack.policy.config import Config, read_config
 from hardtack.policy.rules import BY_ID

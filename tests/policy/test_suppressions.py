@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hardtack.manifests.model import Severity
+from hardtack.manifests.place import Severity
 from tests.support.deployments import brief, checked, pod
 
 ALWAYS = pod(policy="Always")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,12 +16,14 @@ from tests.support import oci
 
 @dataclass
 class Reply:
-    """What is sent: `cut` ends the connection after so many bytes of the body."""
+    """What is sent: `cut` ends the connection after so many bytes of the body, `reset` does so
+    without a farewell (RST)."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     cut: int | None = None
+    reset: bool = False
 
 
 @dataclass
@@ -109,6 +113,9 @@ def _handler(registry: FaultyRegistry) -> type[BaseHTTPRequestHandler]:
             registry.sent += len(sent)
             if reply.cut is not None:
                 self.close_connection = True
+            if reply.reset:
+                linger = struct.pack("ii", 1, 0)
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
         do_POST = do_GET
 

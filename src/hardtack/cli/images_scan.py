@@ -15,12 +15,14 @@ from hardtack.cli.options import using
 from hardtack.cli.output import json_option, print_json, print_table
 from hardtack.cli.progress import shown
 from hardtack.core.errors import LockError
+from hardtack.core.files import make_directory
 from hardtack.core.units import format_size
 from hardtack.images import airgap
 from hardtack.images import lock as locking
 from hardtack.images.lockfile import Lock, read_lock, write_lock
 from hardtack.images.platforms import Platform
-from hardtack.manifests.model import FoundImage, Scan, Severity
+from hardtack.manifests.model import FoundImage, Scan
+from hardtack.manifests.place import Severity
 from hardtack.manifests.reference import Reference
 from hardtack.manifests.scan import scan as scan_paths
 
@@ -187,6 +189,7 @@ def lock(paths: tuple[Path, ...], as_json: bool, **values: Any) -> None:
         raise LockError("Nothing to lock: no image was found.", remedy="Give the PATHs to scan.")
     if not platforms:
         platforms = [Platform.parse(p) for p in (existing.platforms if existing else ())]
+    make_directory(file.absolute().parent)
     with registry_of(values) as registry:
         locked = locking.lock(
             wanted,

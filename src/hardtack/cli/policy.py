@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from hardtack.cli.output import json_option, print_json, print_table
-from hardtack.manifests.model import Severity
+from hardtack.manifests.place import Severity
 from hardtack.policy import check as checking
 from hardtack.policy.config import Config, read_config
 from hardtack.policy.docs import explain as explained

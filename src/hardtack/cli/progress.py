@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hardtack.core.progress import Meter, Progress
+from hardtack.core.progress import IN_ALL, Meter, Progress
 from hardtack.core.units import format_duration, format_size
 
 log = logging.getLogger("hardtack.progress")
@@ -48,13 +48,16 @@ class _Lines:
 
     def advance(self, name: str, count: int) -> None:
         with self._lock:
+            if IN_ALL in self._totals and name != IN_ALL:
+                return
             self._done += count
             now = time.monotonic()
             if now - self._last < INTERVAL:
                 return
             self._last = now
             self._meter.sample(now, self._done)
-            total = sum(t or 0 for t in self._totals.values())
+            parts = [self._totals[IN_ALL]] if IN_ALL in self._totals else self._totals.values()
+            total = sum(t or 0 for t in parts)
             left = self._meter.seconds_left(total)
         eta = f", {format_duration(left)} left" if left is not None else ""
         log.info(

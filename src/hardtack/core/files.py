@@ -3,9 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from pathlib import Path
+
+from hardtack.core.errors import ConfigError
+
+
+def make_directory(directory: Path) -> None:
+    """Have `directory` exist and be ours to write in, before anything costly is begun.
+    Raises ConfigError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if os.access(directory, os.W_OK | os.X_OK):
+            return
+        read_only = os.statvfs(directory).f_flag & os.ST_RDONLY
+        reason = os.strerror(errno.EROFS if read_only else errno.EACCES)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    raise ConfigError(
+        f"Nothing can be written into {directory}: {reason}.",
+        remedy="Name another directory, or change its owner or mode.",
+    )
 
 
 def fsync_directory(directory: Path) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+IN_ALL = "in all"
+"""The name of a part that sums the others."""
+
 
 class Progress(Protocol):
     """Told by workers from any thread; implementations must be thread-safe."""

@@ -55,7 +55,7 @@ class Attempts:
         delay = next(self._delays) if wait is None else wait
         if self._patience.clock() + delay > self._deadline:
             raise error
-        log.info("%s: %s Again in %.1f s.", self._what, error, delay)
+        log.info("%s: %s Again in %.1f s.", self._what, error.message, delay)
         self._patience.sleep(delay)
 
 

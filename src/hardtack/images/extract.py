@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hardtack.core.errors import CorruptReply, NotFound
+from hardtack.core.files import make_directory
 from hardtack.core.progress import Progress, Quiet
 from hardtack.images.manifest import Descriptor, Index, Manifest
 from hardtack.images.partial import full
@@ -45,13 +46,13 @@ def extract(
     isn't found below. Raises NotFound naming what isn't there (unless `partly`), and what
     `Registry` raises.
     """
+    make_directory(to)
     name = image.full_repository
     top = registry.manifest(name, image.digest or image.tag or "latest")
     if isinstance(top, Index):
         top = registry.manifest(name, top.choose(platform, str(image)).digest)
     if not isinstance(top, Manifest):
         raise NotFound(f"{image} has no image for {platform}.")
-    to.mkdir(parents=True, exist_ok=True)
     left = {_clean(p) for p in paths}
     written: list[Path] = []
     for layer in reversed(top.layers):

@@ -8,12 +8,11 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from hardtack.core.errors import CorruptReply
-from hardtack.core.progress import Progress
+from hardtack.core.progress import IN_ALL, Progress
 from hardtack.images.partial import Follower, Partial
 from hardtack.images.registry import Registry
 
 PART = 64 << 20  # a bigger blob is fetched as several ranges at a time
-ALL = "all images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +73,15 @@ def fetch(
             run.stop.set()
             for future in pending:
                 future.cancel()
-    for label in {label for job in jobs for label in job.labels} | {ALL}:
+    for label in {label for job in jobs for label in job.labels} | {IN_ALL}:
         progress.done(label)
     return run.fetched
 
 
 def _announce(jobs: Sequence[Job], progress: Progress) -> None:
-    totals: dict[str, int] = {ALL: 0}
+    totals: dict[str, int] = {IN_ALL: 0}
     for job in jobs:
-        totals[ALL] += job.size
+        totals[IN_ALL] += job.size
         for label in job.labels:
             totals[label] = totals.get(label, 0) + job.size
     for label, total in totals.items():
@@ -187,5 +186,5 @@ class _Run:
                 place.partial.copy(first.partial.fd, first.offset, place.offset, blob.job.size)
 
     def _advance(self, job: Job, count: int) -> None:
-        for label in (*job.labels, ALL):
+        for label in (*job.labels, IN_ALL):
             self._progress.advance(label, count)

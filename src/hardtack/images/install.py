@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hardtack.core.errors import BundleError, ConfigError
-from hardtack.core.files import fsync_directory, write_atomically
+from hardtack.core.files import fsync_directory, make_directory, write_atomically
 from hardtack.core.progress import Progress, Quiet
 from hardtack.images.bundle import contents, verify
 from hardtack.images.k3s import K3S_IMAGES, restart_needed
@@ -179,14 +179,14 @@ def _remove(to: Path, staging: Path, keep: set[str]) -> tuple[Path, ...]:
 @contextlib.contextmanager
 def _staging(to: Path) -> Iterator[Path]:
     """The directory for files on their way, emptied of what an interruption left, and locked."""
-    to.mkdir(parents=True, exist_ok=True)
+    make_directory(to)
     staging = to.resolve().parent / STAGING
     if _WATCHED_BY_K3S in str(staging):
         raise ConfigError(
             f"{to} lies inside a directory that k3s watches.",
             remedy="Install into the images directory itself.",
         )
-    staging.mkdir(exist_ok=True)
+    make_directory(staging)
     if staging.stat().st_dev != to.stat().st_dev:
         raise ConfigError(
             f"{to} is a mount of its own: files can't be moved into it in one step.",

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardtack.core.errors import BundleError, RegistryError
-from hardtack.core.files import fsync_directory, write_atomically
+from hardtack.core.files import fsync_directory, make_directory, write_atomically
 from hardtack.core.progress import Progress, Quiet
 from hardtack.images import notes
 from hardtack.images.bundle import compress, contents, verify
@@ -98,7 +98,7 @@ def pull(
         raise BundleError(
             "The lock names no image.", remedy="Write it with `hardtack images lock`."
         )
-    out.mkdir(parents=True, exist_ok=True)
+    make_directory(out)
     work = out / WORK
     with _alone(work):
         todo = [b for b in bundles if not _sound(b, work)]

@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 from hardtack.manifests.files import LARGEST_FILE
-from hardtack.manifests.model import Place, Problem
+from hardtack.manifests.place import Place, Problem
 
 MOST_FILES = 10_000
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hardtack.core.errors import BadReference
-from hardtack.manifests.model import FoundImage, Kind, Place, PullPolicy
+from hardtack.manifests.model import FoundImage, Kind, PullPolicy
+from hardtack.manifests.place import Place
 from hardtack.manifests.reference import DEFAULT_TAG, Reference
 from hardtack.manifests.shell import unresolved
 

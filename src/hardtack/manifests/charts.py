@@ -11,7 +11,8 @@ from hardtack.core.errors import ManifestError
 from hardtack.manifests import files, helm_render, values
 from hardtack.manifests.flatten import Inserted
 from hardtack.manifests.helm import Chart, Charts, names_below
-from hardtack.manifests.model import FoundImage, Kind, Place, Problem, Severity
+from hardtack.manifests.model import FoundImage, Kind
+from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.podspecs import CONTAINERS, fragment
 from hardtack.manifests.yamlpos import parse
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hardtack.manifests.build import found
-from hardtack.manifests.model import FoundImage, Kind, Place
+from hardtack.manifests.model import FoundImage, Kind
+from hardtack.manifests.place import Place
 from hardtack.manifests.shell import pulled, substitute
 
 _HEREDOC = re.compile(r"<<-?([\"']?)(\w+)\1")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from hardtack.manifests.model import Problem, Severity
+from hardtack.manifests.place import Problem, Severity
 from hardtack.manifests.podspecs import resources
 from hardtack.manifests.yamlpos import Document, Mapping, Scalar, parse, text_of
 

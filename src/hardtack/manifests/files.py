@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hardtack.manifests.model import Place, Problem, Severity
+from hardtack.manifests.place import Place, Problem, Severity
 
 LARGEST_FILE = 50 * 1024 * 1024  # bytes
 

@@ -9,7 +9,7 @@ from typing import Any
 from hardtack.manifests import files, template
 from hardtack.manifests.expressions import Context, Evaluator
 from hardtack.manifests.flatten import Flat, flatten
-from hardtack.manifests.model import Problem
+from hardtack.manifests.place import Problem
 from hardtack.manifests.yamlpos import parse
 
 _RELEASE = {"Name": "release", "Namespace": "default", "Service": "Helm", "Revision": 1,

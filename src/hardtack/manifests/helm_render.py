@@ -14,7 +14,8 @@ from pathlib import Path
 from hardtack.core.errors import ManifestError
 from hardtack.manifests import embedded, podspecs
 from hardtack.manifests.files import LARGEST_FILE
-from hardtack.manifests.model import FoundImage, Problem
+from hardtack.manifests.model import FoundImage
+from hardtack.manifests.place import Problem
 from hardtack.manifests.yamlpos import parse
 
 TIMEOUT = 60.0  # seconds for one chart

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hardtack.manifests.build import found
-from hardtack.manifests.model import FoundImage, Kind, Place
+from hardtack.manifests.model import FoundImage, Kind
+from hardtack.manifests.place import Place
 
 
 def is_list(file: Path) -> bool:

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from hardtack.manifests.place import Place, Problem
 from hardtack.manifests.reference import Reference
-
-if TYPE_CHECKING:
-    from hardtack.manifests.yamlpos import Document
-
-
-@dataclass(frozen=True)
-class Place:
-    """A position in a file on disk; `line` and `column` count from 1."""
-
-    file: Path
-    line: int
-    column: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+from hardtack.manifests.yamlpos import Document
 
 
 @dataclass(frozen=True)
@@ -52,12 +38,6 @@ class Kind(StrEnum):
     K3S = "k3s"
 
 
-class Severity(StrEnum):
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
-
-
 @dataclass(frozen=True)
 class FoundImage:
     """One place that names an image.
@@ -77,18 +57,6 @@ class FoundImage:
     platforms: tuple[str, ...] = ()
     hidden: bool = False
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that a scan could not read, or had to leave out."""
-
-    place: Place
-    message: str
-    severity: Severity = Severity.ERROR
-
-    def __str__(self) -> str:
-        return f"{self.place}: {self.severity}: {self.message}"
 
 
 @dataclass(frozen=True)

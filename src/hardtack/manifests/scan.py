@@ -26,7 +26,8 @@ from hardtack.manifests import (
 )
 from hardtack.manifests.build import Hole, found
 from hardtack.manifests.helm import Charts
-from hardtack.manifests.model import FoundImage, Kind, Place, Problem, Scan, Severity
+from hardtack.manifests.model import FoundImage, Kind, Scan
+from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.yamlpos import Document, parse
 
 _YAML = (".yaml", ".yml", ".json")

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from hardtack.manifests.model import Place, Problem, Severity
+from hardtack.manifests.place import Place, Problem, Severity
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardtack.manifests.model import Place, Severity
+from hardtack.manifests.place import Place, Severity
 from hardtack.policy.config import Config
 from hardtack.policy.deployment import Deployment, read
 from hardtack.policy.locked import read_locked

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hardtack.core.errors import PolicyError
-from hardtack.manifests.model import Severity
+from hardtack.manifests.place import Severity
 from hardtack.manifests.reference import Reference
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")

@@ -14,7 +14,8 @@ from hardtack.manifests.build import CLOSE, OPEN
 from hardtack.manifests.compose import is_compose
 from hardtack.manifests.dockerfile import instructions
 from hardtack.manifests.files import read as read_text
-from hardtack.manifests.model import FoundImage, Kind, Place, Scan
+from hardtack.manifests.model import FoundImage, Kind, Scan
+from hardtack.manifests.place import Place
 from hardtack.manifests.podspecs import pod_specs, resources
 from hardtack.manifests.reference import Reference
 from hardtack.manifests.scan import scan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hardtack.manifests.model import Place
+from hardtack.manifests.place import Place
 from hardtack.policy.deployment import Deployment
 from hardtack.policy.rule import Edit
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardtack.core.errors import BadReference, LockError
-from hardtack.manifests.model import Place
+from hardtack.manifests.place import Place
 from hardtack.manifests.reference import Reference
 
 FORMAT = 1

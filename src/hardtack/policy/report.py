@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hardtack import __version__
-from hardtack.manifests.model import Severity
+from hardtack.manifests.place import Severity
 from hardtack.policy.check import Report
 from hardtack.policy.rule import Finding, Rule
 from hardtack.policy.rules import RULES

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hardtack.manifests.model import Place, Severity
+from hardtack.manifests.place import Place, Severity
 
 if TYPE_CHECKING:
     from hardtack.policy.deployment import Deployment

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardtack.manifests.model import Place
+from hardtack.manifests.place import Place
 
 _COMMENT = re.compile(
     r"(?:^|\s)(?:#|\{\{-?\s*/\*)\s*hardtack:\s*allow\b[ \t]*(?P<rule>[^\s*]*)(?P<reason>[^*\n]*)"

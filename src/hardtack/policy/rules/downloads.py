@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hardtack.manifests.model import Severity
+from hardtack.manifests.place import Severity
 from hardtack.manifests.yamlpos import children, text_of
 from hardtack.policy.chains import chains
 from hardtack.policy.deployment import Container, Deployment, told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hardtack.manifests.model import Severity
+from hardtack.manifests.place import Severity
 from hardtack.policy.deployment import Deployment, references
 from hardtack.policy.rule import Found, Rule, example
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hardtack.manifests.model import FoundImage, Kind, Severity
+from hardtack.manifests.model import FoundImage, Kind
+from hardtack.manifests.place import Severity
 from hardtack.manifests.reference import Reference
 from hardtack.policy.deployment import Deployment, references
 from hardtack.policy.rule import Found, Rule, example

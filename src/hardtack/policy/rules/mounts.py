@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from hardtack.manifests.model import Severity
+from hardtack.manifests.place import Severity
 from hardtack.manifests.yamlpos import Mapping, Node, Scalar, children, text_of
 from hardtack.policy.deployment import Container, Deployment, told
 from hardtack.policy.edits import beside

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hardtack.manifests.model import FoundImage, Kind, PullPolicy, Severity
+from hardtack.manifests.model import FoundImage, Kind, PullPolicy
+from hardtack.manifests.place import Severity
 from hardtack.policy.deployment import Deployment
 from hardtack.policy.edits import beside, instead
 from hardtack.policy.rule import Edit, Found, Rule, example

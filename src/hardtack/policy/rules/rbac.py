@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from hardtack.manifests.model import Severity
+from hardtack.manifests.place import Severity
 from hardtack.manifests.podspecs import resources
 from hardtack.manifests.yamlpos import Node, children, text_of
 from hardtack.policy.deployment import Deployment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hardtack.manifests.model import Severity
+from hardtack.manifests.place import Severity
 from hardtack.policy.rule import Rule, example, nothing
 
 

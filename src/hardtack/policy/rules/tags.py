@@ -6,7 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from hardtack.manifests.model import FoundImage, Kind, Severity
+from hardtack.manifests.model import FoundImage, Kind
+from hardtack.manifests.place import Severity
 from hardtack.policy.deployment import Deployment
 from hardtack.policy.rule import Found, Rule, example
 
