@@ -64,7 +64,7 @@ def test_what_rendering_refuses(tmp_path: Path) -> None:
 
 
 def test_the_policy_finds_nothing_in_deploy() -> None:
-    done = run("policy", "check", PLAIN, "--strict")
+    done = run("policy", "check", ROOT / "deploy", ROOT / "Dockerfile", "--strict")
     assert (done.returncode, done.stdout) == (0, "nothing found\n")
 
 
