@@ -16,6 +16,7 @@ from hardtack.cli.options import (
     DURATION,
     MOUNT,
     SOURCE,
+    Parsed,
     cache_directory,
     cache_options,
     source_options,
@@ -26,7 +27,8 @@ from hardtack.cli.output import json_option, print_facts, print_json
 from hardtack.core.errors import HardtackError, MountUnhealthy
 from hardtack.core.units import format_duration, format_size
 
-MOUNTPOINT = click.Path(file_okay=False, path_type=Path)
+MOUNTPOINT = Parsed("directory", Path)
+"""Never looked at when it is read: click.Path would stat it, and wait for a mount that hangs."""
 
 
 @click.command()

@@ -10,6 +10,9 @@ ended (somebody unmounted) it exits with CONNECTION_ENDED, and so does the keepe
 
 Where `hold` names the socket of a hold (hold.py), that has descriptors of the mount too: TERM then
 leaves the mount to the next keeper, for whom readers wait.
+
+As the service HARDTACK_UNIT of systemd the keeper hands both descriptors to its store too: they
+outlive the keeper, and when the service is started again it goes on with them (fdstore.py).
 """
 
 import os
@@ -25,6 +28,8 @@ CONNECTION_ENDED = 100
 GRACE = 10.0
 """Seconds that a worker has to end after SIGTERM."""
 SIGNALS = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1}
+STORED = ("fuse", "memory")
+"""The descriptors' names in systemd's store."""
 FIRST_DELAY, LONGEST_DELAY, LONGEST_AFTER_KILL = 0.05, 10.0, 1.0
 """Seconds. Readers wait meanwhile; a worker that was killed is not to blame."""
 HOLD_LOOK = 5.0
@@ -39,8 +44,8 @@ def log(message: str) -> None:
         return  # a full disk or a closed terminal must not end the mount
 
 
-def notify(state: str) -> None:
-    """Tell systemd, when it asked to be told."""
+def notify(state: str, fd: int | None = None) -> None:
+    """Tell systemd, when it asked to be told; `fd` goes along."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -49,9 +54,24 @@ def notify(state: str) -> None:
     name = "\0" + address[1:] if address.startswith("@") else address
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         try:
-            channel.sendto(state.encode(), name)
+            channel.connect(name)
+            socket.send_fds(channel, [state.encode()], [] if fd is None else [fd])
         except OSError as problem:
             log(f"systemd can't be told {state}: {problem}")
+
+
+def restarting(unit: str) -> bool:
+    """Whether systemd stops `unit` in order to start it again; in doubt it doesn't."""
+    import subprocess
+
+    command = ["systemctl", "list-jobs", "--plain", "--no-legend", "--", unit]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5)
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        log(f"systemd can't be asked, the mount goes: {problem}")
+        return False
+    jobs = [line.split() for line in done.stdout.splitlines()]
+    return any(job[1:3] in ([unit, "restart"], [unit, "try-restart"]) for job in jobs)
 
 
 def device_at(mountpoint: str) -> str:
@@ -81,6 +101,19 @@ class Keeper:
         # The worker reads this pipe's other end: end of file is the keeper's death.
         self.alive, self.life = os.pipe()
         os.set_inheritable(self.alive, True)
+        self.unit = os.environ.get("HARDTACK_UNIT", "")
+
+    def store(self) -> None:
+        """Have systemd hold the connection too."""
+        if self.unit:
+            for name, fd in zip(STORED, self.fds, strict=True):
+                notify(f"FDSTORE=1\nFDNAME={name}", fd)
+
+    def forget(self) -> None:
+        """The connection has ended, or is about to: the next start shall make its own."""
+        if self.unit:
+            for name in STORED:
+                notify(f"FDSTOREREMOVE=1\nFDNAME={name}")
 
     def read_run_file(self) -> None:
         import json
@@ -191,6 +224,7 @@ class Keeper:
 
     def run(self) -> int:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        self.store()
         self.read_run_file()
         self.start()
         while True:
@@ -208,7 +242,10 @@ class Keeper:
                 self.stop_worker()
                 if self.held():
                     log("the hold keeps the mount for the next keeper")
+                elif self.unit and restarting(self.unit):
+                    log("systemd keeps the mount for the next keeper")
                 else:
+                    self.forget()
                     self.unmount()
                 return 0
             if number == signal.SIGHUP:
@@ -221,6 +258,7 @@ class Keeper:
                 notify("READY=1")
             elif self.reap():
                 log("unmounted")
+                self.forget()
                 return 0
 
 

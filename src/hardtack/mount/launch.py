@@ -24,7 +24,7 @@ from hardtack.core.errors import (
     SourceUnreachable,
 )
 from hardtack.core.files import write_atomically
-from hardtack.mount import device, handover, keeper, mountinfo, shared
+from hardtack.mount import device, fdstore, handover, keeper, mountinfo, shared
 from hardtack.mount.control import RemoteCache, connect
 from hardtack.mount.handover import Living, in_turn
 from hardtack.source.options import SourceOptions
@@ -146,7 +146,7 @@ def mount(
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with contextlib.suppress(FileExistsError):
             os.mkdir(path)
-    held = handover.taken(run, options.handover)
+    held = fdstore.taken(run, cache_directory / RUN_FILE) or handover.taken(run, options.handover)
     if held is None:
         in_turn(lambda: check_mountpoint(path), options.handover, Living)
     in_turn(lambda: _first_listing(run, options.wait), options.handover, CacheBusy)

@@ -1,0 +1,60 @@
+"""The units of a box without Kubernetes: systemd has nothing to say against them, and no start
+waits for a network."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from hardtack.cli.main import hardtack
+from hardtack.deploy.facts import systemd
+
+HERE = Path(__file__).parents[2] / "deploy/systemd"
+UNITS = sorted(path.name for path in HERE.iterdir())
+INSTANCES = {"hardtack@.service": "hardtack@srv-models.service"}
+
+
+@pytest.mark.needs("systemd")
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_verifies_it(tmp_path: Path, name: str) -> None:
+    program = Path(sys.executable).with_name("hardtack")
+    for unit in HERE.iterdir():
+        text = unit.read_text().replace("=hardtack ", f"={program} ")
+        (tmp_path / INSTANCES.get(unit.name, unit.name)).write_text(text)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", tmp_path / INSTANCES.get(name, name)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    ours = [line for line in done.stderr.splitlines() if "hardtack" in line]
+    assert done.returncode == 0, done.stderr
+    assert ours == []
+
+
+def test_no_start_waits_for_a_network(tmp_path: Path) -> None:
+    """Told by what `ready` itself looks at."""
+    place = tmp_path / "etc/systemd/system"
+    place.mkdir(parents=True)
+    for unit in HERE.iterdir():
+        (place / unit.name).write_text(unit.read_text())
+    found = systemd.read(tmp_path)
+    assert found is not None
+    assert {unit.name for unit in found.units} == {n for n in UNITS if n.endswith(".service")}
+    assert not any(unit.after or unit.requires for unit in found.units)
+
+
+@pytest.mark.parametrize("name", [n for n in UNITS if n.endswith(".service")])
+def test_its_command_exists(name: str) -> None:
+    (line,) = (ln for ln in (HERE / name).read_text().splitlines() if ln.startswith("ExecStart="))
+    program, *words = line.partition("=")[2].split()
+    assert program == "hardtack"
+    found: click.Command = hardtack
+    while words and isinstance(found, click.Group):
+        child = found.get_command(click.Context(found), words.pop(0))
+        assert child is not None
+        found = child
+    options = {option for p in found.params for option in p.opts}
+    assert {word for word in words if word.startswith("-")} <= options
