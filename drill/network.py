@@ -6,27 +6,48 @@ whose packets are counted by where they go.
 
 from __future__ import annotations
 
+import ctypes
+import json
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 SITE = "10.77.0.1"
+"""The registry's and the bucket's address."""
+CLOUD = "10.77.0.3"
 BOX = "10.77.0.2"
 PODS = "10.42.0.0/24"
-_RULES = """
+SERVICES = "10.43.0.0/16"
+API = ("10.43.0.1", 443)
+"""The address of the cluster's API."""
+_NAMES = "/run/netns"
+_SITE, _BOX = "ht-site", "ht-box"
+_RULES = f"""
 table inet drill {{
   counter site {{}}
+  counter cloud {{}}
   counter elsewhere {{}}
-  set own {{ type ipv4_addr; flags interval; elements = {{ 127.0.0.0/8, {BOX}, {PODS} }} }}
+  set strangers {{ type ipv4_addr . inet_proto; flags dynamic; size 1024; }}
+  set own {{ type ipv4_addr; flags interval;
+    elements = {{ 127.0.0.0/8, {BOX}, {PODS}, {SERVICES}, 203.0.113.254 }} }}
   chain sorted {{
     ip daddr @own accept
     ip daddr {SITE} counter name site accept
-    counter name elsewhere log prefix "drill " drop
+    ip daddr {CLOUD} counter name cloud accept
+    add @strangers {{ ip daddr . meta l4proto }}
+    counter name elsewhere drop
   }}
   chain output {{ type filter hook output priority 0; jump sorted; }}
   chain forward {{ type filter hook forward priority 0; jump sorted; }}
+}}
+table ip services {{
+  map pods {{ type ipv4_addr . inet_service : ipv4_addr . inet_service; }}
+  chain arriving {{ type nat hook prerouting priority -100;
+    dnat to ip daddr . tcp dport map @pods; }}
+  chain own {{ type nat hook output priority -100; dnat to ip daddr . tcp dport map @pods; }}
+  chain leaving {{ type nat hook postrouting priority 100; ct status dnat masquerade; }}
 }}
 """
 _LOSS = """
@@ -34,51 +55,82 @@ table inet loss
 delete table inet loss
 table inet loss {{
   chain input {{ type filter hook input priority -10;
-    iifname "{0}" numgen random mod 100 < {1} drop; }}
+    iifname "cable" numgen random mod 100 < {0} drop; }}
   chain output {{ type filter hook output priority -10;
-    oifname "{0}" numgen random mod 100 < {1} drop; }}
+    oifname "cable" numgen random mod 100 < {0} drop; }}
 }}
 """
 
 
 class Network:
-    """Namespaces `site` and `box`; commands run in them by `at_site` and `at_box`."""
+    """Namespaces of site and box, named by this process; commands enter them by `at_site`."""
 
     def __init__(self) -> None:
-        self._site, self._box = f"ht-site{os.getpid()}", f"ht-box{os.getpid()}"
+        self._site, self._box = f"{_SITE}{os.getpid()}", f"{_BOX}{os.getpid()}"
 
     def make(self) -> None:
+        """Both hosts, with the cable plugged in; this process becomes one on the box."""
         for name in (self._site, self._box):
             _do("ip", "netns", "add", name)
             self._inside(name, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
             _do("ip", "-n", name, "link", "set", "lo", "up")
         _do("ip", "-n", self._site, "link", "add", "cable", "type", "veth",
             "peer", "name", "cable", "netns", self._box)  # fmt: skip
-        for name, address in ((self._site, SITE), (self._box, BOX)):
-            _do("ip", "-n", name, "addr", "add", f"{address}/24", "dev", "cable")
-            _do("ip", "-n", name, "link", "set", "cable", "up")
-        _do("ip", "-n", self._site, "route", "add", PODS, "via", BOX)
-        _do("ip", "-n", self._box, "route", "add", "default", "via", SITE)
+        for address in (SITE, CLOUD):
+            _do("ip", "-n", self._site, "addr", "add", f"{address}/24", "dev", "cable")
         self._inside(self._box, "sysctl", "-qw", "net.ipv4.ip_forward=1")
-        self._nft(self._box, _RULES.format(BOX=BOX, PODS=PODS, SITE=SITE))
+        self._nft(self._box, _RULES)
+        self.mend()
+        _move_to(self._box)
 
     def remove(self) -> None:
+        """Forget both hosts; what runs there still is ended."""
         for name in (self._site, self._box):
-            subprocess.run(["ip", "netns", "del", name], check=False)
+            _remove(name)
+
+    @contextmanager
+    def visiting_site(self) -> Iterator[None]:
+        """Sockets that this thread makes inside are the site's."""
+        _move_to(self._site)
+        try:
+            yield
+        finally:
+            _move_to(self._box)
+
+    @property
+    def box_namespace(self) -> Path:
+        return Path(_NAMES, self._box)
 
     def at_site(self, *command: str) -> list[str]:
-        return _entered(self._site, command)
+        """`command` as it is run at the site."""
+        # Not `ip netns exec`: it has a mount namespace of its own, in which no FUSE mount is shared.
+        return ["nsenter", f"--net={Path(_NAMES, self._site)}", "--", *command]
 
-    def at_box(self, *command: str) -> list[str]:
-        return _entered(self._box, command)
+    def lease(self) -> None:
+        """What DHCP gives the box: an address, and the way out."""
+        _do("ip", "-n", self._box, "addr", "replace", f"{BOX}/24", "dev", "cable")
+        _do("ip", "-n", self._box, "route", "replace", "default", "via", SITE)
+
+    def no_lease(self) -> None:
+        """The box starts with its cable out: nobody gives it an address."""
+        _do("ip", "-n", self._box, "addr", "flush", "dev", "cable")
+
+    def forget_pods(self) -> None:
+        """The bridge of the pods is gone after a restart."""
+        subprocess.run(
+            ["ip", "-n", self._box, "link", "del", "cni0"], check=False, capture_output=True
+        )
+        self._nft(self._box, "flush map ip services pods\n")
 
     def cut(self) -> None:
-        """Pull the cable, at the site's end: the box's own link stays up and is answered by
-        nobody, as behind a switch."""
+        """Pull the cable out."""
         _do("ip", "-n", self._site, "link", "set", "cable", "down")
 
     def mend(self) -> None:
-        _do("ip", "-n", self._site, "link", "set", "cable", "up")
+        """Plug the cable in: the box is given an address."""
+        for name in (self._site, self._box):
+            _do("ip", "-n", name, "link", "set", "cable", "up")
+        self.lease()
         _do("ip", "-n", self._site, "route", "replace", PODS, "via", BOX)
 
     def shape(self, rate: str, loss: int = 0) -> None:
@@ -87,44 +139,90 @@ class Network:
             tbf = ("root", "tbf", "rate", rate, "burst", "64kb", "latency", "400ms")
             self._inside(name, "tc", "qdisc", "replace", "dev", "cable", *tbf)
         if loss:
-            self._nft(self._site, _LOSS.format("cable", loss))
+            self._nft(self._site, _LOSS.format(loss))
+
+    def unshape(self) -> None:
+        """The cable as it was."""
+        for name in (self._site, self._box):
+            self._inside(name, "tc", "qdisc", "del", "dev", "cable", "root")
+        self._nft(self._site, "table inet loss\ndelete table inet loss\n")
 
     def packets(self, counter: str) -> int:
-        """Packets that the box sent to the `site`, or `elsewhere`."""
+        """Packets that the box sent to the `site`, the `cloud`, or `elsewhere`."""
         listed = subprocess.run(
-            _entered(self._box, ("nft", "list", "counter", "inet", "drill", counter)),
+            ["nft", "list", "counter", "inet", "drill", counter],
             capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
         return int(listed.split("packets ")[1].split()[0])
 
+    def strangers(self) -> list[str]:
+        """Where packets went that went `elsewhere`: `address . protocol`."""
+        listed = subprocess.run(
+            ["nft", "--json", "list", "set", "inet", "drill", "strangers"],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        (found,) = (part["set"] for part in json.loads(listed)["nftables"] if "set" in part)
+        pairs = (e["elem"]["val"] if "elem" in e else e for e in found.get("elem", ()))
+        return sorted(" . ".join(map(str, pair["concat"])) for pair in pairs)
+
     def received(self) -> int:
         """Bytes that came to the box over the cable."""
-        shown = subprocess.run(
-            self.at_box("cat", "/proc/net/dev"), capture_output=True, text=True, check=True
-        ).stdout
+        shown = Path("/proc/thread-self/net/dev").read_text()
         return int(shown.split("cable:")[1].split()[0])
 
+    def serve(self, addresses: dict[tuple[str, int], tuple[str, int]]) -> None:
+        """Connections to a service's (address, port) go to a pod's."""
+        pairs = ", ".join(f"{a} . {p} : {b} . {q}" for (a, p), (b, q) in addresses.items())
+        added = f"add element ip services pods {{ {pairs} }}\n" if pairs else ""
+        self._nft(self._box, f"flush map ip services pods\n{added}")
+
     def _inside(self, name: str, *command: str) -> None:
-        _do(*_entered(name, command))
+        _do("nsenter", f"--net={Path(_NAMES, name)}", "--", *command)
 
     def _nft(self, name: str, rules: str) -> None:
-        subprocess.run(_entered(name, ("nft", "-f", "-")), input=rules, text=True, check=True)
+        command = ["nsenter", f"--net={Path(_NAMES, name)}", "--", "nft", "-f", "-"]
+        subprocess.run(command, input=rules, text=True, check=True)
 
 
-def _entered(name: str, command: Sequence[str]) -> list[str]:
-    # Not `ip netns exec`: it has a mount namespace of its own, in which no FUSE mount is shared.
-    return ["nsenter", f"--net={Path('/run/netns', name)}", "--", *command]
+def abandoned() -> list[int]:
+    """Process ids of drills that left their namespaces behind: nobody has these ids now."""
+    found = set()
+    for prefix in (_SITE, _BOX):
+        for path in Path(_NAMES).glob(f"{prefix}[0-9]*"):
+            found.add(int(path.name.removeprefix(prefix)))
+    return sorted(pid for pid in found if not Path("/proc", str(pid)).exists())
+
+
+def remove(pid: int) -> None:
+    """Remove what the drill with this process id left behind."""
+    for prefix in (_SITE, _BOX):
+        if Path(_NAMES, f"{prefix}{pid}").exists():
+            _remove(f"{prefix}{pid}")
+
+
+def _remove(name: str) -> None:
+    listed = subprocess.run(
+        ["ip", "netns", "pids", name], capture_output=True, text=True, check=False
+    ).stdout
+    for pid in map(int, listed.split()):
+        if pid != os.getpid():
+            _kill(pid)
+    subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, 9)
+    except ProcessLookupError:
+        return  # it ended by itself meanwhile
+
+
+def _move_to(name: str) -> None:
+    """This thread, and those that it starts, are in the network namespace `name` from now on."""
+    with Path(_NAMES, name).open("rb") as namespace:
+        if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0):
+            raise OSError(ctypes.get_errno(), f"This thread can't enter the namespace {name}.")
 
 
 def _do(*command: str) -> None:
     subprocess.run(command, check=True)
-
-
-@contextmanager
-def network() -> Iterator[Network]:
-    made = Network()
-    try:
-        made.make()
-        yield made
-    finally:
-        made.remove()

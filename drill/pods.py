@@ -1,28 +1,37 @@
-"""Pods out of Kubernetes' manifests, started through containerd's CRI: a kubelet in small.
+"""Pods out of Kubernetes' pod specs, started through containerd's CRI: a kubelet in small.
 
-It does what the drill's manifests ask: host paths, ConfigMaps, Secrets and empty directories as
-volumes with their propagation, environment, security context, init and native sidecar containers,
-start-up probes by command and HTTP. Field numbers are those of Kubernetes' `runtime/v1/api.proto`.
+It does what the chart's pods ask: volumes with their propagation, environment, security contexts,
+init and native sidecar containers, start-up and readiness probes by command and HTTP(S). Field
+numbers are those of Kubernetes' `runtime/v1/api.proto`.
 """
 
 from __future__ import annotations
 
-import base64
 import http.client
-import shutil
+import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.containerd import Cri
+import grpc
 
-from hardtack.images.wire import Value, encode, encode_map
+from drill import volumes
+from drill.box import Box
+from drill.network import API
+from drill.volumes import Manifest, Objects
+from hardtack.images.wire import Message, Value, encode, encode_map
 
-Manifest = dict[str, Any]
+NAMESPACE = "edge"
 _PROPAGATION = {None: 0, "None": 0, "HostToContainer": 1, "Bidirectional": 2}
-_NODE, _POD = 2, 0
+_POD, _CONTAINER, _NODE = 0, 1, 2
+_RUNNING, _EXITED = 1, 2
+_PATIENCE = 180.0
+
+
+class PodError(RuntimeError):
+    """A pod that doesn't become what it should; the message has its log."""
 
 
 @dataclass
@@ -30,121 +39,101 @@ class Pod:
     """A running pod; `containers` by name, in their order of starting."""
 
     name: str
+    spec: Manifest
     sandbox: str
     address: str
     containers: dict[str, str] = field(default_factory=dict)
 
 
 class Kubelet:
-    """Runs pods from `manifests` (ConfigMaps and Secrets are looked up there)."""
+    """Runs pods on `box`; their ConfigMaps and Secrets are looked up in `objects`."""
 
-    def __init__(self, cri: Cri, directory: Path, root: Path, manifests: list[Manifest]) -> None:
-        self._cri = cri
-        self._directory = directory
-        self._root = root
-        self._known = {(m["kind"], m["metadata"]["name"]): m for m in manifests}
-        self.hosts: dict[str, str] = {}
+    def __init__(self, box: Box, objects: Objects) -> None:
+        self._box = box
+        self._objects = objects
+        self._directory = box.directory / "kubelet"
+        self._hosts = self._directory / "hosts"
+        self._directory.mkdir(exist_ok=True)
+        self.resolve({})
+
+    def resolve(self, names: dict[str, str]) -> None:
+        """Name → address, for all pods, those that run too: what CoreDNS does."""
+        lines = [f"{address} {name}" for name, address in names.items()]
+        text = "\n".join(["127.0.0.1 localhost", *lines, ""])
+        self._hosts.write_text(text)  # in place: it is bound into running containers
 
     def start(self, name: str, spec: Manifest) -> Pod:
-        """A pod whose containers run; those with a start-up probe have passed it."""
-        logs = self._directory / name / f"{time.monotonic_ns()}"
+        """A pod whose containers run; those with a start-up or readiness probe have passed it."""
+        logs = self._logs(name) / f"{time.monotonic_ns()}"
         logs.mkdir(parents=True)
         config = self._sandbox(name, spec, logs)
-        sandbox = self._cri.call("RuntimeService/RunPodSandbox", (1, config)).text(1)
-        status = self._cri.call("RuntimeService/PodSandboxStatus", (1, sandbox)).message(1)
-        pod = Pod(name, sandbox, status.message(5).text(1) or "127.0.0.1")
-        volumes = dict(self._volumes(name, spec))
-        hosts = logs / "hosts"
-        lines = [f"{address} {host}" for host, address in self.hosts.items()]
-        hosts.write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
+        sandbox = self._call("RunPodSandbox", (1, config)).text(1)
+        status = self._call("PodSandboxStatus", (1, sandbox)).message(1)
+        pod = Pod(name, spec, sandbox, status.message(5).text(1) or "127.0.0.1")
+        places = {
+            volume["name"]: volumes.make(
+                volume, self._directory / name / "volumes" / volume["name"], self._box.disk,
+                self._objects,
+            )
+            for volume in spec.get("volumes", ())
+        }  # fmt: skip
         for container in spec.get("initContainers", ()):
-            self._run(pod, config, container, volumes, hosts)
+            self._run(pod, config, container, places)
             if container.get("restartPolicy") == "Always":
-                self._probe(pod, container)
+                self._until_ready(pod, container, "startupProbe")
             else:
-                self._finish(pod, container["name"], logs)
+                self._until_done(pod, container["name"])
         for container in spec["containers"]:
-            self._run(pod, config, container, volumes, hosts)
+            self._run(pod, config, container, places)
         for container in spec["containers"]:
-            self._probe(pod, container)
+            self._until_ready(pod, container, "startupProbe")
+            self._until_ready(pod, container, "readinessProbe")
         return pod
 
-    def stop(self, pod: Pod, *, grace: int = 20) -> None:
+    def stop(self, pod: Pod) -> None:
         """SIGTERM, then SIGKILL, the last started first; the pod is removed."""
+        grace = pod.spec.get("terminationGracePeriodSeconds", 30)
         for container in reversed(pod.containers.values()):
-            self._cri.call("RuntimeService/StopContainer", (1, container), (2, grace))
-        self._cri.call("RuntimeService/StopPodSandbox", (1, pod.sandbox))
-        self._cri.call("RuntimeService/RemovePodSandbox", (1, pod.sandbox))
+            self._call("StopContainer", (1, container), (2, grace))
+        self._call("StopPodSandbox", (1, pod.sandbox))
+        self._call("RemovePodSandbox", (1, pod.sandbox))
 
     def execute(self, pod: Pod, container: str, *command: str) -> tuple[int, str]:
         """(exit code, output) of `command` in a container."""
-        fields = [(1, pod.containers[container]), *((2, c) for c in command), (3, 30)]
-        reply = self._cri.call("RuntimeService/ExecSync", *fields)
+        fields = [(1, pod.containers[container]), *((2, c) for c in command), (3, 60)]
+        reply = self._call("ExecSync", *fields)
         output = reply.data(1) + reply.data(2)
         return reply.number(3), output.decode(errors="replace")
 
     def log(self, pod: Pod, container: str) -> str:
         """What a container has written."""
-        logs = sorted((self._directory / pod.name).iterdir())[-1]
-        return (logs / f"{container}.log").read_text()
+        return (sorted(self._logs(pod.name).iterdir())[-1] / f"{container}.log").read_text()
+
+    def _call(self, method: str, *fields: tuple[int, int | str | bytes]) -> Message:
+        assert self._box.cri is not None
+        return self._box.cri.call(f"RuntimeService/{method}", *fields)
+
+    def _logs(self, pod: str) -> Path:
+        return self._directory / pod / "logs"
 
     def _sandbox(self, name: str, spec: Manifest, logs: Path) -> bytes:
         network = _NODE if spec.get("hostNetwork") else _POD
-        process = _NODE if spec.get("hostPID") else _POD
+        process = _NODE if spec.get("hostPID") else _CONTAINER
         options = encode([(1, network), (2, process)])
         privileged = any(
             c.get("securityContext", {}).get("privileged")
             for c in (*spec.get("initContainers", ()), *spec["containers"])
         )
         security = encode([(1, options), (6, int(privileged))])
-        metadata = encode([(1, name), (2, f"uid-{time.monotonic_ns()}"), (3, "edge")])
+        metadata = encode([(1, name), (2, f"uid-{time.monotonic_ns()}"), (3, NAMESPACE)])
+        names = encode([(1, "10.43.0.10")])
+        linux = encode([(1, self._box.group), (2, security)])
         return encode(
-            [(1, metadata), (2, name), (3, str(logs)), (8, encode([(2, security)])),
+            [(1, metadata), (2, name), (3, str(logs)), (4, names), (8, linux),
              *encode_map(6, {"drill": name})]
         )  # fmt: skip
 
-    def _volumes(self, pod: str, spec: Manifest) -> Iterator[tuple[str, Path]]:
-        for volume in spec.get("volumes", ()):
-            name = volume["name"]
-            made = self._directory / pod / "volumes" / name
-            if "hostPath" in volume:
-                host = self._root / volume["hostPath"]["path"].lstrip("/")
-                if volume["hostPath"].get("type") == "DirectoryOrCreate":
-                    host.mkdir(parents=True, exist_ok=True)
-                yield name, host
-            elif "configMap" in volume or "secret" in volume:
-                self._write(made, volume)
-                yield name, made
-            elif "emptyDir" in volume:
-                shutil.rmtree(made, ignore_errors=True)
-                made.mkdir(parents=True)
-                made.chmod(0o777)
-                yield name, made
-            else:
-                raise ValueError(f"The drill's kubelet knows no volume like {volume}.")
-
-    def _write(self, directory: Path, volume: Manifest) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        if "configMap" in volume:
-            source, optional = volume["configMap"], volume["configMap"].get("optional")
-            found = self._known.get(("ConfigMap", source["name"]))
-        else:
-            source, optional = volume["secret"], volume["secret"].get("optional")
-            found = self._known.get(("Secret", source["secretName"]))
-        if found is None:
-            if not optional:
-                raise ValueError(f"No manifest has what {volume} names.")
-            return
-        bodies = {k: v.encode() for k, v in found.get("data", {}).items()}
-        if found["kind"] == "Secret":
-            bodies = {k: base64.b64decode(v) for k, v in bodies.items()}
-        bodies |= {k: v.encode() for k, v in found.get("stringData", {}).items()}
-        for key, body in bodies.items():
-            (directory / key).write_bytes(body)
-
-    def _run(
-        self, pod: Pod, config: bytes, container: Manifest, volumes: dict[str, Path], hosts: Path
-    ) -> None:
+    def _run(self, pod: Pod, config: bytes, container: Manifest, places: dict[str, str]) -> None:
         name = container["name"]
         fields: list[tuple[int, Value]] = [
             (1, encode([(1, name)])),
@@ -152,97 +141,118 @@ class Kubelet:
             *((3, word) for word in container.get("command", ())),
             *((4, word) for word in container.get("args", ())),
             *((6, encode([(1, key), (2, value)])) for key, value in self._env(pod, container)),
-            (7, encode([(1, "/etc/hosts"), (2, str(hosts))])),
-            *((7, _mount(mount, volumes)) for mount in container.get("volumeMounts", ())),
+            (7, encode([(1, "/etc/hosts"), (2, str(self._hosts))])),
+            *((7, _mount(mount, places)) for mount in container.get("volumeMounts", ())),
             (11, f"{name}.log"),
-            (15, encode([(1, _resources(container)), (2, _security(container))])),
+            (15, encode([(1, _resources(container)), (2, _security(pod.spec, container))])),
         ]
-        made = self._cri.call(
-            "RuntimeService/CreateContainer", (1, pod.sandbox), (2, encode(fields)), (3, config)
-        ).text(1)
-        pod.containers[name] = made
-        self._cri.call("RuntimeService/StartContainer", (1, made))
+        made = self._call("CreateContainer", (1, pod.sandbox), (2, encode(fields)), (3, config))
+        pod.containers[name] = made.text(1)
+        self._call("StartContainer", (1, made.text(1)))
 
     def _env(self, pod: Pod, container: Manifest) -> Iterator[tuple[str, str]]:
-        own = {"metadata.name": pod.name, "metadata.namespace": "edge", "status.podIP": pod.address,
-               "status.hostIP": "10.77.0.2", "spec.nodeName": "box"}  # fmt: skip
+        address, port = API
+        yield "KUBERNETES_SERVICE_HOST", address
+        yield "KUBERNETES_SERVICE_PORT", str(port)
+        own = {"metadata.name": pod.name, "metadata.namespace": NAMESPACE,
+               "status.podIP": pod.address, "status.hostIP": "203.0.113.254",
+               "spec.nodeName": "box"}  # fmt: skip
         for entry in container.get("env", ()):
-            if "value" in entry:
-                yield entry["name"], entry["value"]
-            elif "fieldRef" in entry.get("valueFrom", {}):
-                yield entry["name"], own[entry["valueFrom"]["fieldRef"]["fieldPath"]]
-            elif (value := self._referred(entry["valueFrom"])) is not None:
+            source = entry.get("valueFrom")
+            if source is None:
+                yield entry["name"], str(entry.get("value", ""))
+            elif "fieldRef" in source:
+                yield entry["name"], own[source["fieldRef"]["fieldPath"]]
+            elif (value := self._referred(source)) is not None:
                 yield entry["name"], value
 
     def _referred(self, source: Manifest) -> str | None:
         for kind, key in (("Secret", "secretKeyRef"), ("ConfigMap", "configMapKeyRef")):
             if key in source:
-                found = self._known.get((kind, source[key]["name"]), {})
-                plain = found.get("stringData", {}) | (
-                    found.get("data", {}) if kind == "ConfigMap" else {}
-                )
-                return plain.get(source[key]["key"])
+                asked = source[key]
+                found = volumes.values(kind, asked["name"], asked, self._objects)
+                return found[asked["key"]].decode() if asked["key"] in found else None
         raise ValueError(f"The drill's kubelet knows no value like {source}.")
 
     def _state(self, container: str) -> tuple[int, int]:
-        """(state, exit code): 1 running, 2 exited."""
-        status = self._cri.call("RuntimeService/ContainerStatus", (1, container)).message(1)
+        """(state, exit code)."""
+        status = self._call("ContainerStatus", (1, container)).message(1)
         return status.number(3), status.number(7)
 
-    def _finish(self, pod: Pod, name: str, logs: Path) -> None:
-        deadline = time.monotonic() + 60
-        while (state := self._state(pod.containers[name]))[0] != 2:
+    def _until_done(self, pod: Pod, name: str) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        while (state := self._state(pod.containers[name]))[0] != _EXITED:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{pod.name}/{name} doesn't end")
+                raise PodError(f"{pod.name}/{name} doesn't end:\n{self.log(pod, name)}")
             time.sleep(0.05)
         if state[1]:
-            raise RuntimeError(f"{pod.name}/{name} ended with {state[1]}:\n{self.log(pod, name)}")
+            raise PodError(f"{pod.name}/{name} ended with {state[1]}:\n{self.log(pod, name)}")
 
-    def _probe(self, pod: Pod, container: Manifest) -> None:
-        """Until the start-up (or else readiness) probe passes."""
-        probe = container.get("startupProbe") or container.get("readinessProbe")
-        name = container["name"]
-        deadline = time.monotonic() + 120
+    def _until_ready(self, pod: Pod, container: Manifest, kind: str) -> None:
+        probe, name = container.get(kind), container["name"]
+        deadline = time.monotonic() + _PATIENCE
         while probe and not self._passes(pod, name, probe):
-            if self._state(pod.containers[name])[0] == 2 or time.monotonic() > deadline:
-                raise RuntimeError(f"{pod.name}/{name} never starts:\n{self.log(pod, name)}")
+            if self._state(pod.containers[name])[0] == _EXITED or time.monotonic() > deadline:
+                raise PodError(f"{pod.name}/{name} never starts:\n{self.log(pod, name)}")
             time.sleep(0.1)
 
     def _passes(self, pod: Pod, name: str, probe: Manifest) -> bool:
         if "exec" in probe:
-            return self.execute(pod, name, *probe["exec"]["command"])[0] == 0
+            try:
+                return self.execute(pod, name, *probe["exec"]["command"])[0] == 0
+            except grpc.RpcError:
+                return False  # the container ends meanwhile
         get = probe["httpGet"]
-        connection = http.client.HTTPConnection(pod.address, get["port"], timeout=2)
+        connection = _connection(pod, get)
         try:
             connection.request("GET", get["path"])
             return connection.getresponse().status < 400
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return False
         finally:
             connection.close()
 
 
-def _mount(mount: Manifest, volumes: dict[str, Path]) -> bytes:
-    host = volumes[mount["name"]]
+def _connection(pod: Pod, get: Manifest) -> http.client.HTTPConnection:
+    port = get["port"]
+    if isinstance(port, str):
+        ports = [p for c in pod.spec["containers"] for p in c.get("ports", ())]
+        port = next(p["containerPort"] for p in ports if p["name"] == port)
+    if get.get("scheme") == "HTTPS":
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return http.client.HTTPSConnection(pod.address, port, timeout=2, context=context)
+    return http.client.HTTPConnection(pod.address, port, timeout=2)
+
+
+def _mount(mount: Manifest, places: dict[str, str]) -> bytes:
+    host = places[mount["name"]]
     if "subPath" in mount:
-        host = host / mount["subPath"]
+        host = f"{host}/{mount['subPath']}"
     return encode([
-        (1, mount["mountPath"]), (2, str(host)), (3, int(mount.get("readOnly", False))),
+        (1, mount["mountPath"]), (2, host), (3, int(mount.get("readOnly", False))),
         (5, _PROPAGATION[mount.get("mountPropagation")]),
     ])  # fmt: skip
 
 
-def _security(container: Manifest) -> bytes:
-    context = container.get("securityContext", {})
+def _security(pod: Manifest, container: Manifest) -> bytes:
+    context: dict[str, Any] = {
+        **pod.get("securityContext", {}), **container.get("securityContext", {})
+    }  # fmt: skip
+    capabilities = context.get("capabilities", {})
+    process = _NODE if pod.get("hostPID") else _CONTAINER
     fields: list[tuple[int, Value]] = [
+        (1, encode([*((1, name) for name in capabilities.get("add", ())),
+                    *((2, name) for name in capabilities.get("drop", ()))])),
         (2, int(context.get("privileged", False))),
-        (3, encode([(1, _POD)])),
+        (3, encode([(2, process)])),
         (7, int(context.get("readOnlyRootFilesystem", False))),
-    ]
-    if "runAsUser" in context:
-        # Int64Value: user 0 is an empty message, which must be there all the same.
-        user = context["runAsUser"]
-        fields.append((5, encode([(1, user)]) if user else b"\x08\x00"))
+        (11, int(not context.get("allowPrivilegeEscalation", True))),
+    ]  # fmt: skip
+    for number, name in ((5, "runAsUser"), (12, "runAsGroup")):
+        if name in context:
+            # Int64Value: 0 is an empty message, which must be there all the same.
+            fields.append((number, encode([(1, context[name])]) if context[name] else b"\x08\x00"))
     return encode(fields)
 
 
@@ -254,5 +264,5 @@ def _resources(container: Manifest) -> bytes:
 def _bytes(quantity: str) -> int:
     for suffix, factor in (("Ki", 1 << 10), ("Mi", 1 << 20), ("Gi", 1 << 30)):
         if quantity.endswith(suffix):
-            return int(float(quantity[:-2]) * factor)
+            return int(float(quantity[: -len(suffix)]) * factor)
     return int(quantity)

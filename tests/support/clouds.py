@@ -23,6 +23,7 @@ class Cloud:
     that it took, by id; `posts` counts all that came."""
 
     port: int = 0
+    address: str = "127.0.0.1"
     scheme: str = "http"
     mode: str = "ok"
     received: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -35,7 +36,7 @@ class Cloud:
 
     @property
     def url(self) -> str:
-        return f"{self.scheme}://127.0.0.1:{self.port}"
+        return f"{self.scheme}://{self.address}:{self.port}"
 
     def image_query(self, identity: str) -> dict[str, Any]:
         asked = self.received[identity]
@@ -150,9 +151,9 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def running(cloud: Cloud, context: ssl.SSLContext | None = None) -> Iterator[Cloud]:
-    """`cloud` listening on loopback, again on its port when it has one."""
+    """`cloud` listening at its address, again on its port when it has one."""
     handler = type("Handler", (_Handler,), {"cloud": cloud})
-    server = _Server(("127.0.0.1", cloud.port), handler)
+    server = _Server((cloud.address, cloud.port), handler)
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         cloud.scheme = "https"

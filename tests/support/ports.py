@@ -14,14 +14,14 @@ def free_port() -> int:
         return port
 
 
-def wait_for_port(port: int, *, timeout: float = 20.0) -> None:
-    """Return when 127.0.0.1:`port` accepts; raises TimeoutError."""
+def wait_for_port(port: int, address: str = "127.0.0.1", *, timeout: float = 20.0) -> None:
+    """Return when `address`:`port` accepts; raises TimeoutError."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((address, port), timeout=1).close()
         except OSError:
             time.sleep(0.02)
         else:
             return
-    raise TimeoutError(f"nothing listens on 127.0.0.1:{port}")
+    raise TimeoutError(f"nothing listens on {address}:{port}")

@@ -6,7 +6,7 @@ import json
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,11 +22,13 @@ def free_port() -> int:
 
 
 class RegistryServer:
-    """A running registry at `host` (`localhost:port`)."""
+    """A running registry at `host` (`localhost:port` unless it is elsewhere)."""
 
-    def __init__(self, port: int, process: subprocess.Popen[bytes] | None = None) -> None:
-        self.host = f"localhost:{port}"
-        self._base = f"http://127.0.0.1:{port}/v2"
+    def __init__(
+        self, port: int, process: subprocess.Popen[bytes] | None = None, address: str = "127.0.0.1"
+    ) -> None:
+        self.host = f"{'localhost' if address == '127.0.0.1' else address}:{port}"
+        self._base = f"http://{address}:{port}/v2"
         self._http = urllib3.PoolManager()
         self._process = process
 
@@ -95,20 +97,24 @@ class RegistryServer:
 
 
 @contextmanager
-def registry(directory: Path) -> Iterator[RegistryServer]:
-    """A docker-registry with its store in `directory`."""
-    port = free_port()
+def registry(
+    directory: Path, at: tuple[str, int] | None = None,
+    enter: Callable[..., list[str]] = lambda *command: list(command),
+) -> Iterator[RegistryServer]:  # fmt: skip
+    """A docker-registry with its store in `directory`, on loopback unless `at` an address and
+    port; `enter` says how it is run elsewhere."""
+    address, port = at or ("127.0.0.1", free_port())
     config = directory / "registry.yml"
     config.write_text(
         "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
         f"storage: {{filesystem: {{rootdirectory: {directory}/store}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+        f"http: {{addr: '{address}:{port}'}}\n"
     )
     with (directory / "registry.log").open("wb") as log:
         process = subprocess.Popen(
-            ["docker-registry", "serve", str(config)], stdout=log, stderr=log
+            enter("docker-registry", "serve", str(config)), stdout=log, stderr=log
         )
-    server = RegistryServer(port, process)
+    server = RegistryServer(port, process, address)
     try:
         server.wait()
         yield server

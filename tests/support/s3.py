@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,14 +25,19 @@ class S3Server:
     Objects are put straight on its disk, so that tests may choose an ETag.
     """
 
-    def __init__(self, data: Path) -> None:
+    def __init__(
+        self, data: Path, at: tuple[str, int] | None = None,
+        enter: Callable[..., list[str]] = lambda *command: list(command),
+    ) -> None:  # fmt: skip
+        """`at`: address and port, loopback unless given; `enter` says how it is run elsewhere."""
         self.data = data
-        self.port = free_port()
+        self.address, self.port = at or ("127.0.0.1", free_port())
+        self._enter = enter
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def env(self) -> dict[str, str]:
@@ -49,15 +54,15 @@ class S3Server:
 
     def start(self) -> None:
         self.data.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "nanio", "serve", "--host", "127.0.0.1"]
+        command = [sys.executable, "-m", "nanio", "serve", "--host", self.address]
         command += ["--port", str(self.port), "--data-dir", str(self.data)]
         self._process = subprocess.Popen(
-            [*command, "--log-level", "error", "--no-access-log"],
+            self._enter(*command, "--log-level", "error", "--no-access-log"),
             env={**os.environ, "NANIO_ACCESS_KEY": ACCESS_KEY, "NANIO_SECRET_KEY": SECRET_KEY},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        wait_for_port(self.port)
+        wait_for_port(self.port, self.address)
 
     def stop(self) -> None:
         if self._process is not None:

@@ -1,0 +1,178 @@
+"""The box: a machine of its own in namespaces, with containerd, whose power can be cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from drill import image
+from drill.init import OWN
+from drill.network import Network
+from tests.support.commands import clean_environment
+from tests.support.containerd import Cri
+
+_K3S = Path("var/lib/rancher/k3s")
+_CONTAINERD = """
+version = 2
+root = "{root}"
+state = "/run/k3s/containerd/state"
+disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.internal.v1.restart"]
+[grpc]
+  address = "/run/k3s/containerd/containerd.sock"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  disable_tcp_service = true
+  restrict_oom_score_adj = true
+  stream_server_address = "127.0.0.1"
+  stream_server_port = "0"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "/run/cni"
+"""
+_CNI = {
+    "cniVersion": "0.4.0", "name": "pods",
+    "plugins": [{
+        "type": "bridge", "bridge": "cni0", "isGateway": True, "hairpinMode": True,
+        "ipam": {
+            "type": "host-local", "ranges": [[{"subnet": "10.42.0.0/24"}]],
+            "routes": [{"dst": "0.0.0.0/0"}], "dataDir": "/run/cni-addresses",
+        },
+    }],
+}  # fmt: skip
+_K3S_CONFIG = """
+node-ip: 203.0.113.254
+kubelet-arg:
+  - image-gc-high-threshold=100
+"""
+
+
+class Box:
+    """`disk` outlives a power cut, `run` doesn't; both lie in `directory`."""
+
+    def __init__(self, directory: Path, network: Network, pause: str) -> None:
+        self.directory = directory
+        self.disk, self.run = directory / "disk", directory / "run"
+        self.group = f"/{directory.parent.name}"
+        self._network = network
+        self._pause = pause
+        self._power: subprocess.Popen[bytes] | None = None
+        self._init = 0
+        self.cri: Cri | None = None
+
+    def make(self) -> None:
+        """An empty disk with k3s's configuration, as a prepared box has it."""
+        for name in OWN:
+            (self.disk / name).mkdir(parents=True)
+        (self.disk / "etc/rancher/k3s").mkdir()
+        (self.disk / "etc/rancher/k3s/config.yaml").write_text(_K3S_CONFIG)
+
+    def path(self, name: str) -> Path:
+        """Where a file of the box's disk is seen from here; nothing that is mounted there is."""
+        return self.disk / name.lstrip("/")
+
+    def boot(self) -> None:
+        """Power on: process 1, then containerd."""
+        shutil.rmtree(self.run, ignore_errors=True)
+        (self.run / "cgroup").mkdir(parents=True)
+        for name in ("k3s/containerd", "cni", "netns"):
+            (self.run / name).mkdir(parents=True)
+        (self.run / "cni/10-pods.conflist").write_text(json.dumps(_CNI))
+        root = f"/{_K3S}/agent/containerd"
+        config = self.run / "containerd.toml"
+        config.write_text(_CONTAINERD.format(root=root, pause=self._pause))
+        self._power = subprocess.Popen([
+            "nsenter", f"--net={self._network.box_namespace}", "--",
+            "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+            "--propagation", "private", "--",
+            sys.executable, str(Path(__file__).with_name("init.py")),
+            str(self.disk), str(self.run),
+        ])  # fmt: skip
+        self._wait_for(self.run / "booted")
+        children = Path(f"/proc/{self._power.pid}/task/{self._power.pid}/children")
+        self._init = int(children.read_text().split()[0])
+        log = (self.directory / "containerd.log").open("ab")
+        with log:
+            subprocess.Popen(
+                self.enter("containerd", "--config", "/run/containerd.toml"),
+                stdout=log, stderr=log,
+            )  # fmt: skip
+        socket = self.run / "k3s/containerd/containerd.sock"
+        self._wait_for(socket)
+        self.cri = Cri(socket)
+        for _ in range(300):
+            if self.tried("ctr", "-a", "/run/k3s/containerd/containerd.sock", "version"):
+                return
+            time.sleep(0.1)
+        raise RuntimeError((self.directory / "containerd.log").read_text())
+
+    def power_off(self) -> None:
+        """Everything on the box is killed at once; what was mounted and what was in memory is
+        gone. The kernel forgets what it has read of the disk."""
+        if self._power is None:
+            return
+        if self.cri is not None:
+            self.cri.close()
+            self.cri = None
+        if self._init:
+            try:
+                os.kill(self._init, 9)
+            except ProcessLookupError:
+                self._init = 0
+        self._power.wait()
+        self._power, self._init = None, 0
+        self._network.forget_pods()
+        os.sync()
+        Path("/proc/sys/vm/drop_caches").write_text("3\n")
+
+    def enter(self, *command: str) -> list[str]:
+        """`command` as it is run on the box."""
+        spaces = [f"--{space}=/proc/{self._init}/ns/{file}"
+                  for space, file in (("mount", "mnt"), ("pid", "pid"), ("net", "net"))]  # fmt: skip
+        return ["nsenter", *spaces, "--", *command]
+
+    def tried(self, *command: str) -> bool:
+        """Whether a command on the box ends well."""
+        return not subprocess.run(self.enter(*command), capture_output=True, check=False).returncode
+
+    def do(self, *command: str) -> str:
+        """The output of a command on the box, which must end well."""
+        done = subprocess.run(self.enter(*command), capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"On the box, {' '.join(command)}:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def hardtack(self, *arguments: str, env: dict[str, str] | None = None,
+                 codes: tuple[int, ...] = (0,)) -> str:  # fmt: skip
+        """The output of `hardtack` on the box; it must end with one of `codes`."""
+        done = subprocess.run(
+            self.enter(sys.executable, "-m", "hardtack", *arguments), cwd=image.ROOT,
+            env=clean_environment(env), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode not in codes:
+            raise RuntimeError(
+                f"`hardtack {' '.join(arguments)}` ended with {done.returncode}:\n"
+                f"{done.stdout}{done.stderr}"
+            )
+        return done.stdout
+
+    def json(self, *arguments: str, env: dict[str, str] | None = None,
+             codes: tuple[int, ...] = (0,)) -> Any:  # fmt: skip
+        """What `hardtack … --json` says."""
+        return json.loads(self.hardtack(*arguments, "--json", env=env, codes=codes))
+
+    def _wait_for(self, path: Path) -> None:
+        deadline = time.monotonic() + 30
+        while not path.exists():
+            if time.monotonic() > deadline or (self._power and self._power.poll() is not None):
+                raise RuntimeError(f"The box never makes {path.name}; see {self.directory}.")
+            time.sleep(0.02)
