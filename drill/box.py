@@ -11,11 +11,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import grpc
+from tests.support.commands import clean_environment
+from tests.support.containerd import Cri
+
 from drill import image
 from drill.init import OWN
 from drill.network import Network
-from tests.support.commands import clean_environment
-from tests.support.containerd import Cri
 
 _K3S = Path("var/lib/rancher/k3s")
 _CONTAINERD = """
@@ -49,11 +51,6 @@ _CNI = {
         },
     }],
 }  # fmt: skip
-_K3S_CONFIG = """
-node-ip: 203.0.113.254
-kubelet-arg:
-  - image-gc-high-threshold=100
-"""
 
 
 class Box:
@@ -70,14 +67,14 @@ class Box:
         self.cri: Cri | None = None
 
     def make(self) -> None:
-        """An empty disk with k3s's configuration, as a prepared box has it."""
+        """An empty disk."""
         for name in OWN:
             (self.disk / name).mkdir(parents=True)
-        (self.disk / "etc/rancher/k3s").mkdir()
-        (self.disk / "etc/rancher/k3s/config.yaml").write_text(_K3S_CONFIG)
 
     def path(self, name: str) -> Path:
-        """Where a file of the box's disk is seen from here; nothing that is mounted there is."""
+        """Where a file of the box is seen from here; nothing that is mounted there is."""
+        if name.startswith("/run/"):
+            return self.run / name.removeprefix("/run/")
         return self.disk / name.lstrip("/")
 
     def boot(self) -> None:
@@ -110,9 +107,12 @@ class Box:
         self._wait_for(socket)
         self.cri = Cri(socket)
         for _ in range(300):
-            if self.tried("ctr", "-a", "/run/k3s/containerd/containerd.sock", "version"):
+            try:
+                self.cri.call("RuntimeService/Version")
+            except grpc.RpcError:
+                time.sleep(0.1)
+            else:
                 return
-            time.sleep(0.1)
         raise RuntimeError((self.directory / "containerd.log").read_text())
 
     def power_off(self) -> None:
@@ -130,14 +130,16 @@ class Box:
                 self._init = 0
         self._power.wait()
         self._power, self._init = None, 0
-        self._network.forget_pods()
+        self._network.restart()
         os.sync()
         Path("/proc/sys/vm/drop_caches").write_text("3\n")
 
     def enter(self, *command: str) -> list[str]:
         """`command` as it is run on the box."""
-        spaces = [f"--{space}=/proc/{self._init}/ns/{file}"
-                  for space, file in (("mount", "mnt"), ("pid", "pid"), ("net", "net"))]  # fmt: skip
+        spaces = [
+            f"--{space}=/proc/{self._init}/ns/{file}"
+            for space, file in (("mount", "mnt"), ("pid", "pid"), ("net", "net"))
+        ]
         return ["nsenter", *spaces, "--", *command]
 
     def tried(self, *command: str) -> bool:
@@ -150,6 +152,11 @@ class Box:
         if done.returncode:
             raise RuntimeError(f"On the box, {' '.join(command)}:\n{done.stdout}{done.stderr}")
         return done.stdout
+
+    def state_of(self, path: str) -> str:
+        """How much of a file on the mount is on the box, as its attribute says."""
+        program = f"import os; print(os.getxattr({path!r}, 'user.hardtack.state').decode())"
+        return self.do(sys.executable, "-c", program).strip()
 
     def hardtack(self, *arguments: str, env: dict[str, str] | None = None,
                  codes: tuple[int, ...] = (0,)) -> str:  # fmt: skip

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import yaml
+from tests.support import chart
+from tests.support.helm import helm
+from tests.support.s3 import ACCESS_KEY, SECRET_KEY
 
-from drill.image import ROOT
 from drill.network import CLOUD, SITE
 from drill.site import BUCKET, REGISTRY
 from hardtack.demo.detectors import SAMPLES
-from tests.support.helm import helm
-from tests.support.s3 import ACCESS_KEY, SECRET_KEY
 
 Manifest = dict[str, Any]
 EDGE = "/opt/groundlight/edge"
@@ -54,11 +51,5 @@ def rendered(tag: str) -> list[Manifest]:
         # Both speak with k3s, which the drill's box hasn't.
         "k3sConfig": {"enabled": False}, "networkHealer": {"enabled": False},
     }  # fmt: skip
-    done = subprocess.run(
-        [str(program()), "template", "hardtack", str(ROOT / "charts/hardtack"),
-         "--namespace", "edge", "--kube-version", "1.31.0", "--values", "-"],
-        input=json.dumps(values), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"helm template:\n{done.stderr}")
-    return [_SECRET, *(m for m in yaml.safe_load_all(done.stdout) if m)]
+    found = chart.rendered(values)
+    return [_SECRET, *(m for m in found if m["kind"] != "Pod")]  # those are of `helm test`

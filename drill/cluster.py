@@ -7,6 +7,7 @@ outlives a power cut, as k3s's database does; pods don't.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import threading
@@ -37,6 +38,7 @@ class Cluster:
         self.failed: dict[Key, str] = {}
         self._shown: dict[Key, str] = {}
         self._starting: dict[Key, threading.Thread] = {}
+        self._events: list[tuple[int, Manifest]] = []
         self._number = 0
         self._on = False
         self.apply([{
@@ -53,14 +55,12 @@ class Cluster:
 
     def put(self, manifest: Manifest) -> Manifest:
         """Make or replace one object; it as the cluster has it now."""
+        key = (manifest["kind"], manifest["metadata"]["name"])
         with self.changed:
-            self.version += 1
-            key = (manifest["kind"], manifest["metadata"]["name"])
             known = self.objects.get(key, {})
             meta = manifest["metadata"]
             meta.setdefault("namespace", NAMESPACE)
-            meta["resourceVersion"] = str(self.version)
-            meta["uid"] = known.get("metadata", {}).get("uid", f"uid-{self.version}")
+            meta["uid"] = known.get("metadata", {}).get("uid", f"uid-{self.version + 1}")
             before = known.get("metadata", {}).get("generation", 0)
             meta["generation"] = before + (known.get("spec") != manifest.get("spec"))
             if manifest["kind"] == "Service":
@@ -69,20 +69,49 @@ class Cluster:
                 address = f"10.43.{1 + number % 250}.{1 + number // 256}"
                 spec["clusterIP"] = known.get("spec", {}).get("clusterIP", address)
             self.objects[key] = manifest
-            self.changed.notify_all()
+            self._tell("MODIFIED" if known else "ADDED", manifest)
         self._follow(key)
         return manifest
 
     def remove(self, key: Key) -> None:
         """Take one object out; its pod with it."""
         with self.changed:
-            self.objects.pop(key, None)
-            self.version += 1
+            if key not in self.objects:
+                return
+            self._tell("DELETED", self.objects.pop(key))
             pod = self.pods.pop(key, None)
-            self.changed.notify_all()
-        if pod is not None:
-            self.kubelet.stop(pod)
         self._serve()
+        if pod is not None:
+            self._end(pod)
+
+    def listed(self, kind: str, labels: dict[str, str]) -> tuple[list[Manifest], int]:
+        """The objects of a kind with these labels, and the version that is."""
+        with self.changed:
+            found = [o for (k, _), o in self.objects.items() if k == kind and _has(o, labels)]
+            return copy.deepcopy(found), self.version
+
+    def events_after(
+        self, version: int, kind: str, labels: dict[str, str], seconds: float
+    ) -> list[tuple[int, Manifest]]:
+        """What happened to such objects since, with its version; waits for it for some time."""
+
+        def found() -> list[tuple[int, Manifest]]:
+            return [
+                (number, event) for number, event in self._events
+                if number > version and event["object"]["kind"] == kind
+                and _has(event["object"], labels)
+            ]  # fmt: skip
+
+        with self.changed:
+            self.changed.wait_for(found, seconds)
+            return found()
+
+    def _tell(self, what: str, manifest: Manifest) -> None:
+        """Give an object that changed its version, and tell those who watch. Under the lock."""
+        self.version += 1
+        manifest["metadata"]["resourceVersion"] = str(self.version)
+        self._events.append((self.version, {"type": what, "object": copy.deepcopy(manifest)}))
+        self.changed.notify_all()
 
     def up(self) -> None:
         """Start what is deployed; returns when the pods that the deployment names are ready.
@@ -104,6 +133,8 @@ class Cluster:
         for thread in list(self._starting.values()):
             thread.join()
         with self._lock:
+            for pod in list(self.pods.values()):
+                self.remove(("Pod", pod.name))
             self.pods.clear()
             self._shown.clear()
             self.failed.clear()
@@ -122,7 +153,7 @@ class Cluster:
         with self._lock:
             pod = self.pods.pop(key)
             self._shown.pop(key)
-        self.kubelet.stop(pod)
+        self._end(pod)
         self._follow(key)
         self.wait([key])
 
@@ -148,6 +179,8 @@ class Cluster:
 
     def _wanted(self, key: Key) -> str:
         spec = self.objects[key]["spec"] if key in self.objects else {}
+        if spec.get("updateStrategy", {}).get("type") == "OnDelete" and key in self._shown:
+            return self._shown[key]
         return json.dumps([spec.get("replicas", 1), spec.get("template")], sort_keys=True)
 
     def _roll(self, key: Key) -> None:
@@ -167,6 +200,8 @@ class Cluster:
                 self._stop(key, old)
                 old = None
             made = None
+            if not gone:
+                self._show(name, spec["template"]["metadata"], ready=False)
             try:
                 made = None if gone else self.kubelet.start(name, spec["template"]["spec"])
             except Exception as error:  # noqa: BLE001 - told by `wait`, and in the object's status
@@ -178,15 +213,30 @@ class Cluster:
                     self.pods[key] = made
             self._report(key)
             self._serve()
+            if made:
+                self._show(name, spec["template"]["metadata"], ready=True)
             if old and made:
-                self.kubelet.stop(old)
+                self._end(old)
 
     def _stop(self, key: Key, pod: Pod) -> None:
         with self._lock:
             self.pods.pop(key, None)
         self._report(key)
         self._serve()
+        self._end(pod)
+
+    def _end(self, pod: Pod) -> None:
+        self.remove(("Pod", pod.name))
         self.kubelet.stop(pod)
+
+    def _show(self, name: str, meta: Manifest, *, ready: bool) -> None:
+        """The pod as an object."""
+        self.put({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {**copy.deepcopy(meta), "name": name},
+            "status": {"phase": "Running", "conditions": [
+                {"type": "Ready", "status": str(ready)}]},
+        })  # fmt: skip
 
     def _report(self, key: Key) -> None:
         """The workload's status, as its controller writes it."""
@@ -195,15 +245,13 @@ class Cluster:
             if found is None:
                 return
             ready = int(key in self.pods and key not in self.failed)
-            self.version += 1
-            found["metadata"]["resourceVersion"] = str(self.version)
             found["status"] = {
                 "observedGeneration": found["metadata"]["generation"],
                 "replicas": ready, "updatedReplicas": ready, "readyReplicas": ready,
                 "availableReplicas": ready,
                 "conditions": [{"type": "Available", "status": str(bool(ready))}],
             }  # fmt: skip
-            self.changed.notify_all()
+            self._tell("MODIFIED", found)
 
     def _serve(self) -> None:
         """Each Service's address goes to the pod that it selects, by its names too."""
@@ -233,6 +281,12 @@ class Cluster:
                 if selector.items() <= labels.items():
                     found.append(pod)
         return found
+
+
+def _has(manifest: Manifest, labels: dict[str, str]) -> bool:
+    """Whether an object carries these labels."""
+    carried: dict[str, str] = manifest["metadata"].get("labels", {})
+    return labels.items() <= carried.items()
 
 
 def _number(pod: Pod, port: int | str) -> int:

@@ -8,6 +8,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from hardtack.mount.mountinfo import all_mounts
+
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / ".drill"
 _BASE = "localhost/debian"
@@ -19,11 +21,21 @@ def archive() -> Path:
     if not made.exists():
         KEPT.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="hardtack-image-") as scratch:
-            _build(Path(scratch), made.with_suffix(".part"))
+            try:
+                _build(Path(scratch), made.with_suffix(".part"))
+            finally:
+                _unmount(scratch)
         for old in KEPT.glob("hardtack-*.tar"):
             old.unlink()
         made.with_suffix(".part").replace(made)
     return made
+
+
+def _unmount(directory: str) -> None:
+    """What buildah leaves mounted where it kept its layers."""
+    for mounted in reversed(all_mounts()):
+        if mounted.mountpoint.startswith(f"{directory}/"):
+            subprocess.run(["umount", "--lazy", mounted.mountpoint], check=True)
 
 
 def _stamp() -> str:

@@ -17,7 +17,6 @@ OWN = ("etc/rancher", "etc/systemd/system", "opt/groundlight", "var/lib/hardtack
 """Directories of the box's own disk; all else is this machine's, with what is written to it
 written elsewhere."""
 _OVER = ("etc", "opt", "var/lib")
-_STAYING = "203.0.113.254/31"
 
 
 def main() -> None:
@@ -38,25 +37,11 @@ def main() -> None:
         Path("/", name).mkdir(parents=True, exist_ok=True)
         _mount("--bind", str(disk / name), f"/{name}")
     _mount("--bind", str(run), "/run")
-    _staying_address()
     (run / "booted").touch()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
         signal.sigwait({signal.SIGCHLD})
         _reap()
-
-
-def _staying_address() -> None:
-    """A default route and an address that hang on no cable, as k3s's airgap guide has it (a bridge
-    with no port does for a dummy interface where the kernel has none)."""
-    shown = subprocess.run(["ip", "link", "show", "hardtack0"], check=False, capture_output=True)
-    if shown.returncode:
-        for command in (
-            "link add hardtack0 type bridge", "link set hardtack0 up",
-            f"addr add {_STAYING} dev hardtack0",
-            "route add default via 203.0.113.255 dev hardtack0 metric 1000",
-        ):  # fmt: skip
-            subprocess.run(["ip", *command.split()], check=True)
 
 
 def _reap() -> None:

@@ -30,13 +30,18 @@ table inet drill {{
   counter cloud {{}}
   counter elsewhere {{}}
   set strangers {{ type ipv4_addr . inet_proto; flags dynamic; size 1024; }}
+  set strangers6 {{ type ipv6_addr . inet_proto; flags dynamic; size 1024; }}
   set own {{ type ipv4_addr; flags interval;
     elements = {{ 127.0.0.0/8, {BOX}, {PODS}, {SERVICES}, 203.0.113.254 }} }}
   chain sorted {{
     ip daddr @own accept
+    # The kernel's own, of each interface: no router forwards it.
+    ip daddr 224.0.0.22 ip protocol igmp accept
+    ip6 daddr ff02::/16 icmpv6 type {{ 133, 135, 136, 143 }} accept
     ip daddr {SITE} counter name site accept
     ip daddr {CLOUD} counter name cloud accept
     add @strangers {{ ip daddr . meta l4proto }}
+    add @strangers6 {{ ip6 daddr . meta l4proto }}
     counter name elsewhere drop
   }}
   chain output {{ type filter hook output priority 0; jump sorted; }}
@@ -72,13 +77,15 @@ class Network:
         """Both hosts, with the cable plugged in; this process becomes one on the box."""
         for name in (self._site, self._box):
             _do("ip", "netns", "add", name)
-            self._inside(name, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
+            for which in ("all", "default"):
+                self._inside(name, "sysctl", "-qw", f"net.ipv6.conf.{which}.disable_ipv6=1")
             _do("ip", "-n", name, "link", "set", "lo", "up")
         _do("ip", "-n", self._site, "link", "add", "cable", "type", "veth",
             "peer", "name", "cable", "netns", self._box)  # fmt: skip
         for address in (SITE, CLOUD):
             _do("ip", "-n", self._site, "addr", "add", f"{address}/24", "dev", "cable")
         self._inside(self._box, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+        _do("ip", "-n", self._box, "addr", "add", f"{API[0]}/32", "dev", "lo")
         self._nft(self._box, _RULES)
         self.mend()
         _move_to(self._box)
@@ -97,13 +104,17 @@ class Network:
         finally:
             _move_to(self._box)
 
+    def move_to_site(self) -> None:
+        """The calling thread, and what it starts, is at the site from now on."""
+        _move_to(self._site)
+
     @property
     def box_namespace(self) -> Path:
         return Path(_NAMES, self._box)
 
     def at_site(self, *command: str) -> list[str]:
         """`command` as it is run at the site."""
-        # Not `ip netns exec`: it has a mount namespace of its own, in which no FUSE mount is shared.
+        # Not `ip netns exec`: its mount namespace would keep what is mounted meanwhile.
         return ["nsenter", f"--net={Path(_NAMES, self._site)}", "--", *command]
 
     def lease(self) -> None:
@@ -115,11 +126,12 @@ class Network:
         """The box starts with its cable out: nobody gives it an address."""
         _do("ip", "-n", self._box, "addr", "flush", "dev", "cable")
 
-    def forget_pods(self) -> None:
-        """The bridge of the pods is gone after a restart."""
-        subprocess.run(
-            ["ip", "-n", self._box, "link", "del", "cni0"], check=False, capture_output=True
-        )
+    def restart(self) -> None:
+        """After a restart there is the cable, and nothing that was made since."""
+        for made in ("cni0", "hardtack0"):
+            subprocess.run(
+                ["ip", "-n", self._box, "link", "del", made], check=False, capture_output=True
+            )
         self._nft(self._box, "flush map ip services pods\n")
 
     def cut(self) -> None:
@@ -158,11 +170,11 @@ class Network:
     def strangers(self) -> list[str]:
         """Where packets went that went `elsewhere`: `address . protocol`."""
         listed = subprocess.run(
-            ["nft", "--json", "list", "set", "inet", "drill", "strangers"],
-            capture_output=True, text=True, check=True,
-        ).stdout  # fmt: skip
-        (found,) = (part["set"] for part in json.loads(listed)["nftables"] if "set" in part)
-        pairs = (e["elem"]["val"] if "elem" in e else e for e in found.get("elem", ()))
+            ["nft", "--json", "list", "sets"], capture_output=True, text=True, check=True
+        ).stdout
+        sets = [part["set"] for part in json.loads(listed)["nftables"] if "set" in part]
+        elements = (e for s in sets if s["name"].startswith("strangers") for e in s.get("elem", ()))
+        pairs = (e["elem"]["val"] if "elem" in e else e for e in elements)
         return sorted(" . ".join(map(str, pair["concat"])) for pair in pairs)
 
     def received(self) -> int:

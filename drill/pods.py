@@ -27,7 +27,7 @@ NAMESPACE = "edge"
 _PROPAGATION = {None: 0, "None": 0, "HostToContainer": 1, "Bidirectional": 2}
 _POD, _CONTAINER, _NODE = 0, 1, 2
 _RUNNING, _EXITED = 1, 2
-_PATIENCE = 180.0
+_PATIENCE = 600.0
 
 
 class PodError(RuntimeError):
@@ -72,7 +72,7 @@ class Kubelet:
         pod = Pod(name, spec, sandbox, status.message(5).text(1) or "127.0.0.1")
         places = {
             volume["name"]: volumes.make(
-                volume, self._directory / name / "volumes" / volume["name"], self._box.disk,
+                volume, self._directory / name / "volumes" / volume["name"], self._box.path,
                 self._objects,
             )
             for volume in spec.get("volumes", ())
@@ -100,8 +100,8 @@ class Kubelet:
 
     def execute(self, pod: Pod, container: str, *command: str) -> tuple[int, str]:
         """(exit code, output) of `command` in a container."""
-        fields = [(1, pod.containers[container]), *((2, c) for c in command), (3, 60)]
-        reply = self._call("ExecSync", *fields)
+        words = [(2, word) for word in command]
+        reply = self._call("ExecSync", (1, pod.containers[container]), *words, (3, 60))
         output = reply.data(1) + reply.data(2)
         return reply.number(3), output.decode(errors="replace")
 

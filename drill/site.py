@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from drill.network import CLOUD, SITE, Network
 from tests.support import oci
 from tests.support.clouds import Cloud, running
 from tests.support.registry import RegistryServer, registry
 from tests.support.s3 import S3Server
+
+from drill.network import CLOUD, SITE, Network
 
 REGISTRY = f"{SITE}:5000"
 BUCKET = "weights"
@@ -41,6 +45,26 @@ class Site:
         )  # fmt: skip
         return name
 
+    def publish_next(self, archive: Path, tag: str) -> None:
+        """Push the image again as another version: the same layers, another label and digest."""
+        with tempfile.TemporaryDirectory(prefix="hardtack-next-") as scratch:
+            copy = ["skopeo", "copy", "--quiet", "--insecure-policy"]
+            subprocess.run([*copy, f"oci-archive:{archive}", f"dir:{scratch}"], check=True)
+            manifest = json.loads(Path(scratch, "manifest.json").read_text())
+            digest = manifest["config"]["digest"].removeprefix("sha256:")
+            config = json.loads(Path(scratch, digest).read_text())
+            config["config"].setdefault("Labels", {})["org.opencontainers.image.version"] = tag
+            body = json.dumps(config).encode()
+            name = hashlib.sha256(body).hexdigest()
+            Path(scratch, name).write_bytes(body)
+            manifest["config"] |= {"digest": f"sha256:{name}", "size": len(body)}
+            Path(scratch, "manifest.json").write_text(json.dumps(manifest))
+            to = f"docker://{REGISTRY}/hardtack/hardtack:{tag}"
+            subprocess.run(
+                self._network.at_site(*copy, "--dest-tls-verify=false", f"dir:{scratch}", to),
+                check=True,
+            )
+
     def publish_pause(self) -> None:
         """The container that holds a pod's namespaces: k3s's is Rancher's, ours is busybox."""
         busybox = oci.layer({"bin/busybox": Path("/bin/busybox").read_bytes()})
@@ -68,5 +92,3 @@ def site(network: Network, directory: Path) -> Iterator[Site]:
             s3.start()
             stack.enter_context(running(cloud))
         yield Site(network, served, s3, cloud)
-
-

@@ -1,10 +1,10 @@
-"""A pod's volumes as directories: host paths, ConfigMaps, Secrets, the account's token, empty ones."""
+"""A pod's volumes as directories: host paths, ConfigMaps, Secrets, tokens, empty ones."""
 
 from __future__ import annotations
 
 import base64
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,15 @@ Objects = Mapping[tuple[str, str], Manifest]
 """What the cluster holds, by kind and name."""
 
 
-def make(volume: Manifest, directory: Path, root: Path, objects: Objects) -> str:
+def make(volume: Manifest, directory: Path, seen: Callable[[str], Path], objects: Objects) -> str:
     """The path on the box of a volume whose own files, if it has any, lie in `directory`.
 
-    `root` is where the box's disk is seen from here.
+    `seen` says where a path of the box is seen from here.
     """
     if "hostPath" in volume:
         path: str = volume["hostPath"]["path"]
-        if volume["hostPath"].get("type") == "DirectoryOrCreate" and not path.startswith("/run/"):
-            (root / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        if volume["hostPath"].get("type") == "DirectoryOrCreate":
+            seen(path).mkdir(parents=True, exist_ok=True)
         return path
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)

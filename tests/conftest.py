@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +47,11 @@ PARTS: dict[str, tuple[str, Callable[[], bool]]] = {
     ),
     "shellcheck": ("shellcheck (Debian: shellcheck)", lambda: _has("shellcheck")),
     "systemd": ("systemd-analyze (Debian: systemd)", lambda: _has("systemd-analyze")),
+    "image": ("mmdebstrap and buildah (Debian: the same)", lambda: _has("mmdebstrap", "buildah")),
+    "cni": (
+        "CNI's plugins (Debian: containernetworking-plugins)",
+        lambda: Path("/usr/lib/cni/bridge").exists(),
+    ),
     "skopeo": ("skopeo (Debian: skopeo)", lambda: _has("skopeo")),
     "chromium": ("chromium (Debian: chromium)", lambda: _has("chromium")),
     "promtool": ("promtool (Debian: prometheus)", lambda: _has("promtool")),

@@ -22,6 +22,9 @@ TEST_PARTS = {
     "systemd-analyze": "systemd",
     "chromium": "chromium",
     "promtool": "prometheus",
+    "mmdebstrap": "mmdebstrap",
+    "buildah": "buildah",
+    "/usr/lib/cni/bridge": "containernetworking-plugins",
 }
 """Program that must be on the PATH → Debian package that has it."""
 

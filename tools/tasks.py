@@ -61,6 +61,13 @@ def bench(arguments: list[str]) -> None:
     call(PYTHON, "-m", "bench", *arguments)
 
 
+def drill(arguments: list[str]) -> None:
+    """A box in namespaces: built, broken, cut off, brought up again (root; some minutes)."""
+    environment.ensure("dev")
+    system.install(system.TEST_PARTS)
+    call(PYTHON, "-m", "drill", *arguments)
+
+
 def lock(_: list[str]) -> None:
     """Write the lock files anew from pyproject.toml."""
     environment.ensure("dev")
@@ -74,7 +81,7 @@ def docs(_: list[str]) -> None:
 
 
 TASKS: dict[str, Callable[[list[str]], None]] = {
-    task.__name__: task for task in (demo, test, check, bench, setup, lock, docs)
+    task.__name__: task for task in (demo, drill, test, check, bench, setup, lock, docs)
 }
 
 

@@ -1,0 +1,107 @@
+"""`python -m drill`: the whole drill, or parts of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import trustme
+
+from drill import api, chart, image, negative, network, site, slow
+from drill.box import Box
+from drill.cluster import Cluster
+from drill.steps import Record
+from drill.story import NEXT, TAG, Lengths, Story
+
+_PLACE = Path("/var/tmp")
+_NAME = "hardtack-drill-"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="./run drill", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="what the tests run")
+    parser.add_argument("--json", action="store_true", help="the record as JSON on stdout")
+    parser.add_argument("--page", action="store_true", help="write docs/drill.md's output anew")
+    parser.add_argument("--flap", type=float, default=60, help="seconds for which the link flaps")
+    asked = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    clean()
+    started = time.monotonic()
+    record = Record(lambda line: print(line, file=sys.stderr, flush=True))
+    lengths = Lengths(flap=asked.flap)
+    if asked.short:
+        lengths = Lengths(flap=min(asked.flap, 6), load=0.5)
+    with record.step("our image, built here") as said:
+        archive = image.archive()
+        chart.program()
+        said.append(archive.name)
+    with story(record, archive, lengths) as drill:
+        drill.run()
+        negative.run(drill)
+        drill.cluster.down()
+        for link in slow.SHORT if asked.short else slow.FULL:
+            slow.first_boot(record, drill.network, drill.site, drill.box, link)
+    text = record.as_text(time.monotonic() - started)
+    if asked.page:
+        page = image.ROOT / "docs/drill.md"
+        before, _, _ = page.read_text().partition("<!-- drill -->")
+        page.write_text(f"{before}<!-- drill -->\n```text\n{text}\n```\n<!-- /drill -->\n")
+    if asked.json:
+        print(json.dumps(record.as_json(), indent=1))
+    else:
+        print(text)
+
+
+@contextmanager
+def story(record: Record, archive: Path, lengths: Lengths) -> Iterator[Story]:
+    """A site and a box that is switched on, with nothing on it; nothing is left at the end."""
+    directory = _PLACE / f"{_NAME}{os.getpid()}"
+    directory.mkdir()
+    hosts = network.Network()
+    try:
+        hosts.make()
+        with site.site(hosts, directory / "site") as there:
+            with record.step("a site: registry, bucket, cloud; a box") as said:
+                there.publish(archive, TAG)
+                there.publish_next(archive, NEXT)
+                there.publish_pause()
+                box = Box(directory / "box", hosts, site.PAUSE)
+                box.make()
+                authority = trustme.CA()
+                cluster = Cluster(box, hosts, authority.cert_pem.bytes())
+                drill = Story(record, hosts, there, box, cluster, lengths)
+                there.put(drill.objects)
+                said.append(f"{len(drill.objects)} objects in the bucket")
+            try:
+                box.boot()
+                with api.serving(cluster, authority):
+                    yield drill
+            finally:
+                box.power_off()
+    finally:
+        hosts.remove()
+        shutil.rmtree(directory)
+
+
+def clean() -> None:
+    """Remove what drills left behind that were killed."""
+    for pid in network.abandoned():
+        network.remove(pid)
+    for left in _PLACE.glob(f"{_NAME}[0-9]*"):
+        if not Path("/proc", left.name.removeprefix(_NAME)).exists():
+            subprocess.run(["umount", "--recursive", str(left)], check=False, capture_output=True)
+            shutil.rmtree(left)
+
+
+if __name__ == "__main__":
+    main()

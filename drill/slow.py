@@ -1,0 +1,167 @@
+"""First boots over bad links: each completes, over power cuts, and loads each byte once."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.commands import clean_environment
+
+from drill import chart
+from drill.box import Box
+from drill.delay import delaying
+from drill.network import SITE, Network
+from drill.site import Site
+from drill.steps import Record, expect
+from hardtack.core.units import format_duration, format_size
+
+_ONCE = 1.02
+_NEAR, _FAR = (SITE, 9000), (SITE, 9001)
+
+
+@dataclass(frozen=True)
+class Link:
+    """Bytes a second, percent of packets lost, seconds that an answer takes; the size of the
+    weights, and how often the power is cut while they come."""
+
+    name: str
+    rate: int
+    loss: int = 0
+    latency: float = 0.0
+    size: int = 16_000_000
+    cuts: int = 3
+
+
+FULL = (
+    Link("1 MB/s with 5 % loss", 1_000_000, loss=5),
+    Link("50 kB/s", 50_000, size=3_000_000),
+    Link("2 s latency", 10_000_000, latency=2.0),
+)
+SHORT = (Link("1 MB/s with 5 % loss", 1_000_000, loss=5, size=6_000_000, cuts=2),)
+
+
+def first_boot(record: Record, network: Network, site: Site, box: Box, link: Link) -> None:
+    """Raises Broken where it doesn't complete, or loads bytes twice."""
+    bucket = f"slow-{link.rate}-{link.loss}"
+    box.power_off()
+    box.boot()
+    chance = random.Random(link.name)
+    pieces = 12
+    objects = {
+        f"models/{n}/model.bin": chance.randbytes(link.size // pieces) for n in range(pieces)
+    }
+    for key, body in objects.items():
+        site.s3.put(bucket, key, body)
+    weights = _Weights(site, box, bucket, link)
+    with record.step(f"first boot over {link.name}, {link.cuts} power cuts") as said:
+        began = time.monotonic()
+        with _shaped(network, link):
+            for cut in range(link.cuts):
+                with weights.mounted():
+                    weights.until((cut + 1) / (link.cuts + 1))
+                box.power_off()
+                box.boot()
+            with weights.mounted():
+                weights.until(1.0)
+        took = time.monotonic() - began
+        factor = weights.fetched / link.size
+        expect(factor <= _ONCE, f"{weights.fetched} bytes were fetched of {link.size}.")
+        with weights.mounted():
+            seen = weights.read(objects)
+        expect(not seen, f"These read wrong: {seen}")
+        said.append(f"{format_size(link.size)} whole after {format_duration(took)}, "
+                    f"{factor:.3f} times its size fetched")  # fmt: skip
+    record.holds(f"first boot over {link.name}", said[0])
+
+
+@contextmanager
+def _shaped(network: Network, link: Link) -> Iterator[None]:
+    with ExitStack() as stack:
+        if link.latency:
+            enter = network.move_to_site
+            stack.enter_context(delaying(_FAR, _NEAR, link.latency, enter))
+        network.shape(f"{link.rate * 8}bit", link.loss)
+        stack.callback(network.unshape)
+        yield
+
+
+class _Weights:
+    """The mount on the box, and what it has fetched in all its lives."""
+
+    def __init__(self, site: Site, box: Box, bucket: str, link: Link) -> None:
+        self.fetched = 0
+        self._box = box
+        self._source = f"s3://{bucket}"
+        self._point = f"{chart.EDGE}/{bucket}"
+        self._size = link.size
+        port = (_FAR if link.latency else _NEAR)[1]
+        self._env = {
+            **site.s3.env, "HARDTACK_CACHE": f"{chart.EDGE}/{bucket}-cache",
+            "HARDTACK_KEEP_FREE": "0", "AWS_ENDPOINT_URL": f"http://{SITE}:{port}",
+            "HARDTACK_PROGRESS_DEADLINE": "60s",
+        }  # fmt: skip
+
+    @contextmanager
+    def mounted(self) -> Iterator[None]:
+        """The mount, and a reader that waits for all of it, until the power is cut."""
+        self._box.path(self._point).mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "hardtack", "mount", self._source, self._point, "-f"]
+        waits = [sys.executable, "-m", "hardtack", "wait", self._point, "**", "--timeout", "30m"]
+        with (self._box.directory / "slow.log").open("ab") as log:
+            started = [self._start(command, log)]
+            deadline = time.monotonic() + 300
+            while self._status() is None:
+                expect(time.monotonic() < deadline, "The mount never answers.")
+                time.sleep(0.1)
+            started.append(self._start(waits, log))
+            before = self.fetched
+            self._before = before
+            try:
+                yield
+            finally:
+                for process in reversed(started):
+                    process.kill()
+                    process.wait()
+                self._box.tried("umount", "--lazy", self._point)
+
+    def until(self, part: float) -> None:
+        """Until so much of it is on the box."""
+        deadline = time.monotonic() + 1800
+        while True:
+            status = self._status()
+            if status is not None:
+                self.fetched = self._before + status["fetched_bytes_total"]
+                if status["present_bytes"] >= part * self._size:
+                    return
+            expect(time.monotonic() < deadline, f"It never is whole: {status}")
+            time.sleep(0.05)
+
+    def read(self, objects: Mapping[str, bytes]) -> list[str]:
+        """The keys whose files on the mount aren't the bucket's bytes."""
+        program = (
+            "import hashlib, json, pathlib, sys; print(json.dumps({k: hashlib.sha256("
+            "pathlib.Path(sys.argv[1], k).read_bytes()).hexdigest() for k in sys.argv[2:]}))"
+        )
+        told = json.loads(self._box.do(sys.executable, "-c", program, self._point, *objects))
+        from hashlib import sha256
+
+        return [key for key, body in objects.items() if told[key] != sha256(body).hexdigest()]
+
+    def _start(self, command: list[str], log: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self._box.enter(*command), env=clean_environment(self._env), stdout=log, stderr=log
+        )
+
+    def _status(self) -> Any:
+        done = subprocess.run(
+            self._box.enter(sys.executable, "-m", "hardtack", "status", self._point, "--json"),
+            env=clean_environment(self._env), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return json.loads(done.stdout)[self._point] if done.returncode == 0 else None
