@@ -194,7 +194,15 @@ def ready_checks() -> str:
     )
 
 
+def endpoint_api() -> str:
+    """docs/endpoint-api.md from the endpoint's OpenAPI description."""
+    import api_page
+
+    return api_page.render(MADE)
+
+
 PAGES = {
+    "docs/endpoint-api.md": endpoint_api,
     "charts/hardtack/README.md": chart,
     "docs/exit-codes.md": exit_codes,
     "docs/commands.md": commands,

@@ -20,7 +20,7 @@ from tests.support.registry import registry
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-MADE = {"commands.md", "exit-codes.md", "metrics.md"}
+MADE = {"commands.md", "exit-codes.md", "metrics.md", "endpoint-api.md"}
 
 
 def typed(page: Path) -> list[str]:

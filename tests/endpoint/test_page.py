@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,25 @@ def test_mount_cloud_and_queue_say_how_they_are(page: Page, served: Endpoint) ->
     expect(queue).to_contain_text("3 image queries wait for the cloud.")
     expect(queue).to_contain_text("Dropped: old audit4")
     expect(queue).to_contain_text("Lost to the disk2")
+
+
+def test_whether_the_cable_may_be_pulled_is_told(browser: Browser, tmp_path: Path) -> None:
+    models = write_models(tmp_path, [ZERO])
+    detectors = write_detectors(tmp_path / "detectors.yaml", [ZERO])
+    verdict = tmp_path / "ready.json"
+    page = browser.new_page()
+    with endpoint(tmp_path, models, detectors, "--ready-file", str(verdict)) as running:
+        page.goto(running.url + "/status")
+        expect(page.locator("article")).to_have_count(1)
+        expect(page.locator("#unplug")).to_be_hidden()
+        verdict.write_text(json.dumps({"ready": True, "at": time.time(), "missing": []}))
+        expect(page.locator("#unplug")).to_contain_text("would come up with no network")
+        missing = ["the image app/camera:v1", "2 weights"]
+        verdict.write_text(json.dumps({"ready": False, "at": 0, "missing": missing}))
+        expect(page.locator("#unplug")).to_contain_text("the image app/camera:v1; 2 weights")
+        verdict.write_text("{")  # caught while it was written by something else
+        expect(page.locator("#unplug")).to_be_hidden()
+    page.close()
 
 
 def test_a_mount_that_hangs_is_told(page: Page, served: Endpoint) -> None:

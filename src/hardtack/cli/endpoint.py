@@ -72,6 +72,7 @@ def serve(**given: Any) -> None:
         queue_seconds=given["queue_age"],
         token_file=given["token_file"],
         limits=Limits(body=given["max_body"], under_way=given["under_way"]),
+        ready_file=given["ready_file"],
     )
     plain_host = host if https_port is None or given["plain_http"] else "127.0.0.1"
     plain = listen(plain_host, given["port"])

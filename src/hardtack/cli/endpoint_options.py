@@ -31,6 +31,10 @@ PLACES = [
         "--config", "edge_config", metavar="FILE", type=_FILE,
         help="The edge configuration to begin with; one that was set while running goes before it.",
     ),
+    _option(
+        "--ready-file", metavar="FILE", type=_FILE,
+        help="Where hardtack ready --watch keeps its verdict; the status page shows it.",
+    ),
 ]  # fmt: skip
 
 CLOUD = [

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -19,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from hardtack.core.errors import ConfigError
-from hardtack.endpoint import forward, page, query, status
+from hardtack.endpoint import forward, openapi, page, query, readiness, status
 from hardtack.endpoint.cloud import Picture
 from hardtack.endpoint.detectors import page as one_page
 from hardtack.endpoint.mounted import Mount
@@ -32,6 +33,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _MOST_PAGE = 1000
+_SHORTEST_REFRESH = 1.0
 _PICTURE = {
     "Cache-Control": "private, max-age=86400, immutable",
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -51,8 +53,11 @@ class Limits:
 
 @dataclass
 class Api:
+    """`ready_file` is where `hardtack ready --watch` keeps its verdict, if it does."""
+
     service: Service
     limits: Limits = field(default_factory=Limits)
+    ready_file: Path | None = None
 
     def __post_init__(self) -> None:
         self._threads = ThreadPoolExecutor(
@@ -83,6 +88,7 @@ class Api:
             ("/health/ready", self.ready, ["GET"]),
             ("/status/metrics.json", self.status, ["GET"]),
             ("/metrics", self.metrics, ["GET"]),
+            ("/openapi.json", self.description, ["GET"]),
         ]
         routes: list[BaseRoute] = [
             Route(prefix + path, handler, methods=methods)
@@ -120,7 +126,7 @@ class Api:
         while True:
             await self._blocking(self.service.learn)
             await self._want()
-            await asyncio.sleep(self.service.config.refresh_rate)
+            await asyncio.sleep(max(_SHORTEST_REFRESH, self.service.config.refresh_rate))
 
     async def _want(self) -> None:
         """Have the servers run that are wanted by now, and their weights read ahead."""
@@ -218,11 +224,18 @@ class Api:
         return JSONResponse({"ready": not waiting, "waiting": waiting}, 503 if waiting else 200)
 
     async def status(self, _: Request) -> Response:
-        return JSONResponse(await self._blocking(status.told, self.service, self._mount))
+        return JSONResponse(await self._blocking(self._told))
+
+    def _told(self) -> dict[str, Any]:
+        verdict = readiness.read(self.ready_file) if self.ready_file else None
+        return {**status.told(self.service, self._mount), "ready": verdict}
 
     async def metrics(self, _: Request) -> Response:
         text = await self._blocking(self.service.metrics.text)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+    async def description(self, _: Request) -> Response:
+        return JSONResponse(openapi.description())
 
     def _named(self) -> list[str]:
         """Detectors that the box knows, and those that its configuration names."""

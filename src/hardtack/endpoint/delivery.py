@@ -35,6 +35,7 @@ class Delivery:
         self._delivered = delivered
         self._wake = threading.Event()
         self._closed = threading.Event()
+        self._told: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
 
     def start(self) -> None:
@@ -64,13 +65,10 @@ class Delivery:
             self._wake.clear()
             now = time.monotonic()
             if now - last >= _TICK:
-                self._outbox.passed(now - last)
-                self._outbox.settle()
-                last = now
-            if now < rest:
-                continue
-            while not self._closed.is_set() and self._upstream.reachable:
-                entry = self._outbox.first()
+                last, passed = now, now - last
+                self._tidy(passed)
+            while now >= rest and not self._closed.is_set() and self._upstream.reachable:
+                entry = self._outbox.first(besides=self._told)
                 if entry is None:
                     break
                 if not self._deliver(entry):
@@ -78,8 +76,30 @@ class Delivery:
                     break
                 delays = Backoff(1.0, 60.0).delays()
 
+    def _tidy(self, passed: float) -> None:
+        """Forget what the cloud has and what has become too old."""
+        try:
+            for identity in sorted(self._told):
+                self._forget(identity)
+            self._outbox.passed(passed)
+            self._outbox.settle()
+        except OSError as error:  # a full disk, for one: the next tick tries again
+            self._say(str(error))
+
+    def _forget(self, identity: str, *, refused: bool = False) -> None:
+        """The cloud has it or will never take it. Raises OSError; it isn't sent again even so."""
+        self._told.add(identity)
+        self._outbox.done(identity, refused=refused)
+        self._told.discard(identity)
+
+    def _say(self, reason: str) -> None:
+        """What is wrong with the queue, once in the log."""
+        if self.held != reason:
+            _log.error("The queue for the cloud: %s", reason)
+            self.held = reason
+
     def _deliver(self, entry: Entry) -> bool:
-        """Whether the entry has left the queue."""
+        """Whether the entry needs no further delivery."""
         if not self._upstream.token:
             self.held = "no API token is known: none was given, and no caller has sent one"
             return False
@@ -92,6 +112,9 @@ class Delivery:
         except UpstreamError as error:
             self.held = str(error)
             return False
+        except OSError as error:
+            self._say(str(error))
+            return True
 
     def _settled(self, entry: Entry, reply: Reply) -> bool:
         if reply.status in _HELD:
@@ -99,10 +122,10 @@ class Delivery:
             return False
         if reply.status >= 400 and reply.status != _KNOWN:
             _log.error("The cloud refuses the image query %s: %d", entry.id, reply.status)
-            self._outbox.done(entry.id, refused=True)
+            self._forget(entry.id, refused=True)
             return True
         if reply.status != _KNOWN:
             self._delivered(entry, reply.json())
-        self._outbox.done(entry.id)
+        self._forget(entry.id)
         self.held = ""
         return True

@@ -75,6 +75,7 @@ class Settings:
     queue_bytes: int = 500_000_000
     queue_seconds: float = 7 * 86400.0
     limits: Limits = field(default_factory=Limits)
+    ready_file: Path | None = None
 
 
 def application(settings: Settings) -> ASGIApp:
@@ -96,7 +97,7 @@ def application(settings: Settings) -> ASGIApp:
         settings.state / KEPT_CONFIG, backend, store, Inferring(), metrics,
         _cloud(settings, store, metrics),
     )  # fmt: skip
-    app = Api(service, settings.limits).application()
+    app = Api(service, settings.limits, settings.ready_file).application()
     return Callers(app, token) if token else app
 
 

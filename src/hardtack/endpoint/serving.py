@@ -73,16 +73,23 @@ class _Patient(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._head = 0
+        self._head: int | None = None
         self._wait()
 
     def data_received(self, data: bytes) -> None:
-        self._head += len(data)
         super().data_received(data)
-        if not self._idle:
-            self._head = 0
-        elif self._head > _MOST_HEAD:
-            self.transport.close()
+        if self._head is not None:
+            self._head += len(data)
+            if self._head > _MOST_HEAD:
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head = 0
+
+    def on_headers_complete(self) -> None:
+        self._head = None
+        super().on_headers_complete()
 
     def on_response_complete(self) -> None:
         self._waiting.cancel()
@@ -96,13 +103,9 @@ class _Patient(HttpToolsProtocol):
     def _wait(self) -> None:
         self._waiting = self.loop.call_later(_PATIENCE, self._give_up)
 
-    @property
-    def _idle(self) -> bool:
-        """Whether no request is being answered."""
-        return self.cycle is None or self.cycle.response_complete
-
     def _give_up(self) -> None:
-        if self._idle and not self.transport.is_closing():
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and not self.transport.is_closing():
             self.transport.close()
 
 

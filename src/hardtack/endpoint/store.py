@@ -6,6 +6,7 @@ first. A power cut may lose the last few, never the store.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import sqlite3
@@ -52,6 +53,7 @@ class Store:
             "SELECT count(*), coalesce(sum(bytes), 0) FROM image_queries"
         ).fetchone()
         self._count, self._bytes = int(count), int(total)
+        self._sweep()
 
     def close(self) -> None:
         with self._lock:
@@ -81,6 +83,10 @@ class Store:
                 self._prune()
         except (OSError, sqlite3.Error) as error:
             self._lose(body["id"], error)
+            self._path(body["id"]).unlink(missing_ok=True)
+            if _is_full(error):  # the queries to come are worth more than the oldest
+                with self._lock:
+                    self._drop_oldest()
 
     def change(self, body: Mapping[str, Any], seconds: float | None = None) -> None:
         """Replace what is said of an image query that is kept."""
@@ -134,18 +140,35 @@ class Store:
             return self._db.execute(statement, values).fetchall()
 
     def _prune(self) -> None:
-        """Drop the oldest twentieth where a bound is passed."""
+        """Drop the oldest where a bound is passed."""
         while self._count and (self._count > self._most or self._bytes > self._most_bytes):
-            oldest = self._db.execute(
-                "SELECT number, id, bytes FROM image_queries ORDER BY number LIMIT ?",
-                (max(1, self._count // 20),),
-            ).fetchall()
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        """Drop the oldest twentieth; pictures first, for they make room on a full disk."""
+        oldest = self._db.execute(
+            "SELECT number, id, bytes FROM image_queries ORDER BY number LIMIT ?",
+            (max(1, self._count // 20),),
+        ).fetchall()
+        if not oldest:
+            return
+        for _, identity, _ in oldest:
+            self._path(identity).unlink(missing_ok=True)
+        try:
             with self._db:
                 self._db.execute("DELETE FROM image_queries WHERE number <= ?", (oldest[-1][0],))
-            for _, identity, size in oldest:
-                self._path(identity).unlink(missing_ok=True)
-                self._bytes -= size
-            self._count -= len(oldest)
+        except sqlite3.Error as error:
+            _log.error("The oldest image queries can't be forgotten: %s", error)
+            return
+        self._count -= len(oldest)
+        self._bytes -= sum(size for _, _, size in oldest)
+
+    def _sweep(self) -> None:
+        """Remove pictures of image queries that a kill left out of the table."""
+        known = {identity for (identity,) in self._db.execute("SELECT id FROM image_queries")}
+        for path in self._pictures.iterdir():
+            if path.name not in known:
+                path.unlink()
 
     def _path(self, identity: str) -> Path:
         return self._pictures / identity
@@ -153,3 +176,9 @@ class Store:
     def _lose(self, identity: str, error: Exception) -> None:
         self.lost += 1
         _log.error("The image query %s was answered but can't be kept: %s", identity, error)
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -237,6 +237,10 @@ async def _infer(service: Service, request: Request) -> Response:
                 )
         except PictureError as error:
             raise HTTPException(400, str(error)) from None
+        except MemoryError:
+            _log.error("%s: a picture of %d bytes takes too much memory", service.name, len(body))
+            reason = "The picture takes more memory than this server may have. Send a smaller one."
+            raise HTTPException(413, reason) from None
         except HardtackError as error:
             _log.error("%s: %s", service.name, error)
             raise HTTPException(500, str(error)) from None

@@ -42,6 +42,7 @@ function show(status) {
   document.title = `${ready}/${every.length} ready · hardtack`;
   byId("none").hidden = every.length > 0;
   mount(status.mount, status.now);
+  unplug(status.ready, status.now);
   cloud(status.cloud);
   queue(status.cloud, status.image_queries_lost);
   for (const [id, card] of cards) {
@@ -56,6 +57,18 @@ function show(status) {
 // A live region speaks when its text is written, even the same text.
 function write(place, text) {
   if (place.textContent !== text) place.textContent = text;
+}
+
+// Whether the network may be cut, as `hardtack ready --watch` found last.
+function unplug(verdict, now) {
+  const place = byId("unplug");
+  place.hidden = !verdict;
+  if (!verdict) return;
+  place.className = verdict.ready ? "good" : "bad";
+  const when = `checked ${words.duration(now - verdict.at)} ago`;
+  write(place, verdict.ready
+    ? `✓ Ready: this box would come up with no network (${when}).`
+    : `✗ Not ready: with no network this box would not come up: ${verdict.missing.join("; ") || "something"} (${when}).`);
 }
 
 function mount(state, now) {
