@@ -67,9 +67,13 @@ def open_database(path: Path, application: int, version: int, schema: str) -> sq
 def connect(path: Path) -> sqlite3.Connection:
     """A lean connection in autocommit mode, usable from any thread (one at a time)."""
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-    db.execute("PRAGMA cache_size = -1024")
-    db.execute("PRAGMA temp_store = FILE")
-    db.execute("PRAGMA synchronous = NORMAL")
+    try:
+        db.execute("PRAGMA cache_size = -1024")
+        db.execute("PRAGMA temp_store = FILE")
+        db.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
