@@ -186,3 +186,17 @@ def test_every_byte_of_a_map_may_flip(tmp_path: Path, source: ScriptedSource) ->
         path.write_bytes(bad)
         with opened(tmp_path, source) as cache:
             assert read(cache, find(cache, "a.bin")) == DATA
+
+
+def test_a_chunk_that_landed_has_its_record_after_the_next_flush(
+    tmp_path: Path, source: ScriptedSource
+) -> None:
+    """However soon that comes."""
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        content = cache.content(find(cache, "a.bin"))
+        data = memoryview(DATA[:4096])
+        assert cache.store.land(content, 0, data, direct=False)
+        cache.store.flush()
+        assert content.recorded == {0}
+        assert content.present == 4096

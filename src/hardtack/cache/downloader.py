@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from hardtack.cache.content import ContentFile, checksum
+from hardtack.cache.content import ContentFile
 from hardtack.cache.counters import Counters
 from hardtack.cache.pace import Pace
 from hardtack.cache.pieces import Piece, Pieces
@@ -307,9 +307,7 @@ class Downloader:
         stored = not content.gone and self._land(content, chunk, data, direct=self._pace.direct)
         self._pace.written(len(data), time.monotonic() - began)
         with self._wake:
-            if stored:
-                content.land(chunk, checksum(data))
-            else:  # they read it piece by piece, it may be kept only here
+            if not stored:  # they read it piece by piece, it may be kept only here
                 self._pieces.keep((content.id, chunk), piece)
                 self._counters.add(passed_bytes=len(data))
                 download.ahead.clear()

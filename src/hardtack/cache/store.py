@@ -20,7 +20,7 @@ from pathlib import Path
 
 from hardtack.cache.api import Options
 from hardtack.cache.chunkmap import Identity
-from hardtack.cache.content import ContentFile, data_path
+from hardtack.cache.content import ContentFile, checksum, data_path
 from hardtack.cache.counters import Counters
 from hardtack.cache.disk import Disk
 from hardtack.cache.eviction import shortage, victims
@@ -138,6 +138,7 @@ class Store:
             return False
         with self._lock:
             self._present += len(data)
+        content.land(chunk, checksum(data))  # before the flusher, who records what has landed
         self._flusher.landed(content, chunk)
         return True
 
