@@ -48,7 +48,9 @@ EVERYTHING: dict[str, Any] = {
     "logFormat": "json",
     "configFile": "detectors: []\n",
     "detectors": [{"id": "det_x", "query": "Is it?"}],
-    "endpoint": {"env": {"HTTPS_PROXY": "http://proxy.example:3128"}},
+    "proxy": "http://proxy.example:3128",
+    "noProxy": "minio.example",
+    "endpoint": {"env": {"HARDTACK_ENDPOINT_DEADLINE": "5s"}},
     "nodeSelector": {"edge": "true"},
     "tolerations": [{"operator": "Exists"}],
     "priorityClassName": "system-node-critical",
@@ -223,12 +225,30 @@ def test_what_changes_starts_the_pod_anew() -> None:
 
 
 def test_ports_follow_urls() -> None:
-    values = {"s3Mount": {"endpointUrl": "http://minio.example:9000"}}
+    values = {"s3Mount": {"endpointUrl": "http://minio.example:9000"}, "proxy": "http://p:3128"}
     policy = find(rendered(values), "NetworkPolicy", "edge-endpoint")
-    assert [p["port"] for p in policy["spec"]["egress"][0]["ports"]] == [53, 53, 443, 6443, 9000]
+    assert [p["port"] for p in policy["spec"]["egress"][0]["ports"]] == [
+        53,
+        53,
+        443,
+        6443,
+        9000,
+        3128,
+    ]
     inference = find(rendered(), "NetworkPolicy", "edge-endpoint-inference")
     assert inference["spec"]["policyTypes"] == ["Ingress", "Egress"]
     assert "egress" not in inference["spec"]
+
+
+def test_whatever_leaves_the_box_knows_the_proxy() -> None:
+    seen = set()
+    for _, spec in pod_specs(rendered(EVERYTHING)):
+        for container in (*spec.get("initContainers", ()), *spec["containers"]):
+            env = {e["name"]: e.get("value") for e in container.get("env", ())}
+            if env.get("HTTPS_PROXY") == "http://proxy.example:3128":
+                assert env["NO_PROXY"].endswith(".svc,.cluster.local,minio.example")
+                seen.add(container["name"])
+    assert seen == {"endpoint", "mount", "ecr-credentials"}
 
 
 def test_a_single_endpoint_does_not_block_a_drain() -> None:

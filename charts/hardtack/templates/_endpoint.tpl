@@ -121,6 +121,7 @@ detectors.yaml: |
       key: token
 {{- end }}
 {{ include "hardtack.log" . }}
+{{- include "hardtack.proxy" . }}
 {{- include "hardtack.env" .Values.endpoint.env }}
 {{- end -}}
 

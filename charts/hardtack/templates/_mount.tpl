@@ -88,6 +88,9 @@ timeoutSeconds: 10
     - name: HARDTACK_HANDOVER
       value: 2m
     {{- include "hardtack.log" . | nindent 4 }}
+    {{- with include "hardtack.proxy" . }}
+    {{- . | nindent 4 }}
+    {{- end }}
     {{- with include "hardtack.env" .Values.mount.env }}
     {{- . | nindent 4 }}
     {{- end }}

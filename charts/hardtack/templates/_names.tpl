@@ -103,6 +103,17 @@ securityContext:
   value: {{ .Values.logFormat }}
 {{- end -}}
 
+{{- define "hardtack.proxy" -}}
+{{- with .Values.proxy }}
+- name: HTTPS_PROXY
+  value: {{ . | quote }}
+- name: HTTP_PROXY
+  value: {{ . | quote }}
+- name: NO_PROXY
+  value: {{ list "localhost,127.0.0.1,$(KUBERNETES_SERVICE_HOST),.svc,.cluster.local" $.Values.noProxy | compact | join "," | quote }}
+{{- end }}
+{{- end -}}
+
 {{/* A map of name to text, as environment. */}}
 {{- define "hardtack.env" -}}
 {{- range $name, $value := . }}
