@@ -10,8 +10,9 @@ import kubernetes_validate
 import pytest
 
 from hardtack.endpoint.backends.kubernetes import manifests
-from hardtack.endpoint.backends.kubernetes.manifests import Pods, Program
+from hardtack.endpoint.backends.kubernetes.manifests import Pods
 from hardtack.endpoint.backends.versions import Version
+from hardtack.endpoint.servers import Program
 from hardtack.inference.package import Package, Weights
 
 NEWEST = int(kubernetes_validate.latest_version().split(".")[1])

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hardtack.core.errors import EndpointError
+from hardtack.endpoint import replies
 from hardtack.endpoint.detectors import Detector
 
 RESULT_TYPES = {
@@ -40,7 +41,7 @@ class Answer:
 
 def answer(detector: Detector, reply: Mapping[str, Any]) -> Answer:
     """The answer in the body of an `/infer` reply. Raises EndpointError where there is none."""
-    own = reply.get("result")
+    own = reply.get("result") or replies.result(detector, reply)
     if not isinstance(own, Mapping) or own.get("task") not in _TASKS[detector.mode]:
         task = own.get("task") if isinstance(own, Mapping) else None
         raise EndpointError(

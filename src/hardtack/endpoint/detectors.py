@@ -11,6 +11,7 @@ from typing import Any
 from hardtack.core.errors import ModelError
 from hardtack.endpoint import ids
 from hardtack.endpoint.fields import Fields, meant, read_file
+from hardtack.endpoint.servers import Program
 from hardtack.inference import package
 
 MODES = {
@@ -28,7 +29,8 @@ _MOST_BOXES = 50
 
 @dataclass(frozen=True)
 class Detector:
-    """One question asked of images. `most` bounds a count or boxes; beyond it an answer says so."""
+    """One question asked of images. `most` bounds a count or boxes; beyond it an answer says so.
+    `program` serves its model in place of our own server."""
 
     id: str
     name: str
@@ -41,6 +43,7 @@ class Detector:
     group_name: str = "default"
     created_at: str = "1970-01-01T00:00:00Z"
     metadata: Mapping[str, Any] | None = field(default=None, hash=False)
+    program: Program | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The detector as the SDK reads it."""
@@ -123,9 +126,20 @@ def _detector(entry: Fields, models: Path, created: str) -> Detector:
         patience_time=entry.number("patience_time", PATIENCE, low=0, high=3600),
         group_name=entry.text("group_name", "default"),
         created_at=entry.text("created_at", created),
+        program=_program(entry),
     )
     entry.done()
     return detector
+
+
+def _program(entry: Fields) -> Program | None:
+    """What stands under `server`. It stands on the box alone: a bucket can't choose what runs."""
+    server = entry.inside("server", "a server")
+    found = Program(server.text("image", ""), server.texts("command"))
+    server.done()
+    if server.node.items() and not (found.image or found.command):
+        server.fail(server.node, "a server needs a command, or on Kubernetes an image")
+    return found if server.node.items() else None
 
 
 def _from_model(directory: Path) -> tuple[str, tuple[str, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from hardtack.endpoint.edgeconfig import EdgeConfig
 from hardtack.endpoint.inferring import Inferring
 from hardtack.endpoint.metrics import Metrics
 from hardtack.endpoint.outbox import Outbox
-from hardtack.endpoint.servers import Backend
+from hardtack.endpoint.servers import Backend, Program
 from hardtack.endpoint.service import Service
 from hardtack.endpoint.store import Store
 from hardtack.endpoint.upstream import Upstream
@@ -81,6 +81,7 @@ class Settings:
 def application(settings: Settings) -> ASGIApp:
     """The endpoint's ASGI application. Raises ConfigError, FormatError."""
     detectors = read_detectors(settings.detectors, settings.models) if settings.detectors else {}
+    programs = {d.id: d.program for d in detectors.values() if d.program}
     config = read_config(settings.config, settings.state / KEPT_CONFIG)
     token = read_token(settings.token_file) if settings.token_file else ""
     try:
@@ -88,7 +89,7 @@ def application(settings: Settings) -> ASGIApp:
         store = Store(settings.state)
     except OSError as error:
         raise FormatError(f"{settings.state} can't be used: {error.strerror}.") from None
-    backend = _backend(settings, config.refresh_rate)
+    backend = _backend(settings, config.refresh_rate, programs)
     metrics = Metrics()
     book = Book(detectors, settings.state / "detectors.json")
     _watch(backend, book, metrics)
@@ -101,15 +102,21 @@ def application(settings: Settings) -> ASGIApp:
     return Callers(app, token) if token else app
 
 
-def _backend(settings: Settings, refresh: float) -> Backend:
+def _backend(settings: Settings, refresh: float, programs: Mapping[str, Program]) -> Backend:
     """What runs the inference servers. Raises ConfigError."""
     servers = settings.servers
     pace = replace(servers.pace, refresh=servers.pace.refresh or refresh)
     if settings.cluster is None:
+        if only := [detector for detector, program in programs.items() if not program.command]:
+            raise ConfigError(
+                f"The server of {only[0]} has an image and no command, and this is no Kubernetes.",
+                remedy="Give its server a command in the file of detectors.",
+            )
         return Processes(
             processes.Settings(
                 settings.models, settings.state, servers.threads, servers.memory, servers.starting,
-                servers.pixels, servers.answer, pace=pace,
+                servers.pixels, servers.answer,
+                {detector: program.command for detector, program in programs.items()}, pace,
             )
         )  # fmt: skip
     # Imported where it is used: boxes without Kubernetes start without it.
@@ -121,7 +128,7 @@ def _backend(settings: Settings, refresh: float) -> Backend:
         Cluster(find(settings.cluster.kubeconfig), settings.cluster.namespace),
         backend.Settings(
             settings.models, settings.state, settings.cluster.pods, servers.starting,
-            pace.refresh, pace.probation,
+            pace.refresh, pace.probation, programs,
         ),
     )  # fmt: skip
 

@@ -29,6 +29,17 @@ class State:
     refused: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Program:
+    """Another program as a detector's server: it answers /infer and /health on the port in `PORT`.
+
+    `command` runs it; on Kubernetes in `image`, or as the image says where there is no command.
+    """
+
+    image: str = ""
+    command: tuple[str, ...] = ()
+
+
 class Backend(Protocol):
     """Runs one inference server for each detector it is told to."""
 

@@ -19,6 +19,7 @@ def main() -> None:
         sys.exit(1)
     if int(memory):
         resource.setrlimit(resource.RLIMIT_DATA, (int(memory), int(memory)))
+    os.dup2(2, 1)  # what it prints goes into its log too
     os.execvp(command[0], command)
 
 

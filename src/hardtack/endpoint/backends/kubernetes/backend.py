@@ -26,13 +26,13 @@ from hardtack.endpoint.backends.kubernetes.client import (
     Kind,
     Object,
 )
-from hardtack.endpoint.backends.kubernetes.manifests import HASH, IDENTITY, OWNED, Pods, Program
+from hardtack.endpoint.backends.kubernetes.manifests import HASH, IDENTITY, OWNED, Pods
 from hardtack.endpoint.backends.kubernetes.mirror import Mirror
 from hardtack.endpoint.backends.kubernetes.pods import Pod
 from hardtack.endpoint.backends.looker import Looker
 from hardtack.endpoint.backends.record import Record
 from hardtack.endpoint.backends.versions import Seen, Version
-from hardtack.endpoint.servers import Address, State
+from hardtack.endpoint.servers import Address, Program, State
 
 _log = logging.getLogger(__name__)
 

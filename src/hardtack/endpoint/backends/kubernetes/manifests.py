@@ -14,6 +14,7 @@ from pathlib import Path
 from hardtack.endpoint.backends.kubernetes.client import DEPLOYMENTS, PODS, SERVICES, Object
 from hardtack.endpoint.backends.processes import describing, offline, serving
 from hardtack.endpoint.backends.versions import Version
+from hardtack.endpoint.servers import Program
 
 PORT = 8000
 MANAGER = "hardtack"
@@ -46,14 +47,6 @@ class Pods:
     pixels: int = 50_000_000
     answer: float = 30.0
     arrival: float = 600.0
-
-
-@dataclass(frozen=True)
-class Program:
-    """Another program as a detector's server: its image, or none for ours, and its command."""
-
-    image: str = ""
-    command: tuple[str, ...] = ()
 
 
 def deployment_name(detector: str, role: str = "primary") -> str:
