@@ -14,6 +14,7 @@ from hardtack.deploy.prepare import cgroups, clock, flavour, images, manifests, 
 from hardtack.deploy.prepare.boot import units
 from hardtack.deploy.prepare.iptables import parse
 from hardtack.deploy.prepare.step import Step, Target
+from hardtack.deploy.ready import box
 from tests.support.ready import ship, write_root
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,18 @@ def test_a_clock_in_the_past_is_set_and_later_not_again(target: Target) -> None:
     (note,) = _do(past, clock.STEP)
     assert note.startswith("note the time")
     assert (target.root / KEPT).stat().st_mtime == now[0]
+
+
+def test_ready_is_content_with_a_clock_that_was_set(target: Target) -> None:
+    """(The machine's own clock stays as it is: the box's is given.)"""
+    now, noted = [1_000_000.0], 1_800_000_000.0
+    os.utime(target.root / KEPT, (noted, noted))
+    past = replace(target, now=lambda: now[0], set_clock=lambda to: now.__setitem__(0, to))
+    ((said, remedy),) = box.clock(past.facts())
+    assert "behind the time noted" in said
+    assert "box prepare" in remedy
+    _do(past, clock.STEP)
+    assert list(box.clock(past.facts())) == []
 
 
 def test_a_clock_that_may_not_be_set_ends_it(target: Target) -> None:

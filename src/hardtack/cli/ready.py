@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from hardtack.cli.images_options import (
     LOCK,
@@ -165,7 +166,7 @@ def _box(source: str | None, values: dict[str, Any]) -> Box:
     url = source_url(named, values["prefix"]) if named else None
     return Box(
         images=Images(
-            values["lock_file"], tuple(values["deployment"]), values["to"],
+            values["lock_file"], _below(values, "deployment"), _below(values, "to")[0],
             values["socket"] or find_socket(), platform_of(values["platform"]),
         ),
         weights=Weights(
@@ -183,6 +184,14 @@ def _box(source: str | None, values: dict[str, Any]) -> Box:
         without=frozenset(map(Part, values["without"])),
         rate=values["rate"] or noted_rate(state),
     )  # fmt: skip
+
+
+def _below(values: dict[str, Any], name: str) -> tuple[Path, ...]:
+    """The paths that were given; k3s's own below --root where none was."""
+    given = values[name] if isinstance(values[name], tuple) else (values[name],)
+    if click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT:
+        return given
+    return tuple(values["root"] / str(path).lstrip("/") for path in given)
 
 
 def _document(report: Report) -> dict[str, Any]:
