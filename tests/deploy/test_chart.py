@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,18 @@ def test_no_image_but_our_own(name: str) -> None:
     assert ("hardtack:0.1.0" in image, found) == (True, policy)
     assert not [m for m in manifests if m["kind"] in ("Job", "CronJob")]
     assert not [m for m in manifests for r in m.get("rules", ()) if "batch" in r["apiGroups"]]
+
+
+def test_another_inference_image_is_one_that_tools_find(tmp_path: Path) -> None:
+    (tmp_path / "all.yaml").write_text(template(EVERYTHING))
+    found = json.loads(run("images", "scan", tmp_path, "--json").stdout)
+    assert any("registry.example/inference:3.2" in str(image) for image in found["images"])
+
+
+def test_the_configuration_arrives_as_it_was_written() -> None:
+    text = "global_config:\n  refresh_rate: 60\n\ndetectors: []\n"
+    given = find(rendered({"configFile": text}), "ConfigMap", "edge-endpoint")["data"]
+    assert given["edge-config.yaml"] == text
 
 
 def test_secrets_stand_in_secrets_alone() -> None:
