@@ -11,9 +11,7 @@ in every command:
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +50,8 @@ def load(explicit: str | None) -> Settings:
 
 def parse(path: Path) -> dict[str, Any]:
     """Option name → value, as click's default_map wants it."""
+    import tomllib  # late: most boxes are set up by flags and environment
+
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -71,6 +71,8 @@ def parse(path: Path) -> dict[str, Any]:
 def _refuse_unknown(path: Path, values: dict[str, Any]) -> None:
     if not values:
         return
+    import difflib
+
     from hardtack.cli.options import setting_names
 
     known = setting_names()

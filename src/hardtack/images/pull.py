@@ -123,6 +123,10 @@ class _Pull:
 
     def run(self, todo: Sequence[Bundle], zstd: bool) -> tuple[int, tuple[str, ...]]:
         inside = {b.path: [self._image(i, b.platform) for i in b.images] for b in todo}
+        # Noted before they are there: whatever is found under these names later is ours. And before
+        # the bytes come: a note is on the disk at once while nothing else waits to be written.
+        new = {b.path.name: notes.Note(str(b.platform), notes.boot()) for b in todo}
+        notes.write(self._work, notes.read(self._work) | new)
         layouts = {b.path: plan(inside[b.path], b.platform) for b in todo}
         with contextlib.ExitStack() as files:
             partials = {}
@@ -221,9 +225,6 @@ class _Pull:
         return found
 
     def _publish(self, bundle: Bundle, partial: Partial, zstd: bool) -> None:
-        # Noted before it is there: whatever is found under this name later is ours.
-        note = notes.Note(str(bundle.platform), notes.boot())
-        notes.write(self._work, notes.read(self._work) | {bundle.path.name: note})
         if zstd:
             compressed = self._work / bundle.path.name
             compress(partial.path, compressed)

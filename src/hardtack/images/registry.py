@@ -34,7 +34,7 @@ from hardtack.images.transport import Transport
 
 log = logging.getLogger(__name__)
 
-CHUNK = 512 << 10  # what a kill may lose of each connection; smaller costs processor time
+CHUNK = 1 << 20  # what a kill may lose of each connection; smaller costs processor time
 _ACCEPT = ", ".join(
     [*sorted(INDEXES | MANIFESTS), "application/vnd.docker.distribution.manifest.v1+prettyjws"]
 )
