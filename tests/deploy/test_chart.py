@@ -48,7 +48,10 @@ EVERYTHING: dict[str, Any] = {
     "logLevel": "DEBUG",
     "logFormat": "json",
     "configFile": "detectors: []\n",
-    "detectors": [{"id": "det_x", "query": "Is it?"}],
+    "detectors": [
+        {"id": "det_x", "query": "Is it?"},
+        {"id": "det_y", "query": "Is it?", "server": {"image": "registry.example/scratches:1.4"}},
+    ],
     "proxy": "http://proxy.example:3128",
     "noProxy": "minio.example",
     "endpoint": {"env": {"HARDTACK_ENDPOINT_DEADLINE": "5s"}},
@@ -212,7 +215,8 @@ def test_no_image_but_our_own(name: str) -> None:
 def test_another_inference_image_is_one_that_tools_find(tmp_path: Path) -> None:
     (tmp_path / "all.yaml").write_text(template(EVERYTHING))
     found = json.loads(run("images", "scan", tmp_path, "--json").stdout)
-    assert any("registry.example/inference:3.2" in str(image) for image in found["images"])
+    named = {image["image"] for image in found["images"] if not image["hidden"]}
+    assert {"registry.example/inference:3.2", "registry.example/scratches:1.4"} <= named
 
 
 def test_the_configuration_arrives_as_it_was_written() -> None:

@@ -131,3 +131,19 @@ detectors.yaml: |
 {{- range $key, $value := .Values.nodeSelector }}{{ $labels = append $labels (printf "%s=%s" $key $value) }}{{ end -}}
 {{- join " " $labels -}}
 {{- end -}}
+
+{{/* Images of inference servers that aren't ours, as containers; empty when there are none. */}}
+{{- define "hardtack.otherImages" -}}
+{{- if .Values.inferenceImage.repository }}
+- name: inference-server
+  image: {{ include "hardtack.inferenceImage" . | quote }}
+  imagePullPolicy: {{ .Values.imagePullPolicy }}
+{{- end }}
+{{- range $number, $detector := .Values.detectors }}
+{{- with get ($detector.server | default dict) "image" }}
+- name: server-{{ $number }}
+  image: {{ . | quote }}
+  imagePullPolicy: {{ $.Values.imagePullPolicy }}
+{{- end }}
+{{- end }}
+{{- end -}}
