@@ -19,6 +19,7 @@ from pathlib import Path
 from bench.figures import number, write_between
 from hardtack.cache.api import Options
 from hardtack.core.backoff import Backoff, Stagger
+from hardtack.core.units import format_size
 
 GETS_A_SECOND = 5500
 """Amazon's figure for GET and HEAD, for each prefix of a bucket; a page of a listing counts as one.
@@ -179,6 +180,17 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def assumptions(boxes: int) -> str:
+    """What the table holds for."""
+    options = Options()
+    links = ", ".join(f"{100 * share:.0f} % at {format_size(rate)}/s" for share, rate in LINKS)
+    return (
+        f"{boxes:,} boxes ({links}), {format_size(SCENARIOS[0].size)} of new weights in requests "
+        f"of {options.max_request >> 20} MiB, {options.connections} at once; 1,000 objects listed "
+        f"every {SCENARIOS[0].interval:g} s, where nothing else is said:"
+    )
+
+
 def table(results: list[Result]) -> str:
     rows = [HEADINGS, tuple("---" for _ in HEADINGS), *(result.row() for result in results)]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
@@ -191,7 +203,8 @@ def main() -> int:
         "--write-docs", action="store_true", help="write the table of docs/scale.md"
     )
     given = parser.parse_args()
-    text = table([simulate(scenario, given.boxes) for scenario in SCENARIOS])
+    rows = table([simulate(scenario, given.boxes) for scenario in SCENARIOS])
+    text = f"{assumptions(given.boxes)}\n\n{rows}"
     print(text)
     if given.write_docs:
         write_between(DOCS, "fleet", text)

@@ -193,7 +193,7 @@ def values(**changed: Any) -> dict[str, Any]:
         *tables, name = path.split("__")
         table = given
         for one in tables:
-            table = table[one]
+            table = table.setdefault(one, {})
         table[name] = value
     return given
 
@@ -238,7 +238,10 @@ def test_the_charts_own_values_are_right() -> None:
         ({"k3sConfig__evictionSoftMinGB": 2}, "k3sConfig.evictionSoftMinGB"),
         ({"networkHealer__checkIntervalSeconds": 0}, "networkHealer.checkIntervalSeconds"),
         (
-            {"modelUpdater__rolloutReadyTimeoutSeconds": 5400},
+            {
+                "modelUpdater__rolloutReadyTimeoutSeconds": 5400,
+                "inferenceDeployment__startupProbe__failureThreshold": 540,
+            },
             "modelUpdater.rolloutReadyTimeoutSeconds",
         ),
         ({"configFile": "detectors: {}"}, "configFile"),

@@ -1,4 +1,4 @@
-"""Kubernetes' API, emulated on loopback, and a service account for it."""
+"""Kubernetes' API, emulated on loopback, and a kubeconfig for it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ from typing import Any
 
 import kmock
 
+_KUBECONFIG = """\
+current-context: box
+contexts: [{{name: box, context: {{cluster: box, user: box, namespace: {namespace}}}}}]
+clusters: [{{name: box, cluster: {{server: "{url}"}}}}]
+users: [{{name: box, user: {{token: a-token}}}}]
+"""
+
 
 @dataclass(frozen=True)
 class ApiServer:
-    """`account`: the directory of the service account, as a pod has it."""
-
     url: str
-    account: Path
+    kubeconfig: Path
     handler: kmock.KubernetesEmulator
 
     def create(self, path: str, body: Mapping[str, Any]) -> None:
@@ -42,10 +47,6 @@ class ApiServer:
 @contextmanager
 def api_server(directory: Path, namespace: str = "edge") -> Iterator[ApiServer]:
     """A running server, empty at first."""
-    account = directory / "account"
-    account.mkdir()
-    (account / "token").write_text("a-token\n")
-    (account / "namespace").write_text(namespace)
     started = threading.Event()
     running: dict[str, Any] = {}
 
@@ -62,7 +63,9 @@ def api_server(directory: Path, namespace: str = "edge") -> Iterator[ApiServer]:
     thread.start()
     assert started.wait(30)
     try:
-        yield ApiServer(running["url"], account, running["handler"])
+        kubeconfig = directory / "kubeconfig"
+        kubeconfig.write_text(_KUBECONFIG.format(url=running["url"], namespace=namespace))
+        yield ApiServer(running["url"], kubeconfig, running["handler"])
     finally:
         running["loop"].call_soon_threadsafe(running["end"].set)
         thread.join()

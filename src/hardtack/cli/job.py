@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -20,13 +20,11 @@ from hardtack.cli.options import DURATION, SIZE
 from hardtack.cli.output import json_option, print_json, print_table
 from hardtack.core.errors import ConfigError
 
-if TYPE_CHECKING:
-    from hardtack.deploy.jobs.cluster import InCluster
-
 log = logging.getLogger("hardtack.job")
 Command = TypeVar("Command", bound=Callable[..., Any])
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
+KUBECONFIG = "How to reach the cluster. Default: the service account of the pod."
 
 
 def option(job: str, flag: str, *names: str, **settings: Any) -> Callable[[Command], Command]:
@@ -94,32 +92,20 @@ def edge_config(given: Path, state: Path) -> None:
     is_flag=True,
     help="The instance metadata service may be asked for AWS's credentials.",
 )
-@option(
-    "ecr-credentials",
-    "--kubernetes-url",
-    default="",
-    metavar="URL",
-    hidden=True,
-    help="Another address of Kubernetes' API than the pod's environment says.",
-)
-@option(
-    "ecr-credentials",
-    "--account",
-    type=DIRECTORY,
-    hidden=True,
-    help="Another directory of the service account.",
-)
+@option("ecr-credentials", "--kubeconfig", type=FILE, help=KUBECONFIG)
 def ecr_credentials(
     registries: tuple[str, ...], secret: str, namespace: str | None, every: float, once: bool,
-    instance_credentials: bool, kubernetes_url: str, account: Path | None,
+    instance_credentials: bool, kubeconfig: Path | None,
 ) -> None:  # fmt: skip
     """Keep the pull secret of ECR registries fresh. Offline it stays as it is, and all is well."""
     from hardtack.deploy.jobs import ecr_credentials as doing
+    from hardtack.endpoint.backends.kubernetes.access import find
+    from hardtack.endpoint.backends.kubernetes.client import Cluster
     from hardtack.images.auth import Credentials
     from hardtack.images.auth import ecr_credentials as ask
 
-    cluster = _cluster(kubernetes_url, account)
-    target = doing.Target(doing.checked(registries), namespace or cluster.namespace, secret)
+    cluster = Cluster(find(kubeconfig), namespace or "")
+    target = doing.Target(doing.checked(registries), cluster.namespace, secret)
     env = dict(os.environ)
     if not instance_credentials:
         env["AWS_EC2_METADATA_DISABLED"] = "true"
@@ -184,24 +170,10 @@ def ecr_credentials(
     help="The address whose route tells the host's own. Nothing is sent to it.",
 )
 @option("network-healer", "--once", is_flag=True, help="Look once, and end.")
-@option(
-    "network-healer",
-    "--kubernetes-url",
-    default="",
-    metavar="URL",
-    hidden=True,
-    help="Another address of Kubernetes' API than the pod's environment says.",
-)
-@option(
-    "network-healer",
-    "--account",
-    type=DIRECTORY,
-    hidden=True,
-    help="Another directory of the service account.",
-)
+@option("network-healer", "--kubeconfig", type=FILE, help=KUBECONFIG)
 def network_healer(
     every: float, state: Path, root: Path, restart_command: str | None, patience: float,
-    towards: str, once: bool, kubernetes_url: str, account: Path | None,
+    towards: str, once: bool, kubeconfig: Path | None,
 ) -> None:  # fmt: skip
     """Restart k3s when the host's address has changed, and see it come back.
 
@@ -209,12 +181,16 @@ def network_healer(
     """
     from hardtack.deploy.jobs import network_healer as doing
     from hardtack.deploy.jobs import restarting
+    from hardtack.deploy.jobs.cluster import address
+    from hardtack.endpoint.backends.kubernetes.access import find
+    from hardtack.endpoint.backends.kubernetes.client import Cluster
 
-    cluster = _cluster(kubernetes_url, account)
+    access = find(kubeconfig)
+    system, server = Cluster(access, "kube-system"), address(access)
     command = shlex.split(restart_command) if restart_command else None
 
     def heal() -> doing.Healed:
-        return doing.watch(cluster, lambda: doing.reachable(*cluster.address), patience=patience)
+        return doing.watch(system, lambda: doing.reachable(*server), patience=patience)
 
     healer = doing.Healer(
         state, root, lambda: restarting.restart(command, proc=root / "proc"), heal, towards=towards
@@ -292,8 +268,9 @@ def k3s_memory(
     """Tell the kubelet of a single-node k3s when memory is short; say whether k3s must restart."""
     from hardtack.deploy.jobs import k3s_memory as doing
     from hardtack.deploy.jobs import restarting
-    from hardtack.deploy.jobs.cluster import ACCOUNT, InCluster
     from hardtack.deploy.jobs.cluster import nodes as count
+    from hardtack.endpoint.backends.kubernetes.access import ACCOUNT, find
+    from hardtack.endpoint.backends.kubernetes.client import Cluster
 
     if remove:
         result = doing.remove(root)
@@ -307,7 +284,7 @@ def k3s_memory(
             values["system_reserved"],
         )
         if nodes is None and (ACCOUNT / "token").exists():
-            nodes = count(InCluster())
+            nodes = count(Cluster(find()))
         result = doing.configure(root, thresholds, nodes=nodes)
     restarted = restarting.restart(proc=root / "proc") if restart and result.restart else ""
     if as_json:
@@ -356,12 +333,6 @@ def check_values(files: tuple[Path, ...], text: str | None, as_json: bool) -> No
     else:
         click.echo("The values can be used.")
     sys.exit(1 if found else 0)
-
-
-def _cluster(url: str, account: Path | None) -> InCluster:
-    from hardtack.deploy.jobs.cluster import ACCOUNT, InCluster
-
-    return InCluster(account or ACCOUNT, url=url)
 
 
 def _until_told() -> threading.Event:

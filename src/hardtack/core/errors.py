@@ -204,7 +204,7 @@ class BoxError(HardtackError):
 
 class JobError(HardtackError):
     exit_code = 96
-    summary = "a small job of a deployment can't do its work: restarting k3s, asking Kubernetes"
+    summary = "a small job of a deployment can't do its work: restarting k3s, say"
 
 
 def tree(root: type[HardtackError] = HardtackError) -> list[type[HardtackError]]:

@@ -20,7 +20,7 @@ from hardtack.core.errors import (
     HardtackError,
     SourceUnreachable,
 )
-from hardtack.deploy.jobs.cluster import Cluster
+from hardtack.endpoint.backends.kubernetes.client import SECRETS, Cluster
 from hardtack.images.auth import Credentials
 
 log = logging.getLogger(__name__)
@@ -42,10 +42,6 @@ class Target:
     namespace: str
     name: str = SECRET
 
-    @property
-    def path(self) -> str:
-        return f"/api/v1/namespaces/{self.namespace}/secrets"
-
 
 @dataclass(frozen=True)
 class Refreshed:
@@ -63,7 +59,7 @@ class Refreshed:
 def refresh(target: Target, cluster: Cluster, ask: Ask) -> Refreshed:
     """Ask for each registry and write what came into the secret; entries of others stay.
 
-    Raises JobError, AccessDenied (Kubernetes), ConfigError (the secret is of another type).
+    Raises ClusterError, ConfigError (the secret is of another type).
     """
     fresh: dict[str, Credentials] = {}
     offline: dict[str, str] = {}
@@ -132,10 +128,9 @@ def merged(old: Mapping[str, Any], fresh: Mapping[str, Credentials]) -> dict[str
 
 
 def _write(target: Target, cluster: Cluster, fresh: Mapping[str, Credentials]) -> None:
-    path = f"{target.path}/{target.name}"
-    found = cluster.get(path)
+    found = cluster.get(SECRETS, target.name)
     if found is None:
-        cluster.create(target.path, _secret(target, merged({}, fresh)))
+        cluster.create(SECRETS, _secret(target, merged({}, fresh)))
         return
     if found.get("type") != _TYPE:
         raise ConfigError(
@@ -144,7 +139,7 @@ def _write(target: Target, cluster: Cluster, fresh: Mapping[str, Credentials]) -
             remedy="Name another with --secret, or delete that one.",
         )
     body = merged(_document(found), fresh)
-    cluster.patch(path, {"data": {_KEY: _encode(body)}})
+    cluster.patch(SECRETS, target.name, {"data": {_KEY: _encode(body)}})
 
 
 def _secret(target: Target, document: Mapping[str, Any]) -> dict[str, Any]:

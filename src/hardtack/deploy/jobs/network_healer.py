@@ -21,7 +21,8 @@ from hardtack.core.files import write_atomically
 from hardtack.deploy.facts import k3s as k3s_facts
 from hardtack.deploy.facts import network as network_facts
 from hardtack.deploy.facts.model import K3s, Network
-from hardtack.deploy.jobs.cluster import Cluster
+from hardtack.deploy.jobs.cluster import dns_ready
+from hardtack.endpoint.backends.kubernetes.client import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -114,30 +115,30 @@ class Healed:
 
 
 def watch(
-    cluster: Cluster, reach: Callable[[], bool], *, patience: float = HEAL_SECONDS,
+    system: Cluster, reach: Callable[[], bool], *, patience: float = HEAL_SECONDS,
     clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep,
 ) -> Healed:  # fmt: skip
-    """Wait until CoreDNS is ready and `reach` says that the API's service address answers."""
+    """Wait until CoreDNS (in `system`, the namespace kube-system) is ready, and `reach` says that
+    the API's service address answers."""
     begun = clock()
     dns: float | None = None
     api: float | None = None
     while True:
         if api is None and reach():
             api = clock() - begun
-        if dns is None and _dns_ready(cluster):
+        if dns is None and _dns_ready(system):
             dns = clock() - begun
         if (dns is not None and api is not None) or clock() - begun >= patience:
             return Healed(dns, api)
         sleep(_POLL_SECONDS)
 
 
-def _dns_ready(cluster: Cluster) -> bool:
+def _dns_ready(system: Cluster) -> bool:
     try:
-        found = cluster.get("/apis/apps/v1/namespaces/kube-system/deployments/coredns")
+        return dns_ready(system)
     except HardtackError as error:
         log.debug("CoreDNS: %s", error)
         return False
-    return bool(found and found.get("status", {}).get("readyReplicas"))
 
 
 def reachable(host: str, port: int, timeout: float = 2.0) -> bool:

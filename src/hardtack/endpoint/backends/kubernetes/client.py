@@ -99,6 +99,10 @@ class Cluster:
         """Replace it. Status 409 where somebody changed it since its `resourceVersion`."""
         return self._json("PUT", kind.path(self.namespace, body["metadata"]["name"]), body=body)
 
+    def patch(self, kind: Kind, name: str, body: Object) -> Object:
+        """Merge `body` into it, whatever others changed beside."""
+        return self._json("PATCH", kind.path(self.namespace, name), body=body)
+
     def delete(self, kind: Kind, name: str) -> None:
         """One that isn't there is fine."""
         try:
@@ -162,7 +166,8 @@ class Cluster:
             headers["authorization"] = f"Bearer {token}"
         data = None
         if body is not None:
-            headers["content-type"] = "application/json"
+            kind = "merge-patch+json" if method == "PATCH" else "json"
+            headers["content-type"] = f"application/{kind}"
             data = json.dumps(body).encode()
         try:
             reply = self._pool.request(
