@@ -137,9 +137,9 @@ def _program(entry: Fields) -> Program | None:
     server = entry.inside("server", "a server")
     found = Program(server.text("image", ""), server.texts("command"))
     server.done()
-    if server.node.items() and not (found.image or found.command):
+    if server.node.entries and not (found.image or found.command):
         server.fail(server.node, "a server needs a command, or on Kubernetes an image")
-    return found if server.node.items() else None
+    return found if server.node.entries else None
 
 
 def _from_model(directory: Path) -> tuple[str, tuple[str, ...]]:
