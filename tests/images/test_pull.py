@@ -25,6 +25,7 @@ from hardtack.core.errors import (
     CorruptReply,
     DiskFull,
     HardtackError,
+    NotFound,
     RegistryError,
     SourceUnreachable,
 )
@@ -253,6 +254,28 @@ def test_attestations_are_no_platform(server: FaultyRegistry) -> None:
         "application/vnd.oci.image.index.v1+json",
     )
     assert locked(server).images[0].platforms["linux/amd64"].digest == image.digest
+
+
+def test_an_index_without_the_platform(server: FaultyRegistry) -> None:
+    others = {"linux/arm64": oci.image(LAYERS, "linux/arm64"), "linux/arm/v7": oci.image(LAYERS)}
+    index = oci.index(others, attestation=True), "application/vnd.oci.image.index.v1+json"
+    server.manifests["v1"] = index
+    said = r"app/x:v1 has no image for linux/amd64; it has linux/arm/v7, linux/arm64\."
+    with pytest.raises(NotFound, match=said):
+        locked(server)
+
+
+def test_a_manifest_that_lies_about_a_length(server: FaultyRegistry, tmp_path: Path) -> None:
+    made = locked(server)
+    raw, kind = server.manifests[made.images[0].digest]
+    document = json.loads(raw)
+    for change in (-1, 1):
+        document["layers"][0]["size"] = len(LAYERS[0]) + change
+        lie = json.dumps(document).encode()
+        server.manifests["lie"] = server.manifests[oci.digest(lie)] = (lie, kind)
+        with pytest.raises(CorruptReply, match=oci.digest(LAYERS[0])):
+            pull(locked(server, "lie"), tmp_path, a_client())
+    assert list(tmp_path.glob("*.tar")) == []
 
 
 def test_gone_in_the_middle_and_resumed(server: FaultyRegistry, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def _pipes(deployment: Deployment) -> Iterator[Found]:
                 yield Found(
                     _place(script, command),
                     f"{script.way}: a failure of `{what}` is hidden by the pipe into "
-                    f"`{' '.join(last.split()[:2])}`",
+                    f"`{_named(last)}`",
                 )
 
 
@@ -95,6 +95,14 @@ def _goes_on(command: Command) -> bool:
         return bool(_GOES_ON.match(_bare(command.text)))
     inside = [c for chain in chains(command.text[1:-1]) for c in chain]
     return all(_GOES_ON.match(_bare(c.text)) for c in inside)
+
+
+def _named(command: str) -> str:
+    """The command's first two words, without variables set in front of it."""
+    words = command.split()
+    while len(words) > 1 and _ASSIGNS.fullmatch(words[0]):
+        words.pop(0)
+    return " ".join(words[:2])
 
 
 def _bare(text: str) -> str:
