@@ -89,15 +89,16 @@ class _Handler(BaseHTTPRequestHandler):
         """Events from a version on, until the time that was asked for is over."""
         self.send_response(200)
         self.send_header("content-type", "application/json")
-        self.send_header("connection", "close")
+        self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        self.close_connection = True
         version = int(asked.get("resourceVersion", ["0"])[0] or 0)
         end = time.monotonic() + float(asked.get("timeoutSeconds", ["60"])[0])
         while (left := end - time.monotonic()) > 0:
             for number, event in self.cluster.events_after(version, kind, _labels(asked), left):
-                self.wfile.write(json.dumps(event).encode() + b"\n")
+                line = json.dumps(event).encode() + b"\n"
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
                 version = number
+        self.wfile.write(b"0\r\n\r\n")
 
     def _answer(self, status: int, body: Any) -> None:
         data = json.dumps(body).encode()

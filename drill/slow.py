@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import subprocess
@@ -70,12 +71,11 @@ def first_boot(record: Record, network: Network, site: Site, box: Box, link: Lin
                 box.boot()
             with weights.mounted():
                 weights.until(1.0)
-        took = time.monotonic() - began
+                took = time.monotonic() - began
+                seen = weights.read(objects)
+        expect(not seen, f"These read wrong: {seen}")
         factor = weights.fetched / link.size
         expect(factor <= _ONCE, f"{weights.fetched} bytes were fetched of {link.size}.")
-        with weights.mounted():
-            seen = weights.read(objects)
-        expect(not seen, f"These read wrong: {seen}")
         said.append(f"{format_size(link.size)} whole after {format_duration(took)}, "
                     f"{factor:.3f} times its size fetched")  # fmt: skip
     record.holds(f"first boot over {link.name}", said[0])
@@ -96,7 +96,7 @@ class _Weights:
     """The mount on the box, and what it has fetched in all its lives."""
 
     def __init__(self, site: Site, box: Box, bucket: str, link: Link) -> None:
-        self.fetched = 0
+        self.fetched = self._before = 0
         self._box = box
         self._source = f"s3://{bucket}"
         self._point = f"{chart.EDGE}/{bucket}"
@@ -121,8 +121,7 @@ class _Weights:
                 expect(time.monotonic() < deadline, "The mount never answers.")
                 time.sleep(0.1)
             started.append(self._start(waits, log))
-            before = self.fetched
-            self._before = before
+            self._before = self.fetched
             try:
                 yield
             finally:
@@ -150,9 +149,7 @@ class _Weights:
             "pathlib.Path(sys.argv[1], k).read_bytes()).hexdigest() for k in sys.argv[2:]}))"
         )
         told = json.loads(self._box.do(sys.executable, "-c", program, self._point, *objects))
-        from hashlib import sha256
-
-        return [key for key, body in objects.items() if told[key] != sha256(body).hexdigest()]
+        return [k for k, body in objects.items() if told[k] != hashlib.sha256(body).hexdigest()]
 
     def _start(self, command: list[str], log: Any) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
