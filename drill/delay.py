@@ -24,9 +24,13 @@ def delaying(at: Address, to: Address, seconds: float, enter: Callable[[], None]
         await asyncio.sleep(seconds / 2)
         with contextlib.suppress(OSError):
             far_reader, far_writer = await asyncio.open_connection(*to)
-            await asyncio.gather(
-                _carry(reader, far_writer, seconds / 2), _carry(far_reader, writer, seconds / 2)
-            )
+            try:
+                await asyncio.gather(
+                    _carry(reader, far_writer, seconds / 2), _carry(far_reader, writer, seconds / 2)
+                )
+            finally:
+                far_writer.close()
+        writer.close()
 
     async def serve() -> None:
         server = await asyncio.start_server(relay, *at)
@@ -69,7 +73,7 @@ async def _carry(
             due, piece = await pieces.get()
             await asyncio.sleep(max(0.0, due - loop.time()))
             if not piece:
-                sink.close()
+                sink.write_eof()
                 return
             sink.write(piece)
             await sink.drain()
