@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import socket
+import socketserver
 import ssl
 import threading
 import time
@@ -121,7 +121,10 @@ def _refused(code: int, reason: str) -> Manifest:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    address_family = socket.AF_INET
+
+    def server_bind(self) -> None:
+        """Without asking DNS for a name of its own: that packet would be counted."""
+        socketserver.TCPServer.server_bind(self)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Callers whose power was cut are expected."""
