@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hardtack.deploy.ready.images import locked
 from hardtack.images.audit import Row, State
 from hardtack.images.lockfile import names, read_lock
 from hardtack.images.platforms import Platform
+from tests.support.containerd import containerd
 from tests.support.ready import ReadyBox, open_cache, ready_box, ship
 from tests.support.registry import RegistryServer, registry
 
@@ -99,3 +101,24 @@ def test_an_image_that_collection_may_take(box: ReadyBox) -> None:
     ]
     (row,) = locked(lock, here, store)
     assert row.check == "images.pinned"
+
+
+@pytest.mark.needs("containerd")
+def test_a_running_containerd_gets_them_too(box: ReadyBox) -> None:
+    """Whole, under every name, and kept from collection."""
+    with (
+        tempfile.TemporaryDirectory(prefix="ht-", dir="/tmp") as short,
+        containerd(Path(short)) as server,
+    ):
+        running = ("--socket", server.socket)
+        shutil.rmtree(box.images)
+        assert {row["check"] for row in box.amiss(*running)} == {"images.here"}
+        assert box.amiss("--fetch", *running) == []
+        assert box.image in server.ctr("images", "ls", "-q")
+        label = "io.cri-containerd.pinned="  # as others' imports leave it
+        for name in server.ctr("images", "ls", "-q").split():
+            server.ctr("images", "label", name, label)
+        assert box.amiss(*running) == []  # k3s pins what it loads from the bundle
+        shutil.rmtree(box.images)
+        assert {row["check"] for row in box.amiss(*running)} == {"images.pinned"}
+        assert box.amiss("--fetch", *running) == []
