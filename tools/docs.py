@@ -68,6 +68,7 @@ def metrics() -> str:
     """docs/metrics.md from the metrics that mount, endpoint and inference servers serve."""
     from prometheus_client.exposition import generate_latest
 
+    from hardtack.deploy.ready.verdict import METRICS as VERDICT
     from hardtack.inference.server import Service
     from hardtack.mount import metrics as mount_metrics
 
@@ -86,6 +87,8 @@ def metrics() -> str:
         "them; docs/operate.md says how.\n\n"
         "## The mount\n\n`hardtack mount --metrics HOST:PORT`, at `/metrics`.\n\n"
         f"{metric_table(of_mount)}\n"
+        "## Readiness\n\n`hardtack ready --watch --textfile FILE`, for the node exporter.\n\n"
+        f"{metric_table((name, 'gauge', meaning) for name, meaning in VERDICT)}\n"
         "## The endpoint\n\n`/metrics` on its own port.\n\n"
         f"{metric_table(exposed(endpoint_metrics()))}\n"
         "## Inference servers\n\n`/metrics` of each.\n\n"
