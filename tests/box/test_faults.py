@@ -97,7 +97,7 @@ def test_no_network_and_never_listed(box: Box, server: S3Server) -> None:
 
 
 def test_overwritten_and_deleted_under_an_open_handle(box: Box, server: S3Server) -> None:
-    """§ 2.2, § 2.3, § 2.4."""
+    """§ 2.1, § 2.2, § 2.3, § 2.4."""
     for key in ("a.bin", "b.bin"):
         server.put("weights", key, BODY)
     with box.mounted() as point, (point / "a.bin").open("rb", buffering=0) as a:
@@ -106,6 +106,7 @@ def test_overwritten_and_deleted_under_an_open_handle(box: Box, server: S3Server
         server.delete("weights", "b.bin")
         until(lambda: os.listdir(point) == ["a.bin"])
         assert (point / "a.bin").read_bytes() == OTHER
+        assert (point / "a.bin").stat().st_ino != os.fstat(a.fileno()).st_ino
         os.posix_fadvise(a.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         assert os.pread(a.fileno(), 4096, 0) == BODY[:4096]
         found = bytearray()
@@ -266,7 +267,7 @@ def test_two_on_one_cache(box: Box, server: S3Server, tmp_path: Path) -> None:
 
 
 def test_releases_are_rolled_back_to_offline(box: Box, server: S3Server) -> None:
-    """§ 1.2, § 2.5."""
+    """§ 1.2, § 2.5, § 6.4."""
     server.put("weights", "a.bin", BODY)
     box.ok("prefetch", box.source)
     box.ok("pin", box.source, "first")
@@ -277,6 +278,8 @@ def test_releases_are_rolled_back_to_offline(box: Box, server: S3Server) -> None
     server.stop()
     with box.mounted("--follow", "release first") as point:
         assert (point / "a.bin").read_bytes() == BODY
+        for path in (point, point / "a.bin"):
+            assert os.getxattr(path, "user.hardtack.release") == b"first"
     refused(box.run("mount", box.source, box.point, "--follow", "release none"),
             errors.ConfigError, "none", "first")  # fmt: skip
 

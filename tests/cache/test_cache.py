@@ -80,6 +80,7 @@ def test_ends_of_files(tmp_path: Path, source: ScriptedSource) -> None:
 
 
 def test_readers_of_one_object_share_its_download(tmp_path: Path, source: ScriptedSource) -> None:
+    """§ 4.4."""
     with opened(tmp_path, source) as cache:
         cache.refresh()
         entry = find(cache, "models/a.bin")
@@ -104,6 +105,7 @@ def test_random_reads_fetch_their_chunks_alone(tmp_path: Path, source: ScriptedS
 def test_absent_offline_fails_at_once_and_comes_back(
     tmp_path: Path, source: ScriptedSource
 ) -> None:
+    """§ 3.2."""
     with opened(tmp_path, source) as cache:
         cache.refresh()
         entry = find(cache, "models/a.bin")

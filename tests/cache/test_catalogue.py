@@ -71,6 +71,7 @@ def test_odd_keys_are_left_out_and_named(tmp_path: Path) -> None:
 
 
 def test_a_refresh_that_fails_changes_nothing(tmp_path: Path) -> None:
+    """§ 1.1."""
     memory = MemorySource(page_size=1)
     for key in "abc":
         memory.put(key, b"x")

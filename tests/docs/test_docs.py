@@ -81,3 +81,13 @@ def test_from_a_chart_to_a_box(tmp_path: Path) -> None:
         )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert list((tmp_path / "k3s").rglob("*.tar"))
+
+
+def test_every_paragraph_of_the_semantics_is_proven() -> None:
+    """By a test that quotes its number."""
+    paragraphs = re.findall(
+        r"^(\d\.\d) ", (ROOT / "docs" / "semantics.md").read_text(), re.MULTILINE
+    )
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    quoted = set(re.findall(r"§ (\d\.\d)", tests))
+    assert [number for number in paragraphs if number not in quoted] == []

@@ -63,7 +63,7 @@ LINKS: dict[str, tuple[str, Callable[[], Script]]] = {
 
 @pytest.mark.parametrize("name", LINKS)
 def test_a_bad_link_costs_time_and_no_byte(server: FaultyServer, tmp_path: Path, name: str) -> None:
-    """§ 3.3."""
+    """§ 3.1: once read it is there for good."""
     key, script = LINKS[name]
     with mounted(server, tmp_path) as point:
         server.script = script()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import mmap
 import os
@@ -10,6 +11,7 @@ import random
 import socket
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -33,6 +35,7 @@ def mounted(mount: Mount, kind: str) -> Mount:
 
 
 def test_tree_and_attributes(mounted: Mount) -> None:
+    """§ 6.1, § 6.2, § 6.3."""
     point = mounted.point
     assert sorted(os.listdir(point)) == ["dir", "empty", "link", "model.bin"]
     assert os.readlink(point / "link") == "dir/ü name"
@@ -40,6 +43,8 @@ def test_tree_and_attributes(mounted: Mount) -> None:
     info = (point / "model.bin").stat()
     assert info.st_size == SIZE
     assert info.st_mtime_ns == (mounted.tree / "model.bin").stat().st_mtime_ns
+    assert info.st_ctime_ns == info.st_atime_ns == info.st_mtime_ns
+    assert info.st_blocks == -(-SIZE // 512)
     assert stat.filemode(info.st_mode) == "-r--r--r--"
     assert info.st_nlink == 1 and (point / "dir").stat().st_nlink == 2
     assert {e.name: e.inode() for e in os.scandir(point)}["model.bin"] == info.st_ino
@@ -111,6 +116,7 @@ def test_writes_are_refused(mounted: Mount) -> None:
 
 
 def test_xattrs(mounted: Mount) -> None:
+    """§ 6.4."""
     path = mounted.point / "model.bin"
     assert sorted(os.listxattr(path)) == ["user.hardtack.etag", "user.hardtack.state"]
     assert os.getxattr(path, "user.hardtack.state") == b"complete"
@@ -124,7 +130,20 @@ def test_xattrs(mounted: Mount) -> None:
     assert os.getxattr(path, "user.hardtack.state") == b"partial 33%"
 
 
+def test_locks_are_the_boxs_own(mounted: Mount) -> None:
+    """§ 7.2."""
+    held = "import fcntl,sys; fcntl.flock(open(sys.argv[1]), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    with (mounted.point / "model.bin").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        command = [sys.executable, "-c", held, str(mounted.point / "model.bin")]
+        refused = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert refused.returncode == 1 and "BlockingIOError" in refused.stderr
+        fcntl.flock(file, fcntl.LOCK_UN)
+        assert subprocess.run(command, check=False).returncode == 0
+
+
 def test_ten_thousand_open_files(mounted: Mount) -> None:
+    """§ 7.3."""
     fds = [os.open(mounted.point / "model.bin", os.O_RDONLY) for _ in range(10_000)]
     assert os.pread(fds[-1], 4, 8) == DATA[8:12]
     for fd in fds:
@@ -154,10 +173,12 @@ def test_an_error_of_the_source_is_an_errno(mount: Mount) -> None:
 
 
 def test_a_directory_of_many(mount: Mount) -> None:
+    """§ 1.7."""
     for number in range(3000):
         (mount.tree / f"name-{number:05}").touch()
     mount.start()
     names = os.listdir(mount.point)
     assert sorted(names) == [f"name-{n:05}" for n in range(3000)]
+    assert os.listdir(mount.point) == names
     out = subprocess.run(["ls", "-lU", str(mount.point)], check=True, capture_output=True)
     assert out.stdout.count(b"\n") == 3001

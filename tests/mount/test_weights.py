@@ -160,7 +160,7 @@ def test_metrics_are_the_status(weights: Weights) -> None:
 
 
 def test_keeper_and_worker_killed_together(weights: Weights) -> None:
-    """At random moments of downloads: never wrong bytes, and what was complete is kept."""
+    """§ 8.3. At random moments of downloads: never wrong bytes, and what was complete is kept."""
     choose, complete = random.Random(5), set()
     data = {f"{n}.onnx": random.Random(n).randbytes(3_000_001) for n in range(10)}
     shutil.rmtree(weights.bucket / "models")

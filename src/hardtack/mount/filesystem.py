@@ -281,7 +281,8 @@ class FileSystem:
 
     def _xattrs(self, entry: Entry) -> dict[bytes, Callable[[], str]]:
         if entry.kind is not Kind.FILE:
-            return {}
+            here = self._release if entry.id == ROOT else ""
+            return {b"user.hardtack.release": lambda: here} if here else {}
         found: dict[bytes, Callable[[], str]] = {
             b"user.hardtack.state": lambda: _state(self._tree.presence(entry)),
             b"user.hardtack.etag": lambda: entry.etag,
