@@ -28,6 +28,10 @@ class Disk:
         """No read-ahead: only the pages that are asked for come into the page cache."""
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
 
+    def read_ahead(self, fd: int) -> None:
+        """As the kernel likes, in large pieces, which mapped readers find faster too."""
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_NORMAL)
+
     def fdatasync(self, fd: int) -> None:
         os.fdatasync(fd)
 

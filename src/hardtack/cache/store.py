@@ -181,6 +181,8 @@ class Store:
         try:
             self._forget_unchecked(content)
             before = content.fingerprint()
+            if content.complete:  # no hole is left that may be written past the page cache
+                self.disk.read_ahead(content.data.fd)
             if not content.complete or not self._proven(content):
                 return False
             self.disk.fdatasync(content.data.fd)
