@@ -37,8 +37,8 @@ class Stagger:
 
     interval: float
     least: float = 0.75
-    first_share: float = 0.25
-    first_most: float = 15.0
+    first_share: float = 0.5
+    first_most: float = 60.0
 
     def first(self, random_source: random.Random | None = None) -> float:
         """Seconds before the first round: some moments, for a person may wait for it."""
