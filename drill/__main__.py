@@ -55,7 +55,9 @@ def main() -> None:
     if asked.page:
         page = image.ROOT / "docs/drill.md"
         before, _, _ = page.read_text().partition("<!-- drill -->")
-        page.write_text(f"{before}<!-- drill -->\n```text\n{text}\n```\n<!-- /drill -->\n")
+        page.write_text(
+            f"{before.rstrip()}\n\n<!-- drill -->\n```text\n{text}\n```\n<!-- /drill -->\n"
+        )
     if asked.json:
         print(json.dumps(record.as_json(), indent=1))
     else:
