@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -14,8 +15,10 @@ import pytest
 
 from hardtack.cli.main import hardtack
 from hardtack.core.errors import tree
+from hardtack.demo.detectors import SAMPLES
 from tests.support import oci
 from tests.support.commands import clean_environment
+from tests.support.ports import free_port
 from tests.support.registry import registry
 
 ROOT = Path(__file__).parents[2]
@@ -91,3 +94,26 @@ def test_every_paragraph_of_the_semantics_is_proven() -> None:
     tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     quoted = set(re.findall(r"§ (\d\.\d)", tests))
     assert [number for number in paragraphs if number not in quoted] == []
+
+
+def test_from_a_model_file_to_an_answer(tmp_path: Path) -> None:
+    """The marked blocks of docs/endpoint.md, one after another in one shell."""
+    page = (ROOT / "docs" / "endpoint.md").read_text()
+    blocks = re.findall(r"<!-- run -->\n```sh\n(.*?)```", page, re.DOTALL)
+    script = "\n".join(blocks).replace("30101", str(free_port()))
+    assert script.count("hardtack ") == 4
+    shape = next(sample for sample in SAMPLES if sample.name == "shape")
+    (tmp_path / "shape.onnx").write_bytes(shape.package({})["model.onnx"])
+    (tmp_path / "triangle.png").write_bytes(shape.picture())
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", "-e", "-c", f"{script}\nkill $!\nwait $! || true"],
+        cwd=tmp_path, env=clean_environment({"PATH": path, "NO_PROXY": "*"}),
+        capture_output=True, text=True, check=False, timeout=90,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer = json.loads(
+        done.stdout.splitlines()[-1][done.stdout.splitlines()[-1].rindex('{"id"') :]
+    )
+    assert answer["result"]["from_edge"] is True
+    assert answer["result"]["label"] in ("circle", "square", "triangle")
