@@ -50,6 +50,17 @@ def test_a_raw_box_is_prepared_once_and_back(box: KernelBox) -> None:
     assert box.prepared("--undo") == []
 
 
+def test_the_node_has_its_address_though_another_default_route_stays(box: KernelBox) -> None:
+    """As in a container, whose way out is no cable: no interface is made for a route there."""
+    box.ok("ip", "link", "add", "br9", "type", "bridge")
+    box.ok("ip", "link", "set", "br9", "up")
+    box.ok("ip", "address", "add", "10.9.0.1/24", "dev", "br9")
+    box.ok("ip", "route", "add", "default", "via", "10.9.0.2", "dev", "br9", "metric", "50")
+    box.prepared()
+    assert box.amiss() == set()
+    assert box.prepared() == []
+
+
 def _drop(name: str) -> Callable[[KernelBox], object]:
     return lambda box: (box.root / name).unlink()
 

@@ -22,7 +22,9 @@ def plan(target: Target) -> Iterable[Change]:
     given = [a for a in facts.k3s.settings.get("node-ip", "").split(",") if a]
     now = next((a for a in given if "." in a), None)
     wanted = target.node_address or now or _noted(target) or _present(target, facts)
-    if wanted not in facts.network.staying and wanted != route.ADDRESS:
+    # The step before gives the interface this address, but only where no default route stays.
+    given_by_route = not any(one.stays for one in facts.network.defaults)
+    if wanted not in facts.network.staying and not (wanted == route.ADDRESS and given_by_route):
         yield from route.interface(target)
         yield command(target, "ip", "address", "add", f"{wanted}/32", "dev", route.INTERFACE)
     yield from file(target, NOTE, f"{wanted}\n")
