@@ -1,5 +1,5 @@
 """`python -m bench endpoint [PART…]`: what the endpoint costs, how soon and how small a box is
-ready, and what a cloud that goes away does to it."""
+ready, what a cloud that goes away does to it, and a model that is rolled forward."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from bench import absence, overhead, soak_endpoint, startup, suite
+from bench import absence, overhead, rolling, soak_endpoint, startup, suite
 
 PARTS: dict[str, suite.Part] = {
     "latency": overhead.latency,
@@ -16,6 +16,7 @@ PARTS: dict[str, suite.Part] = {
     "warm": startup.warm,
     "cut": absence.cut,
     "queue": absence.queue,
+    "rolling": rolling.rolling,
     "soak": soak_endpoint.figures,
 }
 

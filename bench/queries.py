@@ -56,6 +56,16 @@ class Answers:
         """Answers a second."""
         return len(self.seconds) / self.took
 
+    def add(self, status: int, begun: float) -> float:
+        """One reply that came now; the time it is."""
+        now = time.perf_counter()
+        if status == 200:
+            self.seconds.append(now - begun)
+            self.came.append(now)
+        else:
+            self.refused[status] = self.refused.get(status, 0) + 1
+        return now
+
     def quantile(self, part: float) -> float:
         ordered = sorted(self.seconds)
         return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
@@ -112,12 +122,7 @@ def closed(
                 status = caller.read()
                 if not status:
                     continue
-                now = time.perf_counter()
-                if status == 200:
-                    found.seconds.append(now - caller.begun)
-                    found.came.append(now)
-                else:
-                    found.refused[status] = found.refused.get(status, 0) + 1
+                now = found.add(status, caller.begun)
                 following = next_request() if now - begun < seconds else None
                 if following is None:
                     selector.unregister(caller.socket)
@@ -129,16 +134,16 @@ def closed(
 
 
 def steady(port: int, asked: bytes, *, rate: float, seconds: float) -> Answers:
-    """Queries begun at a steady rate, whether or not those before are answered."""
+    """Queries begun at a steady rate, whether or not those before are answered; each on a
+    connection of its own."""
     found = Answers()
-    free: list[_Caller] = []
     with selectors.DefaultSelector() as selector:
         begun = time.perf_counter()
         sent = 0
         while (left := begun + seconds - time.perf_counter()) > 0 or selector.get_map():
             due = begun + sent / rate
             if left > 0 and time.perf_counter() >= due:
-                caller = free.pop() if free else _Caller(port)
+                caller = _Caller(port)
                 selector.register(caller.socket, selectors.EVENT_READ, caller)
                 caller.send(asked)
                 sent += 1
@@ -147,15 +152,8 @@ def steady(port: int, asked: bytes, *, rate: float, seconds: float) -> Answers:
             for key, _ in selector.select(wait):
                 caller = key.data
                 if status := caller.read():
-                    now = time.perf_counter()
-                    if status == 200:
-                        found.seconds.append(now - caller.begun)
-                        found.came.append(now)
-                    else:
-                        found.refused[status] = found.refused.get(status, 0) + 1
+                    found.add(status, caller.begun)
                     selector.unregister(caller.socket)
-                    free.append(caller)
+                    caller.socket.close()
         found.took = time.perf_counter() - begun
-    for caller in free:
-        caller.socket.close()
     return found

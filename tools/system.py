@@ -18,6 +18,7 @@ TEST_PARTS = {
     "ip": "iproute2",
     "busybox": "busybox-static",
     "iptables-legacy": "iptables",
+    "curl": "curl",
     "shellcheck": "shellcheck",
     "systemd-analyze": "systemd",
     "chromium": "chromium",
