@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import pytest
 from hardtack.core import errors
 from tests.support.commands import HARDTACK, Box, clean_environment, forget_caches
 from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("fuse", "root")
 
@@ -35,13 +36,6 @@ def refused(done: subprocess.CompletedProcess[str], kind: type[errors.HardtackEr
     for word in said:
         assert word in done.stderr
     assert "Traceback" not in done.stderr
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 def state(path: Path) -> bytes:

@@ -237,13 +237,7 @@ def test_the_charts_own_values_are_right() -> None:
         ({"k3sConfig__evictionSoftPercent": 10}, "k3sConfig.evictionSoftPercent"),
         ({"k3sConfig__evictionSoftMinGB": 2}, "k3sConfig.evictionSoftMinGB"),
         ({"networkHealer__checkIntervalSeconds": 0}, "networkHealer.checkIntervalSeconds"),
-        (
-            {
-                "modelUpdater__rolloutReadyTimeoutSeconds": 5400,
-                "inferenceDeployment__startupProbe__failureThreshold": 540,
-            },
-            "modelUpdater.rolloutReadyTimeoutSeconds",
-        ),
+        ({"mount__startupProbe__failureThreshold": 0}, "mount.startupProbe.failureThreshold"),
         ({"configFile": "detectors: {}"}, "configFile"),
         ({"detectors": [{"id": "dog"}]}, "detectors[0].id"),
         ({"detectors": [{"id": DETECTOR}, {"id": DETECTOR}]}, "detectors[1].id"),

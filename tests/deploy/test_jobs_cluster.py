@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,6 +25,7 @@ from hardtack.endpoint.backends.kubernetes.client import Cluster
 from tests.support.api_server import ApiServer, api_server
 from tests.support.commands import HARDTACK, clean_environment, run
 from tests.support.ports import free_port
+from tests.support.waiting import until
 
 ECR = "123456789012.dkr.ecr.us-west-2.amazonaws.com"
 OTHER = "210987654321.dkr.ecr.eu-central-1.amazonaws.com"
@@ -172,13 +172,6 @@ def test_the_loop_renews_until_it_is_told_to_end(api: ApiServer, ecr: Ecr) -> No
         _, told = process.communicate()
     assert "ended by SIGTERM" in told
     assert entries(api)[ECR] in {f"token-{n}" for n in range(2, ecr.tokens + 1)}
-
-
-def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 90
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_outside_a_cluster_it_says_so() -> None:

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from hardtack.mount import mountinfo
-from tests.mount.conftest import until
 from tests.support.chart import containers, find, rendered
 from tests.support.commands import HARDTACK, clean_environment, run
 from tests.support.s3 import S3Server, s3_server
+from tests.support.waiting import until
 
 SIDECAR = Path(__file__).parent / "fixtures" / "sidecar"
 ROOT = Path(__file__).parents[2]

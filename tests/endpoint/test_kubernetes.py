@@ -17,9 +17,10 @@ from hardtack.core.errors import ClusterError, ConfigError
 from hardtack.endpoint.backends.kubernetes import manifests
 from hardtack.endpoint.backends.kubernetes.access import Access, from_kubeconfig, from_pod
 from hardtack.endpoint.backends.kubernetes.client import DEPLOYMENTS, PODS, SERVICES, Cluster
-from tests.endpoint.test_rollout import DIGIT, Load, publish, server, serves, until
+from tests.endpoint.test_rollout import DIGIT, Load, publish, server, serves
 from tests.support.cluster import ENDPOINT, ApiServer, Fault, Kubelet, kubernetes
 from tests.support.endpoints import Endpoint, endpoint, write_detectors, write_models
+from tests.support.waiting import until
 
 NAME = manifests.deployment_name(DIGIT.id)
 

@@ -12,9 +12,9 @@ import pytest
 from hardtack.endpoint.mounted import Mount
 from hardtack.inference.arrived import present
 from hardtack.inference.package import Input, Network, Output, Package, Weights
-from tests.mount.conftest import until
 from tests.support.commands import Box
 from tests.support.s3 import s3_server
+from tests.support.waiting import until
 
 BODY = random.Random(5).randbytes(3_000_000)
 NETWORK = Network("a.onnx", Input(), Output("softmax"))

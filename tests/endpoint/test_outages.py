@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from tests.endpoint.test_escalation import ANSWERING, UNSURE, ZERO, Box, queue
 from tests.inference.test_images import encoded
 from tests.support.clouds import Cloud, running
 from tests.support.endpoints import Endpoint, endpoint, write_detectors, write_models
+from tests.support.waiting import until
 
 SHAPE = SAMPLES[7]
 
@@ -41,13 +42,6 @@ def servers(of: Endpoint) -> dict[str, psutil.Process]:
         if "--name" in command:
             found[command[command.index("--name") + 1]] = process
     return found
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -64,14 +58,14 @@ def test_a_server_that_crashes_on_a_picture_fails_that_query_alone(served: Endpo
     victim.send_signal(signal.SIGSTOP)  # so that the picture is on its way when it dies
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(served.submit, ZERO)
-        eventually(lambda: any(c.status == "ESTABLISHED" for c in victim.net_connections()))
+        until(lambda: any(c.status == "ESTABLISHED" for c in victim.net_connections()))
         victim.kill()
         reply = asked.result()
     assert reply.status == 503
     assert "went away" in reply.json()["detail"]
     assert reply.headers["retry-after"]
     assert served.submit(SHAPE).status == 200
-    eventually(lambda: served.submit(ZERO).status == 200)
+    until(lambda: served.submit(ZERO).status == 200)
     assert servers(served)[ZERO.id].pid != victim.pid
     assert served.json("/status/metrics.json")["detectors"][ZERO.id]["server"]["restarts"] == 1
 
@@ -97,7 +91,7 @@ def test_a_picture_that_takes_too_much_memory_is_the_callers_fault(tmp_path: Pat
         reply = capped.post(SHAPE.id, large)
         assert reply.status == 413
         assert "more memory" in reply.json()["detail"]
-        eventually(lambda: capped.submit(SHAPE).status == 200)
+        until(lambda: capped.submit(SHAPE).status == 200)
 
 
 def test_weights_that_go_away_are_told_and_come_back(tmp_path: Path) -> None:
@@ -107,19 +101,19 @@ def test_weights_that_go_away_are_told_and_come_back(tmp_path: Path) -> None:
         gone = models.rename(tmp_path / "gone")
         assert served.submit(ZERO).status == 200  # it has them in memory
         servers(served)[ZERO.id].kill()
-        eventually(lambda: served.submit(ZERO).status == 503)
+        until(lambda: served.submit(ZERO).status == 503)
 
         def absent() -> bool:
             told = served.json("/status/metrics.json")["detectors"][ZERO.id]["server"]
             return bool(told["phase"] == "absent" and ZERO.id in told["note"])
 
-        eventually(absent)
+        until(absent)
         refused = served.submit(ZERO)
         assert refused.status == 503 and refused.headers["retry-after"]
         assert ZERO.id in refused.json()["detail"]
         assert served.json("/edge-detector-readiness") == {ZERO.id: {"ready": False}}
         gone.rename(models)
-        eventually(lambda: served.submit(ZERO).status == 200)
+        until(lambda: served.submit(ZERO).status == 200)
 
 
 @pytest.mark.needs("root")
@@ -139,7 +133,7 @@ def test_a_full_disk_costs_what_is_kept_and_no_answer(tmp_path: Path) -> None:
             waiting = told["cloud"]["queue"]["size"]
             cloud.mode = "ok"
             cloud.wait_for(waiting)
-            eventually(lambda: queue(served)["size"] == 0)
+            until(lambda: queue(served)["size"] == 0)
             assert served.post(ZERO.id, noise, **UNSURE).status == 200
     finally:
         subprocess.run(["umount", str(state)], check=True)
@@ -189,6 +183,6 @@ def test_a_cloud_with_a_certificate_that_nobody_signed_is_none(tmp_path: Path) -
             assert "TLS" in told["reason"] and "certificate" in told["reason"]
             assert queue(served)["size"] == 1
         with box.serving("--upstream-ca", str(trusted)) as served:
-            eventually(lambda: queue(served)["size"] == 0)
+            until(lambda: queue(served)["size"] == 0)
             assert len(cloud.received) == 1
             assert served.submit(ZERO, **UNSURE).json()["result"]["from_edge"] is False

@@ -9,7 +9,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,10 @@ import pytest
 from hardtack.demo.detectors import SAMPLES
 from hardtack.inference import writing
 from tests.support.endpoints import Endpoint, endpoint, write_detectors, write_models
+from tests.support.waiting import until
 
 DIGIT, ZERO = SAMPLES[4], SAMPLES[5]
 FAST = ("--model-refresh", "200ms", "--probation", "3s")
-
-
-def until(true: Callable[[], Any], what: Callable[[], Any], seconds: float = 60) -> Any:
-    """The first true value. Raises TimeoutError with `what` is there in its place."""
-    deadline = time.monotonic() + seconds
-    while not (found := true()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(what())
-        time.sleep(0.05)
-    return found
 
 
 def server(running: Endpoint, detector: str = DIGIT.id) -> dict[str, Any]:
@@ -251,7 +242,7 @@ def test_a_server_that_hangs_is_started_again(tmp_path: Path, models: Path) -> N
     with running(tmp_path, models) as served:
         (pid,) = processes(served)
         os.kill(pid, signal.SIGSTOP)
-        until(lambda: pid not in processes(served), lambda: server(served), 90)
+        until(lambda: pid not in processes(served), lambda: server(served), seconds=90)
         serves(served, "1")
         assert server(served)["restarts"] == 1
         assert "it hangs" in served.log.read_text()

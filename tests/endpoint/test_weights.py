@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from hardtack.demo.detectors import objects
-from tests.endpoint.test_rollout import DIGIT, FAST, Load, server, serves, until
+from tests.endpoint.test_rollout import DIGIT, FAST, Load, server, serves
 from tests.mount.test_bad_links import mounted
 from tests.support.endpoints import Endpoint, endpoint, write_detectors
 from tests.support.faulty import Behaviour, FaultyServer, always, faulty_server, slowly
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("root", "fuse")
 

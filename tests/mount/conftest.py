@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from hardtack.cache.api import Options
 from hardtack.mount import device, launch, mountinfo
 from hardtack.source.options import SourceOptions
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,13 +64,6 @@ class Mount:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(self.keeper, signal.SIGKILL)
                 os.waitpid(self.keeper, 0)
-
-
-def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
 
 
 def children(pid: int) -> list[int]:

@@ -13,7 +13,8 @@ import pytest
 
 from hardtack.core.errors import MountpointError, MountUnhealthy
 from hardtack.mount import launch, mountinfo
-from tests.mount.conftest import Mount, gone, until
+from tests.mount.conftest import Mount, gone
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("root", "fuse")
 

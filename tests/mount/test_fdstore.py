@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from hardtack.mount import device, launch, mountinfo
-from tests.mount.conftest import gone, until
+from tests.mount.conftest import gone
 from tests.support.commands import HARDTACK, clean_environment
 from tests.support.service_manager import ServiceManager
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("root", "fuse")
 

@@ -16,7 +16,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.mount.conftest import Mount, until
+from tests.mount.conftest import Mount
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("root", "fuse")
 

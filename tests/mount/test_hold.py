@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from hardtack.mount import handover, hold, launch, mountinfo
-from tests.mount.conftest import ROOT, Mount, children, gone, until
+from tests.mount.conftest import ROOT, Mount, children, gone
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("root", "fuse")
 

@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.mount.conftest import Mount, children, until
+from tests.mount.conftest import Mount, children
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("root", "fuse")
 

@@ -14,7 +14,8 @@ import pytest
 
 from hardtack.core.errors import MountError, MountpointError, SourceUnreachable
 from hardtack.mount import device, launch, mountinfo
-from tests.mount.conftest import Mount, until
+from tests.mount.conftest import Mount
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("root", "fuse")
 

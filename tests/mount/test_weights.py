@@ -22,10 +22,11 @@ from hardtack.cache.api import Options
 from hardtack.core.errors import CacheBusy, NotFound
 from hardtack.mount import control, launch, mountinfo
 from hardtack.source.options import SourceOptions
-from tests.mount.conftest import Mount, children, gone, until
+from tests.mount.conftest import Mount, children, gone
 from tests.support.commands import HARDTACK, Box, clean_environment
 from tests.support.ports import free_port
 from tests.support.s3 import S3Server
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("root", "fuse")
 

@@ -63,6 +63,8 @@ imagePullPolicy: {{ .Values.imagePullPolicy }}
 
 {{/* What pods have in common, but for their accounts. */}}
 {{- define "hardtack.pod" -}}
+# Else a Service named after a program would set that program's variables.
+enableServiceLinks: false
 {{- with include "hardtack.pullSecretNames" . }}
 imagePullSecrets:
   {{- range splitList " " . }}

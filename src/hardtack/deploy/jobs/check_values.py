@@ -18,7 +18,6 @@ from hardtack.deploy import registry_hosts
 from hardtack.deploy.valuefiles import at
 from hardtack.endpoint import edgeconfig, ids
 
-_PROBE_SECONDS = 10
 _BUCKET = re.compile(
     r"(?!xn--|sthree-)(?!.*\.\.)(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 )
@@ -169,9 +168,7 @@ def _addresses(values: Values) -> Iterator[Finding]:
 def _numbers(values: Values) -> Iterator[Finding]:
     rules: tuple[tuple[str, float, float, bool], ...] = (
         ("inferenceDeployment.cpuThreads", 1, 1024, True),
-        ("inferenceDeployment.startupProbe.failureThreshold", 1, 100_000, True),
         ("mount.startupProbe.failureThreshold", 1, 100_000, True),
-        ("modelUpdater.rolloutReadyTimeoutSeconds", 1, 1e6, True),
         ("replicas", 0, 1000, True),
         ("k3sConfig.evictionHardPercent", 1, 99, False),
         ("k3sConfig.evictionSoftPercent", 1, 99, False),
@@ -243,14 +240,6 @@ def _thresholds(values: Values) -> Iterator[Finding]:
                 f"k3sConfig.evictionSoft{unit}", f"at least {hard:g}, that of hard eviction",
                 repr(soft), "Soft eviction comes first.",
             )  # fmt: skip
-    ready = at(values, "modelUpdater.rolloutReadyTimeoutSeconds")
-    times = at(values, "inferenceDeployment.startupProbe.failureThreshold")
-    if _number(ready) and _number(times) and ready >= times * _PROBE_SECONDS:
-        yield Finding(
-            "modelUpdater.rolloutReadyTimeoutSeconds",
-            f"less than the start-up probe's {times * _PROBE_SECONDS:g} s", repr(ready),
-            "Raise inferenceDeployment.startupProbe.failureThreshold, or lower this.",
-        )  # fmt: skip
     replicas = at(values, "replicas")
     if _number(replicas) and replicas > 1 and at(values, "mount.kind") == "Sidecar":
         yield Finding(
