@@ -21,16 +21,13 @@ def delaying(at: Address, to: Address, seconds: float, enter: Callable[[], None]
     started = threading.Event()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(seconds / 2)
-        with contextlib.suppress(OSError):
+        with contextlib.closing(writer), contextlib.suppress(OSError):
+            await asyncio.sleep(seconds / 2)
             far_reader, far_writer = await asyncio.open_connection(*to)
-            try:
+            with contextlib.closing(far_writer):
                 await asyncio.gather(
                     _carry(reader, far_writer, seconds / 2), _carry(far_reader, writer, seconds / 2)
                 )
-            finally:
-                far_writer.close()
-        writer.close()
 
     async def serve() -> None:
         server = await asyncio.start_server(relay, *at)
@@ -42,7 +39,7 @@ def delaying(at: Address, to: Address, seconds: float, enter: Callable[[], None]
         enter()
         with contextlib.suppress(asyncio.CancelledError):
             loop.run_until_complete(task)
-        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(_end(asyncio.all_tasks(loop)))
         loop.close()
 
     task = loop.create_task(serve())
@@ -52,13 +49,16 @@ def delaying(at: Address, to: Address, seconds: float, enter: Callable[[], None]
     try:
         yield
     finally:
-
-        def end() -> None:
-            for one in asyncio.all_tasks(loop):
-                one.cancel()
-
-        loop.call_soon_threadsafe(end)
+        loop.call_soon_threadsafe(task.cancel)
         thread.join(10)
+
+
+async def _end(tasks: set[asyncio.Task[None]]) -> None:
+    """The connections under way end; a turn of the loop closes their sockets."""
+    for one in tasks:
+        one.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.sleep(0)
 
 
 async def _carry(

@@ -29,7 +29,7 @@ def run(*arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path 
     return subprocess.run(
         [*HARDTACK, *map(str, arguments)],
         env=clean_environment(env), cwd=cwd, capture_output=True, text=True, check=False,
-        timeout=90,
+        timeout=280,
     )  # fmt: skip
 
 
