@@ -1,15 +1,21 @@
 """`python -m bench.cloud HOST`: a cloud at the far end of a link. It takes image queries, says
-YES to each, and tells at `/received` how often each id came. Its port is its first line."""
+YES to each, and tells at `/received` what it was told. Its port is its first line.
+
+As a cloud does, it counts an id once, and answers 409 where it is told of it again. What an image
+query is about is told by `number` in its metadata, so that one delivered under two ids shows."""
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 from urllib.parse import parse_qsl, urlsplit
@@ -19,19 +25,26 @@ from bench.link import Link
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    received: ClassVar[Counter[str]] = Counter()
+    lock: ClassVar[threading.Lock] = threading.Lock()
+    told: ClassVar[Counter[str]] = Counter()
+    counted: ClassVar[Counter[str]] = Counter()
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""
 
     def do_GET(self) -> None:
-        self._send(200, dict(self.received) if self.path == "/received" else {})
+        told = {"told": self.told.total(), "counted": dict(self.counted)}
+        self._send(200, told if self.path == "/received" else {})
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
         asked = dict(parse_qsl(urlsplit(self.path).query))
-        self.received[asked["image_query_id"]] += 1
-        if self.received[asked["image_query_id"]] > 1:  # told again: its reply was lost
+        with self.lock:
+            self.told[asked["image_query_id"]] += 1
+            again = self.told[asked["image_query_id"]] > 1  # its reply was lost
+            if not again:
+                self.counted[_number(asked)] += 1
+        if again:
             self._send(409, {"detail": "known"})
             return
         result = {"confidence": 0.99, "label": "YES", "source": "HUMAN", "from_edge": False}
@@ -45,6 +58,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _number(asked: dict[str, str]) -> str:
+    metadata = (
+        json.loads(base64.urlsafe_b64decode(asked["metadata"])) if "metadata" in asked else {}
+    )
+    return str(metadata.get("number", ""))
 
 
 class _Server(ThreadingHTTPServer):
@@ -68,11 +88,19 @@ def cloud(link: Link) -> Iterator[str]:
         process.wait()
 
 
-def received(url: str) -> dict[str, int]:
-    """How often each image query came."""
+@dataclass(frozen=True)
+class Received:
+    """Deliveries, and how often the image query of each `number` was counted."""
+
+    told: int
+    counted: dict[str, int]
+
+
+def received(url: str) -> Received:
+    """What the cloud was told so far."""
     with urllib.request.urlopen(url + "/received", timeout=30) as reply:
-        found: dict[str, int] = json.load(reply)
-    return found
+        found = json.load(reply)
+    return Received(found["told"], found["counted"])
 
 
 def main() -> None:

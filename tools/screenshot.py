@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -23,9 +21,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         models, detectors = write_models(work), write_detectors(work / "detectors.yaml")
-        verdict = work / "ready.json"
-        verdict.write_text(json.dumps({"ready": True, "at": time.time(), "missing": []}))
-        with endpoint(work, models, detectors, "--ready-file", str(verdict)) as running:
+        with endpoint(work, models, detectors) as running:
             for sample in SAMPLES:
                 for _ in range(3):
                     running.submit(sample)
