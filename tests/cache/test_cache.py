@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hardtack.cache.api import State
+from hardtack.cache.results import Damage
 from hardtack.core.errors import CacheBusy, CorruptContent, ObjectChanged, SourceUnreachable
 from hardtack.source.memory import MemorySource
 from hardtack.source.scripted import Fault, ScriptedSource
@@ -201,10 +202,46 @@ def test_verify_finds_and_repairs(tmp_path: Path, source: ScriptedSource) -> Non
         flip(cache.content(find(cache, "models/a.bin")).path, 5000)
         found = cache.verify(repair=False)
         assert [(d.path, d.chunk, d.repaired) for d in found.bad] == [("models/a.bin", 1, False)]
-        assert cache.verify(repair=True).bad == ()
+    for _ in range(2):  # the hole stays, and is told, until it is fetched
+        with opened(tmp_path, source) as cache:
+            assert cache.verify(repair=False).bad == (Damage("models/a.bin", -1, False, 1),)
+    with opened(tmp_path, source) as cache:
+        with cut(source):
+            assert cache.verify(repair=True).bad == (Damage("models/a.bin", -1, False, 1),)
+        cache.refresh()
+        assert cache.verify(repair=True).bad == (Damage("models/a.bin", -1, True, 1),)
+        assert cache.verify(repair=False).bad == ()
+        assert cache.presence(find(cache, "models/a.bin")).state is State.COMPLETE
         flip(cache.content(find(cache, "models/a.bin")).path, 9000)
         assert [d.repaired for d in cache.verify(repair=True).bad] == [True]
         assert read(cache, find(cache, "models/a.bin")) == DATA
+
+
+def test_what_a_sealed_file_lost_is_told_until_it_is_fetched(
+    tmp_path: Path, source: ScriptedSource
+) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        cache.prefetch([])
+        path = cache.content(find(cache, "models/a.bin")).path
+    path.with_suffix(".map").unlink()
+    os.utime(path)
+    for _ in range(2):
+        with opened(tmp_path, source) as cache:
+            assert cache.verify(repair=False).bad == (Damage("models/a.bin", -1, False, 13),)
+    with opened(tmp_path, source) as cache:
+        assert cache.verify(repair=True).bad == (Damage("models/a.bin", -1, True, 13),)
+        assert read(cache, find(cache, "models/a.bin")) == DATA
+    with opened(tmp_path, source) as cache:
+        assert cache.verify(repair=False).bad == ()
+
+
+def test_a_file_that_was_never_whole_is_no_damage(tmp_path: Path, source: ScriptedSource) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        read(cache, find(cache, "models/a.bin"), 9000, 10)
+        assert cache.verify(repair=True).bad == ()
+        assert source.served == 4096
 
 
 def test_releases_stay_and_are_rolled_back_to_offline(

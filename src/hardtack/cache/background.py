@@ -123,6 +123,6 @@ class Background:
         for row in list(cache.store.index.oldest_first()):
             if self._stop.is_set():
                 return
-            bad = verifying.scrub(cache, row, pace)
-            if bad and cache.reachability.error is None and not self._stop.is_set():
+            found = verifying.scrub(cache, row, pace)
+            if any(found) and cache.reachability.error is None and not self._stop.is_set():
                 verifying.refetch(cache, row)

@@ -108,6 +108,18 @@ def unpack_records(data: bytes, chunks: int) -> dict[int, int]:
     return present
 
 
+def unpack_holes(data: bytes, chunks: int) -> set[int]:
+    """The chunks that `data` (records only) says were there once, and aren't any more."""
+    holes: set[int] = set()
+    for chunk, _ in _valid(data):
+        number = chunk & ~_HOLE
+        if chunk & _HOLE and number < chunks:
+            holes.add(number)
+        else:
+            holes.discard(number)
+    return holes
+
+
 def _valid(data: bytes) -> Iterator[tuple[int, int]]:
     whole = len(data) - len(data) % RECORD_SIZE
     for offset in range(0, whole, RECORD_SIZE):

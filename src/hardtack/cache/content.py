@@ -24,6 +24,7 @@ from hardtack.cache.chunkmap import (
     pack_hole,
     pack_record,
     unpack_header,
+    unpack_holes,
     unpack_records,
 )
 from hardtack.cache.disk import Disk, OpenFile
@@ -53,8 +54,9 @@ class ContentFile:
     """An object's content, open. Chunks in `sums` can be read from `data`.
 
     `checked` are the chunks whose bytes were compared in this process; with `trusted` all were,
-    now or earlier, under a fingerprint that holds. Not thread-safe beyond single assignments;
-    `lock` guards what takes more.
+    now or earlier, under a fingerprint that holds. `bad` are those that were damaged and haven't
+    been fetched anew since, in this process or an earlier one: the map remembers them. Not
+    thread-safe beyond single assignments; `lock` guards what takes more.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class ContentFile:
             self.disk.append(self.map.fd, pack_header(fresh))
         else:
             self.sums = unpack_records(text[length:], self.header.chunks)
+            self.bad = unpack_holes(text[length:], self.header.chunks)
             if torn := (len(text) - length) % RECORD_SIZE:
                 self.disk.ftruncate(self.map.fd, len(text) - torn)
         if self.disk.fstat(self.data.fd).st_size != self.header.identity.size:
@@ -168,10 +171,20 @@ class ContentFile:
             self.recorded.discard(chunk)
             self.bad.add(chunk)
             log.warning("chunk %d of %s is damaged on disk", chunk, self.header.identity.key)
-            try:
-                self.disk.append(self.map.fd, pack_hole(chunk))
-            except OSError as error:  # found again at the next start
-                log.warning("%s can't be written: %s", self.path, error.strerror)
+            self._remember_holes([chunk])
+
+    def lose(self) -> None:
+        """It was whole once: each chunk that isn't there counts as damaged, for good."""
+        with self.lock:
+            lost = {chunk for chunk in range(self.header.chunks) if chunk not in self.sums}
+            self._remember_holes(sorted(lost - self.bad))
+            self.bad |= lost
+
+    def _remember_holes(self, chunks: list[int]) -> None:
+        try:
+            self.disk.append(self.map.fd, b"".join(map(pack_hole, chunks)))
+        except OSError as error:  # found again at the next start
+            log.warning("%s can't be written: %s", self.path, error.strerror)
 
     def remake_records(self) -> None:
         """Give lost records back to chunks whose bytes are known to be good. Raises OSError."""

@@ -48,11 +48,13 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A bad chunk; `chunk` is -1 where the whole file is meant."""
+    """A bad chunk; `chunk` is -1 where the whole file is meant: it can't be read, or `missing` of
+    its chunks were damaged, and dropped earlier."""
 
     path: str
     chunk: int
     repaired: bool
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)

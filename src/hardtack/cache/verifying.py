@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from hardtack.cache.chunkmap import Identity
 from hardtack.cache.content import ContentFile
@@ -27,6 +27,14 @@ def path_of(cache: Cache, id: str, identity: Identity) -> str:
     return cache.catalogue.path_of(entry) if entry else identity.key
 
 
+class Scrubbed(NamedTuple):
+    """What a check of one content found: chunks that are bad now, and how many were before and are
+    still missing."""
+
+    bad: list[int]
+    missing: int
+
+
 def verify(cache: Cache, repair: bool, progress: Progress) -> Verified:
     """Read every chunk that is there; a bad one becomes a hole, and is fetched with `repair`."""
     files = total = 0
@@ -41,20 +49,23 @@ def verify(cache: Cache, repair: bool, progress: Progress) -> Verified:
             bad.append(Damage(path, -1, False))
             continue
         files, total = files + 1, total + row.present
-        repaired = bool(found) and repair and refetch(cache, row)
-        bad += [Damage(path, chunk, repaired) for chunk in found]
+        repaired = any(found) and repair and refetch(cache, row)
+        bad += [Damage(path, chunk, repaired) for chunk in found.bad]
+        if found.missing:
+            bad.append(Damage(path, -1, repaired, found.missing))
         progress.done(path)
     return Verified(files, total, tuple(bad))
 
 
-def scrub(cache: Cache, row: Row, read: Callable[[int], None]) -> list[int]:
-    """Check each chunk of a content; the bad ones, or [-1] when a sealed content lost some.
+def scrub(cache: Cache, row: Row, read: Callable[[int], None]) -> Scrubbed:
+    """Check each chunk of a content; a bad one becomes a hole, which its map remembers.
 
     `read` is told the bytes of each chunk. Raises FormatError, CacheError.
     """
     content = cache.store.open(row.id, row.identity)
-    lost = row.seal is not None and not content.complete
-    bad = []
+    if lost := row.seal is not None and not content.complete:
+        content.lose()
+    missing, bad = len(content.bad), []
     for chunk in sorted(content.sums):
         if not content.check(chunk) and chunk in content.bad:
             bad.append(chunk)
@@ -65,7 +76,7 @@ def scrub(cache: Cache, row: Row, read: Callable[[int], None]) -> list[int]:
         cache.store.index.present(row.id, content.present)
     elif content.complete and not content.trusted:
         cache.store.complete(content)
-    return bad or ([-1] if lost else [])
+    return Scrubbed(bad, missing)
 
 
 def refetch(cache: Cache, row: Row) -> bool:

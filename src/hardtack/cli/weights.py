@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from hardtack.cache.cache import Cache
+from hardtack.cache.results import Damage
 from hardtack.cli.opened import opened
 from hardtack.cli.options import CACHE, SOURCE, source_options, source_url, using
 from hardtack.cli.output import json_option, print_json, print_table
@@ -159,9 +160,20 @@ def releases(source: str, as_json: bool, **values: Any) -> None:
     )  # fmt: skip
 
 
+def _told(bad: Damage) -> str:
+    mends = "`hardtack prefetch` or `hardtack verify --repair` mends it"
+    if bad.missing:
+        if bad.repaired:
+            return f"{bad.missing} chunks had been damaged and were missing: repaired"
+        return f"incomplete: {bad.missing} chunks were damaged and are missing; {mends}"
+    if bad.chunk < 0:
+        return "its cached content can't be read; the log says why"
+    return f"chunk {bad.chunk}: " + ("repaired" if bad.repaired else f"damaged, dropped; {mends}")
+
+
 @click.command()
 @source_argument
-@click.option("--repair", is_flag=True, help="Fetch damaged chunks anew.")
+@click.option("--repair", is_flag=True, help="Fetch anew what is or was damaged.")
 @using(SOURCE, CACHE)
 @json_option
 def verify(source: str, repair: bool, as_json: bool, **values: Any) -> None:
@@ -173,7 +185,6 @@ def verify(source: str, repair: bool, as_json: bool, **values: Any) -> None:
     else:
         click.echo(f"{result.files} files, {format_size(result.bytes)} read and checked.")
         for bad in result.bad:
-            what = "repaired" if bad.repaired else "damaged, dropped; `hardtack prefetch` mends it"
-            click.echo(f"{bad.path}: chunk {bad.chunk}: {what}")
+            click.echo(f"{bad.path}: {_told(bad)}")
     if any(not bad.repaired for bad in result.bad):
         sys.exit(1)
