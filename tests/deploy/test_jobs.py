@@ -15,7 +15,7 @@ from hardtack.deploy.facts import k3s as k3s_facts
 from hardtack.deploy.jobs import check_values, edge_config, k3s_memory
 from hardtack.deploy.jobs.edge_config import Outcome
 from hardtack.deploy.jobs.k3s_memory import Thresholds
-from hardtack.endpoint.opening import KEPT_CONFIG
+from hardtack.endpoint.edgeconfig import KEPT_CONFIG
 from tests.support.commands import run
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+from hardtack.cli.extras import needs_extra
 from hardtack.cli.images_options import PLATFORM, TO, platform_of
-from hardtack.cli.inference import needs_extra
 from hardtack.cli.options import DURATION, option, using
 from hardtack.cli.output import json_option, print_json
 from hardtack.deploy.facts.read import KEPT

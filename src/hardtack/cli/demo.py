@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from hardtack.cli.extras import needs_demo
 from hardtack.cli.output import json_option, print_json, print_table
 from hardtack.core.units import format_duration, format_size
-from hardtack.demo import story
+
+if TYPE_CHECKING:
+    from hardtack.demo import story
 
 
 @click.command()
@@ -18,6 +23,9 @@ def demo(keep: bool, as_json: bool) -> None:
     Real model weights in a bucket on loopback, mounted; nine detectors that answer the Groundlight
     SDK's image queries from them; the network cut; a reboot; the same answers.
     """
+
+    needs_demo()
+    from hardtack.demo import story
 
     def report(step: story.Step) -> None:
         click.echo(f"  {step.what} … {format_duration(step.seconds)}", err=True)

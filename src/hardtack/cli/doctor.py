@@ -12,8 +12,8 @@ import click
 
 from hardtack.cli.box import ROOT
 from hardtack.cli.deploy_requirements import FILE
+from hardtack.cli.extras import needs_extra
 from hardtack.cli.images_options import SOCKET
-from hardtack.cli.inference import needs_extra
 from hardtack.cli.options import (
     DURATION,
     SOURCE,
@@ -52,7 +52,7 @@ def doctor(
 
     SOURCE is that of the weights; default: S3_BUCKET. Exit 1 when there is a problem.
     """
-    needs_extra("images", "yaml", "grpc")
+    needs_extra("images", "yaml")
     from hardtack.deploy.doctor.finding import State
     from hardtack.deploy.doctor.reach import Way
     from hardtack.deploy.doctor.run import Patient, examine

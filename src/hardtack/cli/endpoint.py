@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hardtack.cli.endpoint_options import CLOUD, KUBERNETES, LISTENING, PLACES, SERVERS
-from hardtack.cli.inference import listen, needs_extra
+from hardtack.cli.extras import INFERENCE, needs_extra
+from hardtack.cli.inference import listen
 from hardtack.cli.options import using
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def serve(**given: Any) -> None:
     The cloud's API token is each caller's own. What is sent later goes with the one in
     GROUNDLIGHT_API_TOKEN, or with the last caller's.
     """
-    needs_extra("endpoint", "cryptography", "urllib3", "yaml")
+    needs_extra("endpoint", *INFERENCE, "cryptography", "urllib3", "yaml")
     from hardtack.endpoint import opening
     from hardtack.endpoint.api import Limits
     from hardtack.endpoint.backends.keeper import Pace

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from hardtack.cli.extras import INFERENCE, needs_extra
 from hardtack.cli.options import DURATION
 from hardtack.core.errors import ConfigError, HardtackError
 from hardtack.core.units import parse_size
@@ -75,7 +75,7 @@ def serve(
     /health/live answers already: over a slow link they take their time. A package's golden picture
     is put to the model before anybody else may ask.
     """
-    needs_extra()
+    needs_extra("inference", *INFERENCE)
     import uvicorn
 
     from hardtack.inference import golden, package
@@ -128,14 +128,3 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
             f"Can't listen on {host}:{port}: {error.strerror}.",
             remedy=f"Choose another {option}, or end what listens there.",
         ) from None
-
-
-def needs_extra(extra: str = "inference", *more: str) -> None:
-    """Raises ConfigError where packages of the extra are missing, those of inference or `more`."""
-    names = ("numpy", "onnxruntime", "PIL", "starlette", "uvicorn", "httptools", "uvloop", *more)
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"This needs packages that are not installed: {', '.join(missing)}.",
-            remedy=f"Install them: pip install 'hardtack[{extra}]'.",
-        )

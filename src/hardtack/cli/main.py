@@ -108,6 +108,13 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except HardtackError as error:
         fail(error)
+    except ModuleNotFoundError as error:
+        from hardtack.cli.extras import without
+
+        told = without(error)
+        if told is None:
+            raise
+        fail(told)
     except (KeyboardInterrupt, click.Abort):
         print("hardtack: interrupted", file=sys.stderr)
         sys.exit(130)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from hardtack.cli.inference import needs_extra
+from hardtack.cli.extras import needs_extra
 from hardtack.cli.output import json_option, print_facts, print_json, print_table
 from hardtack.core.errors import ConfigError, ModelError
 from hardtack.core.units import format_size
@@ -34,7 +34,7 @@ def check(directory: Path, as_json: bool) -> None:
     DIR is a package, a directory of versions, or a detector's directory; of several versions the
     highest whole one counts.
     """
-    needs_extra()
+    needs_extra("inference", "numpy", "onnxruntime", "PIL")
     from hardtack.inference import golden
     from hardtack.inference.model import open_model
 
@@ -63,7 +63,7 @@ def check(directory: Path, as_json: bool) -> None:
 @json_option
 def show(directory: Path, as_json: bool) -> None:
     """What a model answers, from which files, and what its networks take in and put out."""
-    needs_extra()
+    needs_extra("inference", "numpy", "onnxruntime", "PIL")
     from hardtack.inference.model import open_model
 
     found = open_model(directory)
@@ -109,7 +109,7 @@ def show(directory: Path, as_json: bool) -> None:
 @json_option
 def run_(directory: Path, image: Path, as_json: bool) -> None:
     """Put IMAGE to a model and print its answer."""
-    needs_extra()
+    needs_extra("inference", "numpy", "onnxruntime", "PIL")
     from hardtack.inference.model import open_model
     from hardtack.inference.response import as_json as answer_of
 
@@ -160,7 +160,7 @@ def new(
     """Write a package for an ONNX file. What model.toml says of its input is a guess: check it."""
     if (picture is None) != (answer is None):
         raise click.UsageError("--golden and --answer go together.")
-    needs_extra()
+    needs_extra("inference", "numpy", "onnxruntime", "PIL")
     from hardtack.inference import writing
 
     chosen = classes or (("YES", "NO") if task == "binary" else ())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from click.core import ParameterSource
 
+from hardtack.cli.extras import needs_extra
 from hardtack.cli.images_options import (
     LOCK,
     PLATFORM,
@@ -21,7 +22,6 @@ from hardtack.cli.images_options import (
     platform_of,
     registry_of,
 )
-from hardtack.cli.inference import needs_extra
 from hardtack.cli.opened import opened
 from hardtack.cli.options import (
     CACHE,
@@ -100,8 +100,7 @@ def ready(source: str | None, as_json: bool, **values: Any) -> None:
 
     SOURCE is that of the weights; default: S3_BUCKET. Exit 0 only when all is there, 1 when not.
     """
-    needs_extra("endpoint", "cryptography", "yaml")
-    needs_extra("images", "grpc")
+    _needs(values)
     from hardtack.deploy.ready.check import check
 
     if values["fetch"]:
@@ -114,6 +113,18 @@ def ready(source: str | None, as_json: bool, **values: Any) -> None:
     else:
         _print(report)
     sys.exit(0 if report.ready else 1)
+
+
+def _needs(values: dict[str, Any]) -> None:
+    """The packages that looking at these parts takes. Raises ConfigError."""
+    from hardtack.images.containerd import find_socket
+
+    needs_extra("images", "yaml")
+    if "images" not in values["without"]:
+        talks = bool(values["socket"] or find_socket())
+        needs_extra("images", "zstandard", *(["grpc"] if talks else []))
+    if "certificates" not in values["without"]:
+        needs_extra("endpoint", "cryptography")
 
 
 def _fetch(source: str | None, values: dict[str, Any]) -> None:

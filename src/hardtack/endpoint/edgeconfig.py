@@ -12,10 +12,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from hardtack.core.errors import ConfigError
 from hardtack.endpoint import ids
 from hardtack.endpoint.fields import Fields, meant, read
+
+KEPT_CONFIG = "edge-config.yaml"
+"""The file in the endpoint's state directory: what was set while it ran."""
 
 
 @dataclass(frozen=True)
@@ -129,3 +134,19 @@ def _detectors(top: Fields, inference: Mapping[str, Inference]) -> dict[str, str
             )
         found[identity] = name
     return found
+
+
+def read_config(given: Path | None, kept: Path) -> EdgeConfig:
+    """The configuration in force: the kept one, set while running; else the given file's.
+
+    Raises ConfigError.
+    """
+    for path in (kept, given):
+        if path is not None and path.is_file():
+            try:
+                return parse(path.read_text(encoding="utf-8"), str(path))
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(f"{path} can't be read: {error}.") from None
+    if given is not None:
+        raise ConfigError(f"{given}, the edge configuration, is not there.")
+    return EdgeConfig()

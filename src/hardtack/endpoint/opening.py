@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp
 
 from hardtack.core.errors import ConfigError, FormatError
-from hardtack.endpoint import edgeconfig
 from hardtack.endpoint.api import Api, Limits
 from hardtack.endpoint.backends import processes
 from hardtack.endpoint.backends.keeper import Pace
@@ -19,7 +18,7 @@ from hardtack.endpoint.book import Book
 from hardtack.endpoint.callers import Callers, read_token
 from hardtack.endpoint.cloud import Cloud
 from hardtack.endpoint.detectors import read_detectors
-from hardtack.endpoint.edgeconfig import EdgeConfig
+from hardtack.endpoint.edgeconfig import KEPT_CONFIG, read_config
 from hardtack.endpoint.inferring import Inferring
 from hardtack.endpoint.metrics import Metrics
 from hardtack.endpoint.outbox import Outbox
@@ -30,8 +29,6 @@ from hardtack.endpoint.upstream import Upstream
 
 if TYPE_CHECKING:
     from hardtack.endpoint.backends.kubernetes.manifests import Pods
-
-KEPT_CONFIG = "edge-config.yaml"
 
 
 @dataclass(frozen=True)
@@ -173,19 +170,3 @@ def _cloud(settings: Settings, store: Store, metrics: Metrics) -> Cloud | None:
         lambda: sum(outbox.status()["dropped"].values()),
     )  # fmt: skip
     return cloud
-
-
-def read_config(given: Path | None, kept: Path) -> EdgeConfig:
-    """The configuration in force: the kept one, set while running; else the given file's.
-
-    Raises ConfigError.
-    """
-    for path in (kept, given):
-        if path is not None and path.is_file():
-            try:
-                return edgeconfig.parse(path.read_text(encoding="utf-8"), str(path))
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"{path} can't be read: {error}.") from None
-    if given is not None:
-        raise ConfigError(f"{given}, the edge configuration, is not there.")
-    return EdgeConfig()

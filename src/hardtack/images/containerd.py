@@ -11,11 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import grpc
+from typing import TYPE_CHECKING
 
 from hardtack.core.errors import ContainerdError
 from hardtack.images.wire import Message, decode, encode, encode_map
+
+if TYPE_CHECKING:
+    import grpc
 
 SOCKETS = (Path("/run/k3s/containerd/containerd.sock"), Path("/run/containerd/containerd.sock"))
 OLDEST = (1, 4)
@@ -60,6 +62,8 @@ class Containerd:
             raise ContainerdError(
                 f"{socket} can't be reached: {error.strerror}.", remedy="Run the command as root."
             ) from error
+        import grpc  # late: what finds the socket, or does without containerd, needs none
+
         self._timeout = timeout
         self._metadata: tuple[tuple[str, str], ...] = (("containerd-namespace", namespace),)
         self._channel = grpc.insecure_channel(
@@ -117,6 +121,8 @@ class Containerd:
 
     def read(self, digest: str, offset: int = 0, size: int = 0) -> Iterator[bytes]:
         """`size` bytes of a blob from `offset` on (0: all that follow), in pieces."""
+        import grpc
+
         request = encode([(1, digest), (2, offset), (3, size)])
         call = self._channel.unary_stream(f"{_SERVICES}content.v1.Content/Read", None, None)
         try:
@@ -131,6 +137,8 @@ class Containerd:
         self, digest: str, size: int, data: Iterable[bytes], labels: Mapping[str, str], lease: str
     ) -> None:
         """Store a blob, unless it is there; containerd checks the digest."""
+        import grpc
+
         reference = f"hardtack-{digest}"
         try:
             self._call("content.v1.Content/Abort", encode([(1, reference)]), lease)
@@ -189,6 +197,8 @@ class Containerd:
         self._call("leases.v1.Leases/AddResource", encode([(1, lease), (2, resource)]))
 
     def _call(self, method: str, request: bytes, lease: str = "") -> Message:
+        import grpc
+
         metadata = (*self._metadata, ("containerd-lease", lease)) if lease else self._metadata
         try:
             return decode(
@@ -200,6 +210,8 @@ class Containerd:
             raise self._failed(method.rpartition("/")[2], error) from error
 
     def _failed(self, what: str, error: grpc.RpcError) -> ContainerdError:
+        import grpc
+
         code, details = error.code(), error.details()
         kind = {grpc.StatusCode.NOT_FOUND: _Absent, grpc.StatusCode.OUT_OF_RANGE: _OutOfRange}.get(
             code, ContainerdError

@@ -84,7 +84,12 @@ def versions(found: Versions) -> Iterator[Finding]:
             yield ok("k3s", found.k3s)
         else:
             yield note("k3s", f"{found.k3s}, older than what is tested", "Use 1.28 or later.")
-    if found.containerd_error:
+    if found.unseen:
+        yield note(
+            "containerd", f"not looked at: {found.unseen} isn't installed",
+            "pip install 'hardtack[images]'; in a checkout: pip install '.[images]'.",
+        )  # fmt: skip
+    elif found.containerd_error:
         yield problem("containerd", found.containerd_error, "See its log; hardtack images audit.")
     elif found.containerd:
         yield ok("containerd", found.containerd)

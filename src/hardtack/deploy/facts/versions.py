@@ -12,11 +12,13 @@ from hardtack.core.errors import ContainerdError
 
 @dataclass(frozen=True)
 class Versions:
-    """Empty where there is none; `containerd_error`: why the one that is there can't be used."""
+    """Empty where there is none; `containerd_error`: why the one that is there can't be used;
+    `unseen`: the package without which it wasn't asked."""
 
     k3s: str = ""
     containerd: str = ""
     containerd_error: str = ""
+    unseen: str = ""
 
 
 def read(socket: Path | None) -> Versions:
@@ -32,6 +34,8 @@ def read(socket: Path | None) -> Versions:
             return Versions(k3s, client.version())
         finally:
             client.close()
+    except ModuleNotFoundError as error:
+        return Versions(k3s, unseen=error.name or "a package")
     except ContainerdError as error:
         return Versions(k3s, "", error.message)
 

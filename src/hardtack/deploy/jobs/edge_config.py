@@ -13,7 +13,7 @@ from pathlib import Path
 from hardtack.core.errors import ConfigError
 from hardtack.core.files import write_atomically
 from hardtack.endpoint import edgeconfig
-from hardtack.endpoint.opening import KEPT_CONFIG
+from hardtack.endpoint.edgeconfig import KEPT_CONFIG
 
 GIVEN, REVISION = "edge-config.yaml", "revision"
 MARKER = ".helm-revision"

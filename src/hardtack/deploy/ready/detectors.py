@@ -10,8 +10,7 @@ from hardtack.deploy.ready.checks import Check
 from hardtack.deploy.ready.report import Row, State
 from hardtack.endpoint.book import Book
 from hardtack.endpoint.detectors import Detector, read_detectors
-from hardtack.endpoint.edgeconfig import EdgeConfig
-from hardtack.endpoint.opening import KEPT_CONFIG, read_config
+from hardtack.endpoint.edgeconfig import KEPT_CONFIG, EdgeConfig, read_config
 
 LEARNT = "detectors.json"
 
