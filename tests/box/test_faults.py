@@ -199,6 +199,38 @@ def test_a_cache_removed_underfoot(box: Box, server: S3Server) -> None:
         assert (point / "a.bin").read_bytes() == BODY
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("verify",),
+        ("releases",),
+        ("ls", "--offline"),
+        ("cache", "list"),
+        ("cache", "size"),
+        ("cache", "evict"),
+        ("unpin",),
+    ],
+)
+def test_what_a_box_does_not_know_is_said_and_not_begun(
+    box: Box, server: S3Server, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """A typo in SOURCE, or another --cache than the mount's."""
+    more = {"evict": ["*"], "unpin": ["one"]}.get(command[-1], [])
+    server.put("weights", "a.bin", BODY)
+    box.ok("prefetch", box.source)
+    before = sorted(box.cache.iterdir())
+    elsewhere = tmp_path / "elsewhere"
+    for source, cache in (
+        ("s3://weihgts", box.cache),
+        ("file:///nowhere", box.cache),
+        (box.source, elsewhere),
+    ):
+        done = box.run(*command, source, *more, HARDTACK_CACHE=str(cache))
+        refused(done, errors.CacheError, source, str(cache), "SOURCE", "--cache")
+    assert not elsewhere.exists()
+    assert sorted(box.cache.iterdir()) == before
+
+
 def test_a_flipped_byte_is_found_and_repaired(box: Box, server: S3Server) -> None:
     """§ 4.1, § 4.2."""
     server.put("weights", "a.bin", BODY)

@@ -114,6 +114,18 @@ class Cache:
                 ) from error
             raise
 
+    @staticmethod
+    def exists(directory: Path, url: str) -> bool:
+        """Whether `directory` has been opened for the source `url` before, or can't be looked at
+        (`open` says why)."""
+        try:
+            _catalogue_path(directory, url).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True
+        return True
+
     def close(self) -> None:
         """Finish what has landed, stop all threads, let another process own the directory."""
         self.background.stop()

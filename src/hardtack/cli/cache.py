@@ -26,7 +26,7 @@ def cache() -> None:
 @json_option
 def list_(source: str, as_json: bool, **values: Any) -> None:
     """Every cached object of SOURCE: how much of it is there, whether pinned, when last used."""
-    with opened(source, values, "hardtack cache list") as opened_cache:
+    with opened(source, values, "hardtack cache list", listed=True) as opened_cache:
         found = opened_cache.contents()
     if as_json:
         print_json(found)
@@ -50,7 +50,7 @@ def list_(source: str, as_json: bool, **values: Any) -> None:
 @json_option
 def size(source: str, as_json: bool, **values: Any) -> None:
     """How much the cache of SOURCE holds, may hold, and what the disk has left."""
-    with opened(source, values, "hardtack cache size") as opened_cache:
+    with opened(source, values, "hardtack cache size", listed=True) as opened_cache:
         usage = opened_cache.usage()
     if as_json:
         print_json(usage)
@@ -76,7 +76,7 @@ def evict(source: str, patterns: tuple[str, ...], as_json: bool, **values: Any) 
 
     Open files and those of a release stay.
     """
-    with opened(source, values, "hardtack cache evict") as opened_cache:
+    with opened(source, values, "hardtack cache evict", listed=True) as opened_cache:
         done = opened_cache.evict(patterns)
     if as_json:
         print_json(done)

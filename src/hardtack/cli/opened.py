@@ -9,18 +9,19 @@ from typing import Any
 
 from hardtack.cache.cache import Cache
 from hardtack.cli.options import cache_directory, cache_options, source_options, source_url
-from hardtack.core.errors import ConfigError
+from hardtack.core.errors import CacheError, ConfigError
 from hardtack.mount.control import RemoteCache, connect
 from hardtack.source.open import open_source
 
 
 @contextmanager
 def opened(
-    source: str | None, values: dict[str, Any], purpose: str
+    source: str | None, values: dict[str, Any], purpose: str, *, listed: bool = False
 ) -> Iterator[Cache | RemoteCache]:
     """The cache of `source` by a command's parameters.
 
-    Raises ConfigError when the mount that owns the directory serves another source.
+    Raises ConfigError when the mount that owns the directory serves another source; with `listed`
+    CacheError when nothing is known of `source` in the directory, and then creates nothing.
     """
     url = source_url(source, values["prefix"])
     directory = cache_directory(values["cache_directory"], url)
@@ -32,10 +33,30 @@ def opened(
                 f"The cache {directory} is in use by a mount of {served}, not of {url}.",
                 remedy="Give another directory with --cache.",
             )
+        if listed:
+            _demand_known(remote, url, directory)
         yield remote
         return
+    if listed and not Cache.exists(directory, url):
+        raise _unknown(url, directory)
     with own(url, directory, values, purpose) as cache:
+        if listed:
+            _demand_known(cache, url, directory)
         yield cache
+
+
+def _demand_known(cache: Cache | RemoteCache, url: str, directory: Path) -> None:
+    """Raise CacheError unless there is a listing, or at least something cached."""
+    if not cache.has_listing() and not cache.usage().files:
+        raise _unknown(url, directory)
+
+
+def _unknown(url: str, directory: Path) -> CacheError:
+    return CacheError(
+        f"Nothing is known of {url} in the cache directory {directory}.",
+        remedy="Check the spelling of SOURCE, and that --cache is the directory that its mount or"
+        " `hardtack prefetch` uses; one of these lists it first.",
+    )
 
 
 @contextmanager

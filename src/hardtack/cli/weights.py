@@ -37,7 +37,7 @@ def known(cache: Cache | RemoteCache) -> Cache | RemoteCache:
 def ls(source: str, offline: bool, as_json: bool, **values: Any) -> None:
     """List the objects of SOURCE: size, time, ETag, key."""
     if offline:
-        with opened(source, values, "hardtack ls") as cache:
+        with opened(source, values, "hardtack ls", listed=True) as cache:
             rows = [(c.size, "", c.etag, c.path) for c in cache.contents()]
     else:
         remote = open_source(source_url(source, values["prefix"]), source_options(values))
@@ -132,7 +132,7 @@ def pin(source: str, name: str, as_json: bool, **values: Any) -> None:
 @using(SOURCE, CACHE)
 def unpin(source: str, name: str, **values: Any) -> None:
     """Forget the release NAME of SOURCE; its files become evictable."""
-    with opened(source, values, "hardtack unpin") as cache:
+    with opened(source, values, "hardtack unpin", listed=True) as cache:
         cache.unpin(name)
     click.echo(f"{name} is no longer kept.")
 
@@ -143,7 +143,7 @@ def unpin(source: str, name: str, **values: Any) -> None:
 @json_option
 def releases(source: str, as_json: bool, **values: Any) -> None:
     """The releases of SOURCE that this box keeps, and how much of each is there."""
-    with opened(source, values, "hardtack releases") as cache:
+    with opened(source, values, "hardtack releases", listed=True) as cache:
         found = cache.releases()
     if as_json:
         print_json(found)
@@ -178,8 +178,9 @@ def _told(bad: Damage) -> str:
 @json_option
 def verify(source: str, repair: bool, as_json: bool, **values: Any) -> None:
     """Read every cached byte of SOURCE and check it. Exit 1 when damage remains."""
-    with opened(source, values, "hardtack verify") as cache, shown("verify") as progress:
-        result = cache.verify(repair=repair, progress=progress)
+    with opened(source, values, "hardtack verify", listed=True) as cache:
+        with shown("verify") as progress:
+            result = cache.verify(repair=repair, progress=progress)
     if as_json:
         print_json(result)
     else:
