@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from hardtack.demo.detectors import SAMPLES
-from hardtack.endpoint.backends import processes
+from hardtack.endpoint.backends import processes, versions
 from hardtack.endpoint.backends.keeper import Pace
 from hardtack.endpoint.backends.kubernetes import backend
 from hardtack.endpoint.backends.kubernetes.manifests import Pods
+from hardtack.endpoint.backends.process import Command, Process
 from hardtack.endpoint.backends.processes import Processes
 from hardtack.endpoint.servers import Backend
 from tests.support.backends import FakeBackend
@@ -110,3 +112,85 @@ async def _story(tested: Backend, models: Path) -> None:
         assert tested.state(DIGIT.id).phase == "stopped"
     finally:
         await tested.close()
+
+
+def looking_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def first(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(versions, "first", first)
+
+
+def tidying_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def remove(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(backend.Kubernetes, "_remove", remove)
+
+
+@pytest.mark.parametrize(
+    ("make", "fail", "noted"),
+    [
+        (of_processes, looking_fails, "RuntimeError: a fault of ours"),
+        (of_kubernetes, looking_fails, "RuntimeError: a fault of ours"),
+        (of_kubernetes, tidying_fails, ""),
+    ],
+)
+def test_a_fault_of_ours_is_told_and_survived(
+    make: Callable[..., object], fail: Callable[[pytest.MonkeyPatch], None], noted: str,
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    async def story() -> None:
+        async with make(tmp_path, models) as tested:  # type: ignore[attr-defined]
+            tested.want(frozenset({DIGIT.id}))
+            with monkeypatch.context() as failing:
+                fail(failing)
+                await tested.start()
+                await until(lambda: "a fault of ours" in caplog.text, lambda: caplog.text)
+                await until(
+                    lambda: noted in tested.state(DIGIT.id).note, lambda: tested.state(DIGIT.id)
+                )
+            # What it was waiting for is done once the fault is gone.
+            tested.want(frozenset({ZERO.id}))
+            states = lambda: (tested.state(DIGIT.id), tested.state(ZERO.id))  # noqa: E731
+            await until(lambda: tested.address(ZERO.id) is not None, states)
+            await tested.close()
+
+    asyncio.run(story())
+
+
+def test_a_fault_of_ours_ends_no_server_that_answers(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def following(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    async def story() -> None:
+        async with of_processes(tmp_path, models) as tested:
+            tested.want(frozenset({DIGIT.id}))
+            await tested.start()
+            states = lambda: tested.state(DIGIT.id)  # noqa: E731
+            await until(lambda: tested.address(DIGIT.id) is not None, states)
+            address = tested.address(DIGIT.id)
+            monkeypatch.setattr(versions, "following", following)
+            await until(lambda: "a fault of ours" in caplog.text, lambda: caplog.text)
+            assert tested.address(DIGIT.id) == address
+            assert tested.state(DIGIT.id).phase == "ready"
+            await tested.close()
+
+    asyncio.run(story())
+
+
+def test_a_log_that_can_not_be_written_costs_no_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = tmp_path / "server.log"
+    log.symlink_to("/dev/full")
+    says = "import os\nfor n in range(50): os.write(2, b'hardtack: word %d\\n' % n)"
+
+    async def story() -> str:
+        process = await Process.start(Command([sys.executable, "-c", says], {}), log, 0)
+        return await process.exit
+
+    assert asyncio.run(story()) == "word 49"
+    assert caplog.text.count(f"{log} can't be written: [Errno 28]") == 1

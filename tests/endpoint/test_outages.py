@@ -117,6 +117,25 @@ def test_weights_that_go_away_are_told_and_come_back(tmp_path: Path) -> None:
         until(lambda: served.submit(ZERO).status == 200)
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_a_state_disk_that_takes_no_log_keeps_no_server_down(served: Endpoint, full: bool) -> None:
+    logs = served.log.parent / "state/logs"
+    logs.rename(logs.with_name("before"))
+    if full:
+        logs.mkdir()
+        (logs / f"{ZERO.id}.log").symlink_to("/dev/full")
+    else:
+        logs.touch()
+    servers(served)[ZERO.id].kill()
+
+    def again() -> bool:
+        told = served.json("/status/metrics.json")["detectors"][ZERO.id]["server"]
+        return told["restarts"] > 0 and served.submit(ZERO).status == 200
+
+    until(again, served.log.read_text)
+    assert served.log.read_text().count(f"{ZERO.id}.log can't be written") == 1
+
+
 @pytest.mark.needs("root")
 def test_a_full_disk_costs_what_is_kept_and_no_answer(tmp_path: Path) -> None:
     state = tmp_path / "state"

@@ -136,11 +136,19 @@ class Keeper:
             await self._task
 
     async def _keep(self) -> None:
+        troubles = _BACKOFF.delays()
         try:
             while True:
-                await self._begin()
-                await self._wait()
-                await self._settle()
+                try:
+                    await self._begin()
+                    await self._wait()
+                    await self._settle()
+                    troubles = _BACKOFF.delays()
+                except Exception as error:  # noqa: BLE001 (a fault of ours ends no good server)
+                    _log.exception("Looking after %s failed. It is tried again.", self.detector)
+                    self._phase, self._note = "failed", f"{_told(error)}."
+                    await self._drop_broken()
+                    await asyncio.sleep(next(troubles))
         finally:
             if self._trying:
                 self._trying.cancel()
@@ -151,6 +159,14 @@ class Keeper:
             self._serving = self._before = None
             self._phase = "stopped"
             await asyncio.gather(*left)
+
+    async def _drop_broken(self) -> None:
+        """Let go of servers that nobody follows any more."""
+        servers = (self._serving, self._before)
+        broken = [s for s in servers if s and s.process.exit.done() and s.process.exit.exception()]
+        self._serving, self._before = (None if s in broken else s for s in servers)
+        for server in broken:
+            await server.process.kill()
 
     async def _begin(self) -> None:
         """Start what is due, if anything is."""
@@ -227,6 +243,10 @@ class Keeper:
         except (_Failed, EndpointError) as error:
             own = isinstance(error, _Failed) and error.own
             await self._failed(version, str(error), own=own)
+            return
+        except Exception as error:  # noqa: BLE001 (told, and tried again)
+            _log.exception("Version %s of %s can't be started.", version.label, self.detector)
+            await self._failed(version, _told(error), own=False)
             return
         if not self._serving and not self._record.last:  # nothing better is known yet
             self._record.last = version.identity
@@ -362,3 +382,7 @@ class Keeper:
         """A failure is the version's own only where all of its bytes are on the box."""
         weights = await self._weighed(version)
         return weights is not None and weights[0] >= weights[1]
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(".")

@@ -6,6 +6,7 @@ import asyncio
 import collections
 import contextlib
 import json
+import logging
 import os
 import re
 import socket
@@ -17,6 +18,8 @@ from pathlib import Path
 import urllib3
 
 from hardtack.core.errors import EndpointError
+
+_log = logging.getLogger(__name__)
 
 _CHILD = Path(__file__).with_name("child.py")
 _SERVING = re.compile(r"http://127\.0\.0\.1:(\d+)")
@@ -42,6 +45,7 @@ class Process:
         self.port = port
         self._process = process
         self._log = log
+        self._kept = True
         self._words: collections.deque[str] = collections.deque(maxlen=_WORDS)
         self.listening = asyncio.Event()
         if port:
@@ -95,11 +99,21 @@ class Process:
             if not self.port and (match := _SERVING.search(text)):
                 self.port = int(match[1])
                 self.listening.set()
-            await asyncio.to_thread(_keep, self._log, line)
+            await self._keep(line)
         code = await self._process.wait()
         last = next((word for word in reversed(self._words) if word.startswith("hardtack:")), "")
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         return last.removeprefix("hardtack: ") or f"{how}; its log {self._log} says more"
+
+    async def _keep(self, line: bytes) -> None:
+        """A disk that takes no log costs the log, not the server: it is told once."""
+        try:
+            await asyncio.to_thread(_write, self._log, line)
+            self._kept = True
+        except OSError as error:
+            if self._kept:
+                _log.error("%s can't be written: %s. Its server goes on.", self._log, error)
+            self._kept = False
 
 
 def ask(port: int, path: str, patience: float = 5.0) -> tuple[int, str]:
@@ -122,7 +136,7 @@ def _free_port() -> int:
         return port
 
 
-def _keep(path: Path, line: bytes) -> None:
+def _write(path: Path, line: bytes) -> None:
     with path.open("ab") as log:
         log.write(line)
         full = log.tell() > _LOG_BYTES

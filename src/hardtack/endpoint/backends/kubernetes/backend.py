@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hardtack.core.backoff import Backoff
 from hardtack.core.errors import ClusterError, HardtackError
 from hardtack.endpoint.backends import record, versions
 from hardtack.endpoint.backends.kubernetes import manifests, pods
@@ -38,6 +39,7 @@ _log = logging.getLogger(__name__)
 
 _CRASHES = 3
 _PAUSE = 2.0
+_BACKOFF = Backoff(first=1.0, cap=30.0)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Kubernetes:
         self._settings = settings
         self._wanted: frozenset[str] | None = None
         self._wake = threading.Event()
-        self._ended = False
+        self._ended = threading.Event()
         self._records: dict[str, Record] = {}
         self._ready_since: dict[tuple[str, str], float] = {}
         self._problems: dict[str, str] = {}
@@ -82,7 +84,7 @@ class Kubernetes:
 
     async def close(self) -> None:
         """What runs in the cluster goes on."""
-        self._ended = True
+        self._ended.set()
         for part in (self._deployments, self._services, self._pods, self._looker):
             part.end()
         self._wake.set()
@@ -138,17 +140,26 @@ class Kubernetes:
         return State(phase, label, note, restarts, weights, labels)
 
     def _run(self) -> None:
-        while not self._ended:
+        troubles = _BACKOFF.delays()
+        while not self._ended.is_set():
             self._wake.wait(_PAUSE)
             self._wake.clear()
-            if self._wanted is None or self._ended:
-                continue
-            if not all(m.synced for m in (self._deployments, self._services, self._pods)):
-                continue
-            wanted = self._wanted
-            for detector in sorted(wanted, key=self._size):
-                self._try(detector)
-            self._remove(wanted)
+            try:
+                self._round()
+                troubles = _BACKOFF.delays()
+            except Exception:  # noqa: BLE001 (told, and tried again)
+                _log.exception("Looking after the cluster failed. It is tried again.")
+                self._ended.wait(next(troubles))
+
+    def _round(self) -> None:
+        wanted = self._wanted
+        if wanted is None or self._ended.is_set():
+            return
+        if not all(m.synced for m in (self._deployments, self._services, self._pods)):
+            return
+        for detector in sorted(wanted, key=self._size):
+            self._try(detector)
+        self._remove(wanted)
 
     def _try(self, detector: str) -> None:
         try:
@@ -157,6 +168,11 @@ class Kubernetes:
             if self._problems.get(detector) != str(error):
                 _log.error("%s: %s", detector, error)
             self._problems[detector] = str(error)
+        except Exception as error:  # noqa: BLE001 (a fault of ours costs one detector)
+            told = f"{type(error).__name__}: {error}"
+            if self._problems.get(detector) != told:
+                _log.exception("Looking after %s failed. It is tried again.", detector)
+            self._problems[detector] = told
         else:
             self._problems.pop(detector, None)
 
