@@ -22,7 +22,7 @@ def exit_codes() -> str:
     """docs/exit-codes.md from the error tree."""
     fixed = [
         (0, "", "", "done"),
-        (1, "", "", "a check found problems, or a scan a file that can't be read"),
+        (1, "", "", "a check found problems, or a scan or lock may lack images"),
         (2, "", "", "wrong usage: unknown option, missing argument"),
         (130, "", "", "interrupted with Ctrl-C"),
         (129, "", "", "ended by SIGHUP: its terminal went away"),

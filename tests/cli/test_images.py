@@ -196,3 +196,73 @@ def test_a_file_that_can_not_be_read_may_name_more(yard: Yard, name: str, text: 
         assert done.returncode == 1, arguments
         assert f"{name}:2: error: malformed YAML" in done.stderr
         assert "demo/app:v1" in done.stdout
+
+
+UNKNOWN = "kind: Pod\nspec:\n  containers: [{image: 'Foo Bar:::'}]\n"
+UNREADABLE = "kind: Pod\nspec: [}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "difference"),
+    [
+        (UNKNOWN, "more.yaml:3: not locked, the image can't be told: 'Foo Bar", "can't be told"),
+        (UNREADABLE, "more.yaml:2: error: malformed YAML", "not read"),
+    ],
+)
+def test_a_lock_that_may_lack_images_is_no_success(
+    yard: Yard, text: str, said: str, difference: str
+) -> None:
+    yard.ok("lock", "pod.yaml")
+    (yard.home / "more.yaml").write_text(text)
+    checked = yard.run("lock", ".", "--check")
+    assert (checked.returncode, checked.stdout) == (1, "")
+    assert said in checked.stderr
+    (row,) = yard.json("lock", ".", "--check", code=1)
+    assert (row["image"], row["difference"]) == (None, difference)
+    (yard.home / "images.lock").unlink()
+    written = yard.run("lock", ".")
+    assert written.returncode == 1
+    assert "images.lock may lack images" in written.stderr
+    assert yard.ok("lock", "pod.yaml", "--check") == "In step: 1 image.\n"
+
+
+def test_images_that_only_the_cluster_knows_can_be_allowed(yard: Yard) -> None:
+    (yard.home / "more.yaml").write_text(UNKNOWN.replace("Foo Bar:::", "${REGISTRY}/app:v1"))
+    assert yard.run("lock", ".").returncode == 1
+    for more in ((), ("--check",)):
+        done = yard.run("lock", ".", "--allow-unknown", *more)
+        assert done.returncode == 0
+        assert "more.yaml:3: not locked" in done.stderr
+    yard.ok("scan", ".")
+
+
+def test_base_images_are_no_matter_of_the_lock(yard: Yard) -> None:
+    (yard.home / "Dockerfile").write_text("ARG BASE\nFROM $BASE\n")
+    assert "not locked" not in yard.run("lock", ".").stderr
+    yard.ok("lock", ".", "--check")
+
+
+def test_what_a_scan_says_of_a_bad_name_and_of_nothing(yard: Yard) -> None:
+    (yard.home / "pod.yaml").write_text(UNKNOWN)
+    scanned = yard.run("scan", ".")
+    assert scanned.returncode == 1
+    assert "? Foo Bar:::" in scanned.stdout
+    (yard.home / "pod.yaml").write_text("kind: Service\n")
+    assert yard.ok("scan", ".") == "No image found in 1 file.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (UNREADABLE, "Nothing to lock: 1 file can't be read, and no image was found. Mend"),
+        (UNKNOWN, "Nothing to lock: no image that can be told was found. Write out"),
+        ("kind: Service\n", "Nothing to lock: no image was found. Give PATHs that name images."),
+    ],
+)
+def test_why_there_is_nothing_to_lock(yard: Yard, text: str, said: str) -> None:
+    (yard.home / "pod.yaml").write_text(text)
+    done = yard.run("lock", "pod.yaml")
+    assert done.returncode == 51
+    assert said in " ".join(done.stderr.split())
+    absent = yard.run("lock", "pod.yaml", "--check")
+    assert "images.lock doesn't exist.\n  Write it: hardtack images lock PATH…" in absent.stderr

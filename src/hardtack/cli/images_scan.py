@@ -16,13 +16,13 @@ from hardtack.cli.output import json_option, print_json, print_table
 from hardtack.cli.progress import shown
 from hardtack.core.errors import LockError
 from hardtack.core.files import make_directory
-from hardtack.core.units import format_size
+from hardtack.core.units import format_count, format_size
 from hardtack.images import airgap
 from hardtack.images import lock as locking
 from hardtack.images.lockfile import Lock, read_lock, write_lock
 from hardtack.images.platforms import Platform
-from hardtack.manifests.model import FoundImage, Scan
-from hardtack.manifests.place import Severity
+from hardtack.manifests.model import FoundImage, Kind, Scan
+from hardtack.manifests.place import Problem, Severity
 from hardtack.manifests.reference import Reference
 from hardtack.manifests.scan import scan as scan_paths
 
@@ -46,12 +46,13 @@ HELM = click.option(
 def scan(paths: tuple[Path, ...], helm: Any, as_json: bool) -> None:
     """Every image that PATHS name, where, how it is reached, and the pull policy in force.
 
-    Exit 1 when a file can't be read: it may name more.
+    Exit 1 when a file can't be read, as it may name more, or an image's name is malformed. One
+    that only a template or a variable chooses is listed with a ? and the reason.
     """
     found = scan_paths(paths, helm=helm)
     if as_json:
         print_json({"images": list(map(_row, found.images)), "problems": _problems(found)})
-    else:
+    elif found.images or _unread(found):
         print_table(
             ("image", "at", "reached by", "policy", "why"),
             (
@@ -65,7 +66,11 @@ def scan(paths: tuple[Path, ...], helm: Any, as_json: bool) -> None:
                 for i in found.images
             ),
         )
-    end_if_unread(found)
+    else:
+        click.echo(f"No image found in {format_count(found.files, 'file')}.")
+    _tell_problems(found)
+    if _unread(found) or any(image.malformed for image in found.images):
+        sys.exit(1)
 
 
 def _why(image: FoundImage) -> str:
@@ -104,28 +109,35 @@ def _problems(found: Scan) -> list[dict[str, Any]]:
     ]
 
 
-def tell_problems(found: Scan) -> None:
+def _tell_problems(found: Scan) -> None:
     """What could not be read, on stderr."""
     for problem in found.problems:
         click.echo(f"hardtack: {problem}", err=True)
 
 
-def end_if_unread(found: Scan) -> None:
-    """Tell problems, and end with 1 when a file could not be read: it may name images."""
-    tell_problems(found)
-    if any(problem.severity is Severity.ERROR for problem in found.problems):
-        sys.exit(1)
+def _unread(found: Scan) -> list[Problem]:
+    """What could not be read at all, and may name images."""
+    return [problem for problem in found.problems if problem.severity is Severity.ERROR]
 
 
-def tell_unknown(found: Scan) -> None:
-    """Images that a lock can't hold because their name can't be told, on stderr."""
-    for image in found.images:
-        if image.reference is None:
-            click.echo(
-                f"hardtack: {image.place}: not locked, the image can't be told: "
-                f"{image.raw}: {image.reason}",
-                err=True,
-            )
+def _unknown(found: Scan) -> list[FoundImage]:
+    """Images that a box needs and a lock can't hold, because their name can't be told."""
+    return [i for i in found.images if i.reference is None and i.kind is not Kind.DOCKERFILE]
+
+
+def _tell_unknown(images: Sequence[FoundImage]) -> None:
+    for image in images:
+        click.echo(
+            f"hardtack: {image.place}: not locked, the image can't be told: {_untold(image)}",
+            err=True,
+        )
+
+
+def _untold(image: FoundImage) -> str:
+    """What is written there, and why it tells no image; messages that quote it stand alone."""
+    if not image.raw or image.raw in image.reason:
+        return image.reason
+    return f"{image.raw}: {image.reason}"
 
 
 @click.command()
@@ -143,6 +155,11 @@ def tell_unknown(found: Scan) -> None:
     help="Move this tag, or all without IMAGE, to what the registry now says. Put it last.",
 )
 @click.option("--check", is_flag=True, help="Compare with PATHS, offline; exit 1 when out of step.")
+@click.option(
+    "--allow-unknown",
+    is_flag=True,
+    help="End with 0 although an image can't be told; it is still named on stderr.",
+)
 @click.option(
     "--k3s",
     "k3s_version",
@@ -166,7 +183,8 @@ def tell_unknown(found: Scan) -> None:
 def lock(paths: tuple[Path, ...], as_json: bool, **values: Any) -> None:
     """Write images.lock: each image that PATHS name, by digest, for each platform.
 
-    What is locked stays as it is; only --update moves it.
+    What is locked stays as it is; only --update moves it. Exit 1 when a file can't be read or an
+    image can't be told: the lock has all the others.
     """
     file: Path = values["lock_file"]
     found = scan_paths(paths, helm=values["helm"]) if paths else Scan()
@@ -174,8 +192,11 @@ def lock(paths: tuple[Path, ...], as_json: bool, **values: Any) -> None:
     if values["k3s_images"] is not None:
         listed = airgap.parse_list(values["k3s_images"].read_text(errors="replace"))
         locking.add(wanted, listed, "k3s")
-    tell_problems(found)
-    tell_unknown(found)
+    _tell_problems(found)
+    unknown = _unknown(found)
+    _tell_unknown(unknown)
+    if values["allow_unknown"]:
+        unknown = []
     platforms = [Platform.parse(p) for p in values["platforms"]]
     existing = read_lock(file) if values["check"] or file.exists() else None
     if values["k3s_version"] is not None:
@@ -183,10 +204,12 @@ def lock(paths: tuple[Path, ...], as_json: bool, **values: Any) -> None:
         needed = _k3s(image, existing, values, platforms)
         locking.add(wanted, needed, f"k3s {image.tag}")
     if values["check"] and existing is not None:
-        _check(existing, wanted, platforms, as_json)
+        _check(locking.check(existing, wanted, platforms), found, unknown, as_json)
+        if not as_json:
+            click.echo(f"In step: {format_count(len(existing.images), 'image')}.")
         return
     if not wanted:
-        raise LockError("Nothing to lock: no image was found.", remedy="Give the PATHs to scan.")
+        raise _nothing(paths, _unread(found), unknown)
     if not platforms:
         platforms = [Platform.parse(p) for p in (existing.platforms if existing else ())]
     make_directory(file.absolute().parent)
@@ -200,9 +223,28 @@ def lock(paths: tuple[Path, ...], as_json: bool, **values: Any) -> None:
         )
     write_lock(file, locked)
     _tell_lock(file, locked, as_json)
-    if any(problem.severity is Severity.ERROR for problem in found.problems):
-        click.echo(f"hardtack: {file} may lack images: see the errors above.", err=True)
+    if _unread(found) or unknown:
+        click.echo(f"hardtack: {file} may lack images: see above.", err=True)
         sys.exit(1)
+
+
+def _nothing(
+    paths: Sequence[Path], unread: Sequence[Problem], unknown: Sequence[FoundImage]
+) -> LockError:
+    """Why there is nothing to lock."""
+    if unread:
+        files = format_count(len({problem.place.file for problem in unread}), "file")
+        return LockError(
+            f"Nothing to lock: {files} can't be read, and no image was found.",
+            remedy="Mend what is named above.",
+        )
+    if unknown:
+        return LockError(
+            "Nothing to lock: no image that can be told was found.",
+            remedy="Write out what is named above.",
+        )
+    remedy = "Give PATHs that name images." if paths else "Give the PATHs to scan."
+    return LockError("Nothing to lock: no image was found.", remedy=remedy)
 
 
 def _k3s(
@@ -238,22 +280,28 @@ def _moving(texts: Sequence[str], wanted: locking.Wanted) -> locking.Update | li
 
 
 def _check(
-    locked: Lock,
-    wanted: locking.Wanted,
-    platforms: Sequence[Platform],
+    differences: Sequence[locking.Difference],
+    found: Scan,
+    unknown: Sequence[FoundImage],
     as_json: bool,
 ) -> None:
-    differences = locking.check(locked, wanted, platforms)
+    """Tell what keeps the lock from being that of the PATHs, and end with 1 when something does."""
+    files = _unread(found)
     if as_json:
-        print_json(
-            [{"image": d.image.name, "difference": d.step, "detail": d.detail} for d in differences]
-        )
+        rows: list[tuple[str | None, str, str]] = [
+            (d.image.name, d.step, d.detail) for d in differences
+        ]
+        rows += [(None, "not read", str(problem)) for problem in files]
+        rows += [(None, "can't be told", f"{i.place}: {_untold(i)}") for i in unknown]
+        names = ("image", "difference", "detail")
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
     else:
         for difference in differences:
             click.echo(str(difference))
-        if not differences:
-            click.echo(f"In step: {len(locked.images)} images.")
-    sys.exit(1 if differences else 0)
+        if files or unknown:
+            click.echo("hardtack: The check is incomplete: see above.", err=True)
+    if differences or files or unknown:
+        sys.exit(1)
 
 
 def _tell_lock(file: Path, locked: Lock, as_json: bool) -> None:
@@ -271,4 +319,4 @@ def _tell_lock(file: Path, locked: Lock, as_json: bool) -> None:
         ("image", "platform", "digest", "size"),
         ((name, platform, digest[:19], format_size(size)) for name, platform, digest, size in rows),
     )
-    click.echo(f"{len(locked.images)} images in {os.fspath(file)}.", err=True)
+    click.echo(f"{format_count(len(locked.images), 'image')} in {os.fspath(file)}.", err=True)

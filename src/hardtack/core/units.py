@@ -31,6 +31,11 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * _SECONDS[match[2] or ""]
 
 
+def format_count(count: int, one: str, several: str = "") -> str:
+    """`count` things for people: `1 image`, `2 images`; `several` where it isn't `one` and an s."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
 def format_size(count: float) -> str:
     """`count` bytes for people, in powers of 1000: `16.2 MB`."""
     for unit in ("B", "kB", "MB", "GB"):

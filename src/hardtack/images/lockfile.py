@@ -16,7 +16,7 @@ from hardtack.manifests.reference import Reference
 
 FORMAT = 1
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-_AGAIN = "Write it anew with `hardtack images lock`."
+_AGAIN = "Write it anew: hardtack images lock PATH…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,9 @@ def read_lock(path: Path) -> Lock:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise LockError(f"{path} doesn't exist.", remedy=_AGAIN) from None
+        raise LockError(
+            f"{path} doesn't exist.", remedy="Write it: hardtack images lock PATH…"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise LockError(f"{path} can't be read: {error}.") from error
     return parse_lock(text, str(path))
@@ -128,7 +130,7 @@ def parse_lock(text: str, name: str) -> Lock:
         if image.reference in seen:
             raise LockError(
                 f"{name} has {image.reference} twice.",
-                remedy="Remove one of the two, or write the file anew with `hardtack images lock`.",
+                remedy="Remove one of the two, or write the file anew: hardtack images lock PATH…",
             )
         seen.add(image.reference)
     return Lock(platforms, tuple(sorted(images, key=lambda i: i.reference.name)))

@@ -78,16 +78,20 @@ def found(
     unknown: str = "",
 ) -> FoundImage:
     """The image that `raw` names; `unknown` is why it can't be told, when it can't."""
-    reference = None
+    reference, malformed = None, False
     reason = unknown
     if not reason and (variable := unresolved(raw)):
         reason = f"cannot tell: {variable} has no value that is written down"
+    if not reason and not raw.strip():
+        reason = "no image is written here"
     if not reason:
         try:
             reference = Reference.parse(raw)
         except BadReference as error:
-            reason = error.message
-    return FoundImage(raw, reference, place, path, kind, policy, platforms, hidden, reason)
+            reason, malformed = error.message, True
+    return FoundImage(
+        raw, reference, place, path, kind, policy, platforms, hidden, reason, malformed
+    )
 
 
 def policy_in_force(written: str, reference: Reference | None, *, unclear: str = "") -> PullPolicy:

@@ -45,7 +45,7 @@ class FoundImage:
     `raw` is the text as written; `reference` is None where the image can't be told, and `reason`
     says why. `path` is the way to it (`Deployment/edge-endpoint › initContainers[0]`). `policy` is
     None where there is no such thing (Dockerfiles, lists). `hidden` means that it stands in a
-    string of a ConfigMap or Secret.
+    string of a ConfigMap or Secret, `malformed` that `raw` is no image reference at all.
     """
 
     raw: str
@@ -57,6 +57,7 @@ class FoundImage:
     platforms: tuple[str, ...] = ()
     hidden: bool = False
     reason: str = ""
+    malformed: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,11 @@ class Scan:
     """All that a scan found, in the order of files and lines.
 
     `documents` holds each parsed YAML document with its positions, for rules that look at more
-    than images; those inside ConfigMaps and Secrets too (`Document.hidden`).
+    than images; those inside ConfigMaps and Secrets too (`Document.hidden`). `files` is how many
+    were read.
     """
 
     images: tuple[FoundImage, ...] = ()
     problems: tuple[Problem, ...] = ()
     documents: tuple[Document, ...] = field(default=())
+    files: int = 0

@@ -58,7 +58,7 @@ def scan(paths: Iterable[Path], *, helm: Literal["rendered", "raw", "auto"] = "r
     images.sort(key=lambda image: (work.order(image.place.file), image.place.line))
     unique = {(i.place, i.reference, i.raw, i.path): i for i in images}
     problems = dict.fromkeys(work.problems)
-    return Scan(tuple(unique.values()), tuple(problems), tuple(work.documents))
+    return Scan(tuple(unique.values()), tuple(problems), tuple(work.documents), len(work.seen))
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:

@@ -35,7 +35,7 @@ def read_locked(path: Path) -> Locked:
         raise LockError(f"{path} can't be read: {error.strerror}.") from error
     except ValueError as error:
         raise LockError(
-            f"{path} is damaged: {error}.", remedy="Write it anew with `hardtack images lock`."
+            f"{path} is damaged: {error}.", remedy="Write it anew: hardtack images lock PATH…"
         ) from error
     if table.get("version") != FORMAT:
         raise LockError(
@@ -50,7 +50,7 @@ def read_locked(path: Path) -> Locked:
     except (BadReference, KeyError, TypeError, AttributeError) as error:
         raise LockError(
             f"{path} is damaged: an image has no usable name or platforms ({error}).",
-            remedy="Write it anew with `hardtack images lock`.",
+            remedy="Write it anew: hardtack images lock PATH…",
         ) from error
     return Locked(path, platforms, images, _places(text, path, images))
 

@@ -104,7 +104,9 @@ def of_images(box: Images) -> list[Row]:
     """Rows of the images. Raises LockError, ContainerdError, ManifestError."""
     lock = read_lock(box.lock)
     if not lock.images:
-        raise LockError(f"{box.lock} names no image.", remedy="Write it: hardtack images lock.")
+        raise LockError(
+            f"{box.lock} names no image.", remedy="Write it: hardtack images lock PATH…"
+        )
     store = _store(lock, box)
     whole = all(row.state is Found.OK for row in store) and store
     bundles = () if whole else audit_directory(lock, box.platform, box.bundles)
