@@ -264,3 +264,29 @@ def test_the_check_command(tmp_path: Path) -> None:
     mended = {"HARDTACK_JOB_CHECK_VALUES_VALUES": '{"s3Mount": {"mountPath": "/srv/models/mount"}}'}
     assert run("job", "check-values", env=file | mended).returncode == 0
     assert run("job", "check-values").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "remedy"),
+    [
+        ({"nosuch": 1}, "nosuch", "Nothing reads it: remove it."),
+        ({"s3mount": {"bucket": "w"}}, "s3mount", "Did you mean s3Mount?"),
+        (
+            {"s3Mount": {"buckt": "w"}, "mount": {"env": {"ANY": "1"}}, "nodeSelector": {"a": "b"}},
+            "s3Mount.buckt", "Did you mean s3Mount.bucket?",
+        ),
+    ],
+)  # fmt: skip
+def test_a_value_that_the_chart_does_not_have_is_refused_by_name(
+    tmp_path: Path, given: dict[str, Any], name: str, remedy: str
+) -> None:
+    done = run("job", "check-values", "--values", json.dumps(given), "--json")
+    assert done.returncode == 1
+    (finding,) = json.loads(done.stdout)
+    assert (finding["value"], finding["remedy"]) == (name, remedy)
+    in_pod = {"KUBERNETES_SERVICE_HOST": "10.43.0.1"}  # Helm has checked them there
+    assert run("job", "check-values", "--values", json.dumps(given), env=in_pod).returncode == 0
+    (tmp_path / "values.yaml").write_text(json.dumps(given))
+    refused = run("deploy", "requirements", "--values", tmp_path / "values.yaml")
+    assert (refused.returncode, refused.stdout) == (11, "")
+    assert f"The chart has no value {name}." in refused.stderr

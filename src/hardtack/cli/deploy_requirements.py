@@ -37,8 +37,11 @@ def requirements(
 
     from hardtack.deploy import requirements as made
     from hardtack.deploy.valuefiles import read_values
+    from hardtack.deploy.valuenames import refuse_unknown
 
-    settings = made.settings_of(read_values(values_files), _registries(lock_file))
+    given = read_values(values_files)
+    refuse_unknown(given)
+    settings = made.settings_of(given, _registries(lock_file))
     settings = dataclasses.replace(
         settings, cluster=cluster, proxy=proxy, balena=balena or settings.balena
     )

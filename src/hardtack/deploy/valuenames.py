@@ -1,0 +1,45 @@
+"""The names of the chart's values: those that its schema doesn't have."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hardtack.core.errors import ConfigError
+from hardtack.deploy.jobs.check_values import Finding
+from hardtack.deploy.render import chart
+
+
+def unknown(values: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """A finding for each value that the chart doesn't have. Raises ConfigError without a chart."""
+    schema = json.loads((chart() / "values.schema.json").read_text(encoding="utf-8"))
+    return tuple(_unknown(values, schema, ""))
+
+
+def refuse_unknown(values: Mapping[str, Any]) -> None:
+    """Raises ConfigError that names the first value that the chart doesn't have."""
+    for finding in unknown(values):
+        raise ConfigError(f"The chart has no value {finding.value}.", remedy=finding.remedy)
+
+
+def _unknown(values: Mapping[str, Any], schema: Mapping[str, Any], at: str) -> Iterator[Finding]:
+    known: Mapping[str, Any] = schema.get("properties", {})
+    for key, value in values.items():
+        name = str(key)
+        below = known.get(name)
+        if below is not None:
+            if isinstance(value, Mapping):
+                yield from _unknown(value, below, f"{at}{name}.")
+        elif schema.get("additionalProperties") is False:
+            near = _nearest(name, known)
+            remedy = f"Did you mean {at}{near}?" if near else "Nothing reads it: remove it."
+            yield Finding(at + name, "a value that the chart has", "none of this name", remedy)
+
+
+def _nearest(name: str, known: Mapping[str, Any]) -> str:
+    """The name that was meant, whatever its case; empty where none is near."""
+    by_letters = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), by_letters, 1)
+    return by_letters[near[0]] if near else ""
