@@ -17,7 +17,7 @@ from pathlib import Path
 import trustme
 
 from drill import api, chart, image, negative, network, site, slow
-from drill.box import Box
+from drill.box import Box, remove_groups
 from drill.cluster import Cluster
 from drill.steps import Record
 from drill.story import NEXT, TAG, Lengths, Story
@@ -92,6 +92,7 @@ def story(record: Record, archive: Path, lengths: Lengths) -> Iterator[Story]:
                 box.power_off()
     finally:
         hosts.remove()
+        remove_groups(directory.name)
         shutil.rmtree(directory)
 
 
@@ -102,6 +103,7 @@ def clean() -> None:
     for left in _PLACE.glob(f"{_NAME}[0-9]*"):
         if not Path("/proc", left.name.removeprefix(_NAME)).exists():
             subprocess.run(["umount", "--recursive", str(left)], check=False, capture_output=True)
+            remove_groups(left.name)
             shutil.rmtree(left)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from drill.init import OWN
 from drill.network import Network
 
 _K3S = Path("var/lib/rancher/k3s")
+_GROUPS = Path("/sys/fs/cgroup")
 _CONTAINERD = """
 version = 2
 root = "{root}"
@@ -183,3 +185,28 @@ class Box:
             if time.monotonic() > deadline or (self._power and self._power.poll() is not None):
                 raise RuntimeError(f"The box never makes {path.name}; see {self.directory}.")
             time.sleep(0.02)
+
+
+def remove_groups(name: str) -> None:
+    """Remove the control groups that the box of the directory `name` had for its pods.
+
+    In version 1 each controller has a tree of its own. What ran in them was killed, and may not
+    have ended quite yet.
+    """
+    deadline = time.monotonic() + 30
+    for top in (_GROUPS / name, *_GROUPS.glob(f"*/{name}")):
+        for directory, _, _ in os.walk(top, topdown=False):
+            while not _removed(directory):
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"Something still runs in {directory}.")
+                time.sleep(0.1)
+
+
+def _removed(group: str) -> bool:
+    try:
+        os.rmdir(group)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True

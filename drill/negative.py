@@ -15,13 +15,16 @@ from typing import Any
 import trustme
 
 from drill import chart
+from drill.network import BOX
 from drill.site import REGISTRY
 from drill.steps import expect
 from drill.story import KEPT, LOCK, MANIFESTS, NEXT, SOURCE, Story
 from hardtack.demo.detectors import SAMPLES
+from hardtack.deploy.prepare import route
 from hardtack.deploy.ready.checks import Check
 
-_K3S = "/etc/rancher/k3s/config.yaml.d/drill.yaml"
+_K3S = "/etc/rancher/k3s/config.yaml.d/zzz-drill.yaml"
+"""Read after those that `box prepare` wrote."""
 _HELPERS = "/var/lib/rancher/credentialprovider"
 _UNITS = "/etc/systemd/system"
 _STATE = f"{chart.EDGE}/endpoint"
@@ -205,9 +208,9 @@ def _unpinned(story: Story, mending: ExitStack) -> None:
 
 
 def _no_route(story: Story, mending: ExitStack) -> None:
-    route = ["default", "via", "203.0.113.255", "dev", "hardtack0", "metric", "1000"]
-    story.box.do("ip", "route", "del", *route)
-    mending.callback(story.box.do, "ip", "route", "add", *route)
+    way = ["default", "via", route.GATEWAY, "dev", route.INTERFACE, "metric", route.METRIC]
+    story.box.do("ip", "route", "del", *way)
+    mending.callback(story.box.do, "ip", "route", "add", *way)
 
 
 def _no_localhost(story: Story, mending: ExitStack) -> None:
@@ -265,7 +268,7 @@ BREAKS: dict[Check, Break] = {
     Check.CERTIFICATES_LAST: _certificate(-1, 20),
     Check.BOX_READ: _file(_K3S, lambda _: "node-ip: ["),
     Check.BOX_ROUTE: _no_route,
-    Check.BOX_ADDRESS: _file(_K3S, lambda _: "node-ip: 10.77.0.2\n"),
+    Check.BOX_ADDRESS: _file(_K3S, lambda _: f"node-ip: {BOX}\n"),
     Check.BOX_CLOCK: _clock_behind,
     Check.BOX_NAMES: _no_localhost,
     Check.BOX_COLLECTION: _kubelet("image-maximum-gc-age=24h"),

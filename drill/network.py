@@ -81,7 +81,10 @@ class Network:
                 self._inside(name, "sysctl", "-qw", f"net.ipv6.conf.{which}.disable_ipv6=1")
             _do("ip", "-n", name, "link", "set", "lo", "up")
         _do("ip", "-n", self._site, "link", "add", "cable", "type", "veth",
-            "peer", "name", "cable", "netns", self._box)  # fmt: skip
+            "peer", "name", "port", "netns", self._box)  # fmt: skip
+        # With a port below it, to the box it is an interface that goes with its cable.
+        _do("ip", "-n", self._box, "link", "add", "cable", "type", "bridge")
+        _do("ip", "-n", self._box, "link", "set", "port", "master", "cable", "up")
         for address in (SITE, CLOUD):
             _do("ip", "-n", self._site, "addr", "add", f"{address}/24", "dev", "cable")
         self._inside(self._box, "sysctl", "-qw", "net.ipv4.ip_forward=1")
