@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="the record as JSON on stdout")
     parser.add_argument("--page", action="store_true", help="write docs/drill.md's output anew")
     parser.add_argument("--flap", type=float, default=60, help="seconds for which the link flaps")
+    parser.add_argument("--only", choices=("negative", "links"), help="that part alone")
     asked = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
@@ -46,13 +47,18 @@ def main() -> None:
         chart.program()
         said.append(archive.name)
     with story(record, archive, lengths) as drill:
-        drill.run()
-        negative.run(drill)
-        drill.cluster.down()
-        for link in slow.SHORT if asked.short else slow.FULL:
-            slow.first_boot(record, drill.network, drill.site, drill.box, link)
+        if asked.only is None:
+            drill.run()
+        elif asked.only == "negative":
+            drill.run_to_ready()
+        if asked.only != "links":
+            negative.run(drill)
+            drill.cluster.down()
+        if asked.only != "negative":
+            for link in slow.SHORT if asked.short else slow.FULL:
+                slow.first_boot(record, drill.network, drill.site, drill.box, link)
     text = record.as_text(time.monotonic() - started)
-    if asked.page:
+    if asked.page and asked.only is None:
         page = image.ROOT / "docs/drill.md"
         before, _, _ = page.read_text().partition("<!-- drill -->")
         page.write_text(

@@ -28,6 +28,9 @@ _PROPAGATION = {None: 0, "None": 0, "HostToContainer": 1, "Bidirectional": 2}
 _POD, _CONTAINER, _NODE = 0, 1, 2
 _RUNNING, _EXITED = 1, 2
 _PATIENCE = 600.0
+_RESTART = 10.0
+"""Seconds before a container that ended is started again; doubled each time, as kubelets do it."""
+_RESTARTS = 4
 
 
 class PodError(RuntimeError):
@@ -42,6 +45,8 @@ class Pod:
     spec: Manifest
     sandbox: str
     address: str
+    config: bytes
+    places: dict[str, str]
     containers: dict[str, str] = field(default_factory=dict)
 
 
@@ -69,7 +74,6 @@ class Kubelet:
         config = self._sandbox(name, spec, logs)
         sandbox = self._call("RunPodSandbox", (1, config)).text(1)
         status = self._call("PodSandboxStatus", (1, sandbox)).message(1)
-        pod = Pod(name, spec, sandbox, status.message(5).text(1) or "127.0.0.1")
         places = {
             volume["name"]: volumes.make(
                 volume, self._directory / name / "volumes" / volume["name"], self._box.path,
@@ -77,14 +81,16 @@ class Kubelet:
             )
             for volume in spec.get("volumes", ())
         }  # fmt: skip
+        address = status.message(5).text(1) or "127.0.0.1"
+        pod = Pod(name, spec, sandbox, address, config, places)
         for container in spec.get("initContainers", ()):
-            self._run(pod, config, container, places)
+            self._run(pod, container)
             if container.get("restartPolicy") == "Always":
                 self._until_ready(pod, container, "startupProbe")
             else:
                 self._until_done(pod, container["name"])
         for container in spec["containers"]:
-            self._run(pod, config, container, places)
+            self._run(pod, container)
         for container in spec["containers"]:
             self._until_ready(pod, container, "startupProbe")
             self._until_ready(pod, container, "readinessProbe")
@@ -133,20 +139,22 @@ class Kubelet:
              *encode_map(6, {"drill": name})]
         )  # fmt: skip
 
-    def _run(self, pod: Pod, config: bytes, container: Manifest, places: dict[str, str]) -> None:
+    def _run(self, pod: Pod, container: Manifest, attempt: int = 0) -> None:
         name = container["name"]
         fields: list[tuple[int, Value]] = [
-            (1, encode([(1, name)])),
+            (1, encode([(1, name), (2, attempt)])),
             (2, encode([(1, container["image"])])),
             *((3, word) for word in container.get("command", ())),
             *((4, word) for word in container.get("args", ())),
             *((6, encode([(1, key), (2, value)])) for key, value in self._env(pod, container)),
             (7, encode([(1, "/etc/hosts"), (2, str(self._hosts))])),
-            *((7, _mount(mount, places)) for mount in container.get("volumeMounts", ())),
+            *((7, _mount(mount, pod.places)) for mount in container.get("volumeMounts", ())),
             (11, f"{name}.log"),
             (15, encode([(1, _resources(container)), (2, _security(pod.spec, container))])),
         ]
-        made = self._call("CreateContainer", (1, pod.sandbox), (2, encode(fields)), (3, config))
+        made = self._call(
+            "CreateContainer", (1, pod.sandbox), (2, encode(fields)), (3, pod.config)
+        )  # fmt: skip
         pod.containers[name] = made.text(1)
         self._call("StartContainer", (1, made.text(1)))
 
@@ -191,9 +199,16 @@ class Kubelet:
     def _until_ready(self, pod: Pod, container: Manifest, kind: str) -> None:
         probe, name = container.get(kind), container["name"]
         deadline = time.monotonic() + _PATIENCE
+        restarts = 0
         while probe and not self._passes(pod, name, probe):
-            if self._state(pod.containers[name])[0] == _EXITED or time.monotonic() > deadline:
+            ended = self._state(pod.containers[name])[0] == _EXITED
+            if time.monotonic() > deadline or (ended and restarts == _RESTARTS):
                 raise PodError(f"{pod.name}/{name} never starts:\n{self.log(pod, name)}")
+            if ended:
+                time.sleep(_RESTART * 2**restarts)
+                restarts += 1
+                self._call("RemoveContainer", (1, pod.containers[name]))
+                self._run(pod, container, restarts)
             time.sleep(0.1)
 
     def _passes(self, pod: Pod, name: str, probe: Manifest) -> bool:

@@ -111,7 +111,7 @@ class _Weights:
     @contextmanager
     def mounted(self) -> Iterator[None]:
         """The mount, and a reader that waits for all of it, until the power is cut."""
-        self._box.path(self._point).mkdir(exist_ok=True)
+        self._box.path(self._point).mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "hardtack", "mount", self._source, self._point, "-f"]
         waits = [sys.executable, "-m", "hardtack", "wait", self._point, "**", "--timeout", "30m"]
         with (self._box.directory / "slow.log").open("ab") as log:

@@ -67,6 +67,14 @@ class Story:
         ):  # fmt: skip
             step()
 
+    def run_to_ready(self) -> None:
+        """As much of it as `hardtack ready` needs."""
+        for step in (
+            self.lock, self.bundle, self.install, self.prepare, self.start, self.see, self.ready,
+            self.upgrade, self.prove,
+        ):  # fmt: skip
+            step()
+
     # -- From nothing to ready
 
     def lock(self) -> None:
