@@ -292,13 +292,13 @@ class Story:
                 query = self._post(sample, confidence_threshold="1.0")
                 expect(query["result"]["from_edge"], f"The cloud is away, and {query}")
             queued = self._told()["cloud"]["queue"]
-            said.append(f"3 answers of the box, queue: {queued['entries']} for the cloud")
-            expect(queued["entries"] >= 3, f"The queue holds {queued}.")
+            said.append(f"3 answers of the box, queue: {queued['size']} for the cloud")
+            expect(queued["size"] >= 3, f"The queue holds {queued}.")
         self.record.network = "up"
         with self.record.step("plug the cable in: the queue is delivered") as said:
             self.network.mend()
             self.site.cloud.wait_for(3, 120)
-            self._until(lambda: not self._told()["cloud"]["queue"]["entries"])
+            self._until(lambda: not self._told()["cloud"]["queue"]["size"])
             said.append(f"{len(self.site.cloud.received)} image queries in the cloud")
         self.record.holds("what the box was unsure of reaches the cloud later", said[0])
 
