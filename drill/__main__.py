@@ -61,8 +61,10 @@ def main() -> None:
     if asked.page and asked.only is None:
         page = image.ROOT / "docs/drill.md"
         before, _, _ = page.read_text().partition("<!-- drill -->")
+        command = "./run drill" + (" --short" if asked.short else "")
         page.write_text(
-            f"{before.rstrip()}\n\n<!-- drill -->\n```text\n{text}\n```\n<!-- /drill -->\n"
+            f"{before.rstrip()}\n\n<!-- drill -->\n"
+            f"What `{command}` said:\n\n```text\n{text}\n```\n<!-- /drill -->\n"
         )
     if asked.json:
         print(json.dumps(record.as_json(), indent=1))

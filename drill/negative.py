@@ -147,17 +147,23 @@ def _ctr(*arguments: str) -> list[str]:
 
 def _no_image(story: Story, mending: ExitStack) -> None:
     """Neither in containerd under its name, nor in a bundle."""
-    (bundle,) = story.box.path("/var/lib/rancher/k3s/agent/images").glob("images-*.tar")
-    aside = bundle.with_name("aside")
     mending.callback(
         story.box.hardtack, "images", "install", f"{KEPT}/bundles", "--import"
     )  # fmt: skip
-    bundle.rename(aside)
-    mending.callback(aside.rename, bundle)
+    _no_bundle(story, mending)
     story.box.do(*_ctr("images", "rm", _IMAGE))
 
 
+def _no_bundle(story: Story, mending: ExitStack) -> None:
+    (bundle,) = story.box.path("/var/lib/rancher/k3s/agent/images").glob("images-*.tar")
+    aside = bundle.with_name("aside")
+    bundle.rename(aside)
+    mending.callback(aside.rename, bundle)
+
+
 def _collectable(story: Story, mending: ExitStack) -> None:
+    """Kept by nothing in containerd, with no bundle from which k3s would load it again."""
+    _no_bundle(story, mending)
     label = "io.cri-containerd.pinned"
     story.box.do(*_ctr("images", "label", _IMAGE, f"{label}="))
     mending.callback(story.box.do, *_ctr("images", "label", _IMAGE, f"{label}=pinned"))
