@@ -28,7 +28,7 @@ from hardtack.endpoint.metrics import Metrics
 from hardtack.endpoint.outbox import Entry
 from hardtack.endpoint.query import MOST_METADATA, Asked, Refused
 from hardtack.endpoint.servers import Backend
-from hardtack.endpoint.store import Store
+from hardtack.endpoint.store import Store, failed
 from hardtack.endpoint.upstream import Reply
 
 _log = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 _ASYNC_THREADS = 4
 _MOST_ASYNC = 256
 _AWAY = 30
+_ENDED = "The endpoint ended before it was answered."
 
 
 class Service:
@@ -57,9 +58,11 @@ class Service:
         self._escalated: dict[str, float] = {}
         self._later = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="async")
         self._later_free = threading.Semaphore(_MOST_ASYNC)
+        store.give_up(_ENDED)
 
     def close(self) -> None:
         self._later.shutdown(wait=True, cancel_futures=True)
+        self.store.give_up(_ENDED)
         if self.cloud:
             self.cloud.close()
         self._inferring.close()
@@ -232,14 +235,18 @@ class Service:
             raise Refused(429, f"{_MOST_ASYNC} image queries wait for their answers already.", 5)
         created = time.time()
         body = {**self._body(asked, detector, None, created), "done_processing": False}
-        self.store.add(body, picture.data, picture.media, created=created)
+        if why := self.store.add(body, picture.data, picture.media, created=created):
+            self._later_free.release()
+            raise Refused(503, f"The image query can't be kept for its answer: {why}.", 5)
 
         def work() -> None:
             try:
                 self._answered(asked, detector, picture, created, stored=True)
             except Refused as refused:
-                failed = {**body["metadata"], "error": refused.reason}
-                self.store.change({**body, "metadata": failed, "done_processing": True})
+                self.store.change(failed(body, refused.reason))
+            except Exception as error:  # noqa: BLE001 (nobody reads what it would be raised to)
+                _log.exception("The image query %s failed.", asked.image_query_id)
+                self.store.change(failed(body, f"{type(error).__name__}: {error}"))
             finally:
                 self._later_free.release()
 

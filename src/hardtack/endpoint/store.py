@@ -6,6 +6,7 @@ first. A power cut may lose the last few, never the store.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
@@ -62,8 +63,11 @@ class Store:
     def add(
         self, body: Mapping[str, Any], picture: bytes, media: str, *, created: float,
         seconds: float | None = None,
-    ) -> None:  # fmt: skip
-        """Keep an image query as the SDK reads it; `seconds` is what the answer took."""
+    ) -> str:  # fmt: skip
+        """Keep an image query as the SDK reads it; `seconds` is what the answer took.
+
+        Empty, or why it can't be kept.
+        """
         result = body["result"] or {}
         row = (
             body["id"], body["detector_id"], created, seconds, result.get("confidence"),
@@ -83,10 +87,13 @@ class Store:
                 self._prune()
         except (OSError, sqlite3.Error) as error:
             self._lose(body["id"], error)
-            self._path(body["id"]).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the next start removes it
+                self._path(body["id"]).unlink()
             if _is_full(error):  # the queries to come are worth more than the oldest
                 with self._lock:
                     self._drop_oldest()
+            return str(error)
+        return ""
 
     def change(self, body: Mapping[str, Any], seconds: float | None = None) -> None:
         """Replace what is said of an image query that is kept."""
@@ -100,6 +107,14 @@ class Store:
                 )
         except sqlite3.Error as error:
             self._lose(body["id"], error)
+
+    def give_up(self, reason: str) -> None:
+        """Mark as failed those that the box was asked and that nobody will answer any more."""
+        rows = self._rows("SELECT body FROM image_queries WHERE confidence IS NULL", ())
+        for body in (json.loads(text) for (text,) in rows):
+            metadata = body.get("metadata") or {}  # what the cloud has yet to answer stays
+            if metadata.get("is_from_edge") and not (body["done_processing"] or body["result"]):
+                self.change(failed(body, reason))
 
     def get(self, identity: str) -> dict[str, Any] | None:
         rows = self._rows("SELECT body FROM image_queries WHERE id = ?", (identity,))
@@ -175,7 +190,12 @@ class Store:
 
     def _lose(self, identity: str, error: Exception) -> None:
         self.lost += 1
-        _log.error("The image query %s was answered but can't be kept: %s", identity, error)
+        _log.error("The image query %s can't be kept: %s", identity, error)
+
+
+def failed(body: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """An image query that will have no answer, and why."""
+    return {**body, "metadata": {**body["metadata"], "error": reason}, "done_processing": True}
 
 
 def _is_full(error: Exception) -> bool:

@@ -1,0 +1,115 @@
+"""Image queries that are answered behind the caller's back: none is lost without a word."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hardtack.demo.detectors import SAMPLES
+from hardtack.endpoint import answers, ids
+from hardtack.endpoint.book import Book
+from hardtack.endpoint.cloud import Picture
+from hardtack.endpoint.detectors import read_detectors
+from hardtack.endpoint.edgeconfig import EdgeConfig
+from hardtack.endpoint.inferring import Inferring
+from hardtack.endpoint.metrics import Metrics
+from hardtack.endpoint.query import Asked
+from hardtack.endpoint.service import Service
+from hardtack.endpoint.store import Store
+from tests.support.backends import FakeBackend
+from tests.support.endpoints import endpoint, write_detectors, write_models
+from tests.support.waiting import until
+
+ZERO = SAMPLES[5]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Callable[[], Service]:
+    """Services over one state, as after a start each; what they open, a test closes."""
+    models = write_models(tmp_path, [ZERO])
+    detectors = read_detectors(write_detectors(tmp_path / "detectors.yaml", [ZERO]), models)
+    (tmp_path / "state").mkdir()
+
+    def service() -> Service:
+        backend = FakeBackend(models)
+        asyncio.run(backend.start())
+        backend.want(frozenset({ZERO.id}))
+        return Service(
+            Book(detectors, tmp_path / "detectors.json"), models, EdgeConfig(),
+            tmp_path / "edge.yaml", backend, Store(tmp_path / "state"), Inferring(), Metrics(),
+        )  # fmt: skip
+
+    return service
+
+
+def asked_and_left(service: Service) -> str:
+    """An image query that nobody will answer any more."""
+    detector = service.detector(ZERO.id)
+    identity = ids.new_image_query()
+    body = answers.image_query(
+        identity, detector, None,
+        threshold=0.9, patience=30.0, metadata=None, seconds=1.0, done=False,
+    )  # fmt: skip
+    service.store.add(body, b"picture", "image/png", created=1.0)
+    return identity
+
+
+def test_a_disk_that_keeps_nothing_is_told_at_once(tmp_path: Path) -> None:
+    models = write_models(tmp_path, [ZERO])
+    detectors = write_detectors(tmp_path / "detectors.yaml", [ZERO])
+    with endpoint(tmp_path, models, detectors) as served:
+        images = tmp_path / "state/images"
+        images.rename(tmp_path / "before")
+        images.touch()
+        refused = served.submit(ZERO, want_async="true")
+        assert refused.status == 503 and refused.headers["retry-after"]
+        assert "can't be kept" in refused.json()["detail"]
+        assert served.submit(ZERO).json()["result"]["label"] == "YES"
+        images.unlink()
+        (tmp_path / "before").rename(images)
+        identity = served.submit(ZERO, want_async="true").json()["id"]
+        path = f"/device-api/v1/image-queries/{identity}"
+        assert until(lambda: served.json(path)["result"])["label"] == "YES"
+
+
+def test_a_fault_of_ours_is_the_querys_end_and_told(
+    opened: Callable[[], Service], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def infer(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(Inferring, "infer", infer)
+    service = opened()
+    body = service.submit(Asked(ZERO.id, want_async=True), Picture(b"picture", "image/png"))
+
+    def kept() -> dict[str, Any]:
+        found = service.store.get(body["id"])
+        assert found is not None
+        return found
+
+    until(lambda: kept()["done_processing"], kept)
+    assert kept()["metadata"]["error"] == "RuntimeError: a fault of ours"
+    assert body["id"] in caplog.text and "Traceback" in caplog.text
+    service.close()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_the_endpoint_leaves_unanswered_is_closed(
+    opened: Callable[[], Service], tmp_path: Path, killed: bool
+) -> None:
+    service = opened()
+    identity = asked_and_left(service)
+    if killed:
+        service.store.close()
+        opened().store.close()
+    else:
+        service.close()
+    store = Store(tmp_path / "state")
+    body = store.get(identity)
+    store.close()
+    assert body is not None and body["done_processing"] and body["result"] is None
+    assert "ended" in body["metadata"]["error"]
