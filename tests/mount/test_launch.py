@@ -156,3 +156,12 @@ def test_in_the_foreground_the_command_is_the_keeper(mount: Mount) -> None:
         process.kill()
         process.wait()
     assert not mountinfo.mounted_at(str(mount.point))
+
+
+def test_a_keeper_that_cannot_be_started_leaves_no_mount(
+    mount: Mount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    with pytest.raises(FileNotFoundError):
+        mount.start()
+    assert not mountinfo.mounted_at(str(mount.point))

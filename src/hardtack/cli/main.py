@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ import click
 from hardtack import __version__
 from hardtack.cli import config
 from hardtack.cli.lazy import LazyGroup
-from hardtack.core.errors import HardtackError
+from hardtack.core.errors import FileError, HardtackError
 
 COMMANDS = {
     "mount": ("hardtack.cli.mount", "mount", "Mount a source of weights, read-only."),
@@ -121,6 +122,10 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        logging.getLogger("hardtack").debug("where it failed", exc_info=True)
+        where = " and ".join(str(f) for f in (error.filename, error.filename2) if f is not None)
+        fail(FileError(f"{where}: {error.strerror}." if where else f"{error}."))
 
 
 def _end(number: int, _: FrameType | None) -> None:

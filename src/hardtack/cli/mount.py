@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from hardtack.cache.results import Status
 from hardtack.cli.options import (
@@ -27,6 +28,7 @@ from hardtack.cli.output import json_option, print_facts, print_json
 from hardtack.core.errors import HardtackError, MountUnhealthy
 from hardtack.core.units import format_duration, format_size
 
+KEEPS = "--replace keeps the mount's source and options; unmount and mount anew"
 MOUNTPOINT = Parsed("directory", Path)
 """Never looked at when it is read: click.Path would stat it, and wait for a mount that hangs."""
 
@@ -42,7 +44,9 @@ MOUNTPOINT = Parsed("directory", Path)
     "Default: wait when in the foreground.",
 )
 @click.option(
-    "--replace", is_flag=True, help="Upgrade the running mount in place; open files live on."
+    "--replace",
+    is_flag=True,
+    help="Upgrade the running mount in place; open files live on, its options stay.",
 )
 @using(SOURCE, CACHE, MOUNT)
 @click.pass_context
@@ -64,7 +68,7 @@ def mount(
     from hardtack.mount import launch
 
     if replace:
-        launch.replace(_sole_mountpoint(source, mountpoint))
+        _replace(ctx, source, mountpoint)
         return
     if source is not None and source.startswith("/") and os.environ.get("S3_BUCKET"):
         mountpoint, source = Path(source), None
@@ -95,13 +99,28 @@ def mount(
     )
 
 
-def _sole_mountpoint(source: str | None, mountpoint: Path | None) -> Path:
-    """`mount --replace MOUNTPOINT` and `mount --replace SOURCE MOUNTPOINT` mean the same."""
-    if mountpoint is not None:
-        return mountpoint
-    if source is None:
+def _replace(ctx: click.Context, source: str | None, mountpoint: Path | None) -> None:
+    """`mount --replace MOUNTPOINT` and `mount --replace SOURCE MOUNTPOINT` mean the same.
+
+    What would have no effect is refused; the environment and hardtack.toml may hold anything.
+    """
+    from hardtack.mount import launch
+
+    given = {n for n in ctx.params if ctx.get_parameter_source(n) is ParameterSource.COMMANDLINE}
+    alone = "mountpoint" not in given
+    if source is not None and alone and (mountpoint is None or source.startswith("/")):
+        mountpoint, source = Path(source), None
+    if mountpoint is None:
         raise click.UsageError("MOUNTPOINT is missing.")
-    return Path(source)
+    more = given - {"source", "mountpoint", "replace"}
+    if more:
+        flags = sorted(p.opts[-1] for p in ctx.command.params if p.name in more)
+        raise click.UsageError(f"{KEEPS} ({', '.join(flags)}).")
+    if "source" in given and source is not None:
+        wanted, shown = source_url(source, ctx.params["prefix"]), launch.source_of(mountpoint)
+        if wanted != shown:
+            raise click.UsageError(f"{KEEPS} ({shown}, not {wanted}).")
+    launch.replace(mountpoint)
 
 
 @click.command()

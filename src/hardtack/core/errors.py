@@ -36,6 +36,11 @@ class ConfigError(HardtackError):
     summary = "an option, environment variable or configuration file says something unusable"
 
 
+class FileError(HardtackError):
+    exit_code = 12
+    summary = "a file can't be read, made or written, for a reason of the system's"
+
+
 class SourceError(HardtackError):
     exit_code = 20
     summary = "the source answered with something that can't be used"

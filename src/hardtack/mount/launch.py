@@ -18,6 +18,7 @@ from typing import Any
 from hardtack.cache.api import Options
 from hardtack.core.errors import (
     CacheBusy,
+    CacheError,
     MountError,
     MountpointError,
     MountUnhealthy,
@@ -75,6 +76,8 @@ def check_mountpoint(path: str) -> None:
         raise MountpointError(
             f"The mountpoint {path} may not be read by user {os.geteuid()}."
         ) from None
+    except OSError as problem:
+        raise MountpointError(f"The mountpoint {path} can't be read: {problem.strerror}.") from None
     if names:
         some = ", ".join(sorted(names)[:3])
         raise MountpointError(
@@ -143,31 +146,50 @@ def mount(
     cache_directory = cache_directory.absolute()
     run = _run(source_url, path, source_options, cache_directory, cache_options, options)
     if options.foreground:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path)
+        _make(path)
     held = fdstore.taken(run, cache_directory / RUN_FILE) or handover.taken(run, options.handover)
     if held is None:
         in_turn(lambda: check_mountpoint(path), options.handover, Living)
     in_turn(lambda: _first_listing(run, options.wait), options.handover, CacheBusy)
     run_file = cache_directory / RUN_FILE
     write_atomically(run_file, json.dumps(run, indent=1).encode(), mode=0o600)
-    if held is None:
-        memory = shared.create()
-        fuse = device.mount(path, source_url, allow_other=options.allow_other)
-    else:
-        fuse, memory = held
-    command = [sys.executable, "-I", "-S", keeper.__file__, str(run_file), str(fuse), str(memory)]
-    for fd in (fuse, memory):
-        os.set_inheritable(fd, True)
-    if options.foreground:
-        os.execv(command[0], command)
     log_path = cache_directory / LOG_FILE
-    process = _start(command, log_path, (fuse, memory))
-    os.close(fuse)
-    os.close(memory)
+    with contextlib.ExitStack() as ours:
+        output = None
+        if not options.foreground:  # before the mount: what can fail, fails here
+            output = _open_log(log_path)
+            ours.callback(os.close, output)
+        if held is None:
+            memory = shared.create()
+            ours.callback(os.close, memory)
+            fuse = device.mount(path, source_url, allow_other=options.allow_other)
+        else:
+            fuse, memory = held
+            ours.callback(os.close, memory)
+        ours.callback(os.close, fuse)
+        try:
+            process = _start(run_file, output, fuse, memory)
+        except BaseException:
+            if held is None:
+                with contextlib.suppress(OSError):
+                    device.unmount(path, lazy=True)
+            raise
     _await_answer(path, process, log_path, options.ready)
     return process.pid
+
+
+def _make(path: str) -> None:
+    """The mountpoint, where there is none yet. Raises MountpointError."""
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path)
+    except OSError as problem:
+        what = "a file is in its way" if isinstance(problem, FileExistsError) else problem.strerror
+        raise MountpointError(
+            f"The mountpoint {path} can't be made: {what} ({problem.filename}).",
+            remedy="Choose another one.",
+        ) from None
 
 
 def _run(
@@ -223,19 +245,32 @@ def _first_listing(run: dict[str, Any], wait: bool) -> None:
         cache.close()
 
 
-def _start(command: list[str], log: Path, fds: tuple[int, ...]) -> subprocess.Popen[bytes]:
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+def _open_log(log: Path) -> int:
+    """Raises CacheError."""
     try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            pass_fds=fds,
-        )
-    finally:
-        os.close(output)
+        return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as problem:
+        raise CacheError(
+            f"The log {log} can't be written: {problem.strerror}.",
+            remedy="Remove what is there, or name another --cache.",
+        ) from None
+
+
+def _start(run_file: Path, output: int | None, fuse: int, memory: int) -> subprocess.Popen[bytes]:
+    """The keeper, logging to `output`; without one this process becomes it."""
+    command = [sys.executable, "-I", "-S", keeper.__file__, str(run_file), str(fuse), str(memory)]
+    for fd in (fuse, memory):
+        os.set_inheritable(fd, True)
+    if output is None:
+        os.execv(command[0], command)
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+        pass_fds=(fuse, memory),
+    )
 
 
 def _await_answer(path: str, process: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
@@ -349,6 +384,11 @@ def replace(mountpoint: str | Path, seconds: float = 30.0) -> None:
             return
         time.sleep(0.05)
     raise MountUnhealthy(f"No new worker answered at {path} within {seconds:.0f} s.")
+
+
+def source_of(mountpoint: str | Path) -> str:
+    """What the mount shows. Raises MountpointError, MountUnhealthy."""
+    return str(_identity(mountinfo.absolute(os.fspath(mountpoint)))["source"])
 
 
 def mountpoints() -> list[Path]:
