@@ -172,8 +172,17 @@ def test_a_full_disk_costs_keeping_not_reading(box: Box, server: S3Server) -> No
         for key in ("a.bin", "b.bin"):
             assert (point / key).read_bytes() == BODY
         done = box.run("prefetch", box.source)
-        assert done.returncode == 1
-        assert "a.bin" in done.stderr and "ree some space" in done.stderr
+        refused(done, errors.DiskFull, "a.bin", "ree some space", "needs", "B free")
+        assert done.stdout.strip() == "0 of 2 files; 2 failed."
+
+
+def test_prefetch_on_a_full_disk(box: Box, server: S3Server) -> None:
+    for key in ("a.bin", "b.bin", "c.bin"):
+        server.put("weights", key, BODY)
+    with small_disk(box.cache, "4M"):
+        done = box.run("prefetch", box.source)
+    refused(done, errors.DiskFull, "c.bin", "ree some space", "needs", "B free")
+    assert done.stdout.strip() == "0 of 3 files; 3 failed."
 
 
 def test_a_read_only_disk(box: Box, server: S3Server) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from hardtack.cache.chunkmap import unpack_header, unpack_records
 from hardtack.cache.content import checksum
-from hardtack.core.errors import FormatError, HardtackError, SourceUnreachable
+from hardtack.core.errors import DiskFull, FormatError, HardtackError, SourceUnreachable
+from hardtack.core.units import format_size
 from hardtack.source.memory import MemorySource
 from hardtack.source.scripted import Fault, ScriptedSource
 from tests.support.caches import SMALL, bytes_of, find, opened, read, settle
@@ -83,9 +84,54 @@ def test_a_full_cache_names_itself(tmp_path: Path, source: ScriptedSource) -> No
     with opened(tmp_path, source, replace(SMALL, size_limit=10_000)) as cache:
         cache.refresh()
         (_, why), *_ = cache.prefetch(["a.bin"]).failed
-        assert "a.bin" in why
-        assert "--cache-size" in why
+        assert "a.bin can't be kept: it needs " in why
+        assert "its --cache-size 10.0 kB" in why
         assert read(cache, find(cache, "a.bin")) == DATA
+
+
+def test_a_disk_without_the_free_space_to_keep_names_it(
+    tmp_path: Path, source: ScriptedSource
+) -> None:
+    with opened(tmp_path, source, replace(SMALL, keep_free=1 << 60)) as cache:
+        cache.refresh()
+        done = cache.prefetch([])
+        assert (done.files, done.no_room) == (0, 2)
+        for path, why in done.failed:
+            assert f"{path} can't be kept: it needs 50.0 kB more, and its disk has " in why
+            assert f"--keep-free is {format_size(1 << 60)}" in why
+
+
+def test_a_disk_that_breaks_is_no_want_of_room(tmp_path: Path, source: ScriptedSource) -> None:
+    disk = FailingDisk()
+    with opened(tmp_path, source, disk=disk) as cache:
+        cache.refresh()
+        for operation in ("pwrite", "fdatasync"):
+            disk.errors = {operation: errno.EIO}
+            done = cache.prefetch(["a.bin"])
+            assert "Input/output error" in done.failed[0][1]
+            assert done.no_room == 0
+
+
+def test_an_index_that_takes_no_more_is_said_in_a_line(
+    tmp_path: Path,
+    source: ScriptedSource,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def full(*_: object) -> None:
+        raise DiskFull("content.db can't be written: database or disk is full.")
+
+    with opened(tmp_path, source, replace(SMALL, size_limit=60_000)) as cache:
+        cache.refresh()
+        cache.prefetch(["a.bin"])
+        with monkeypatch.context() as patch:
+            patch.setattr(cache.store.index, "present", full)
+            patch.setattr(cache.store.index, "remove", full)
+            assert read(cache, find(cache, "b.bin")) == DATA[::-1]
+            cache.store.flush()
+        assert "content.db can't be written" in caplog.text
+        assert [record for record in caplog.records if record.exc_info] == []
+        assert cache.prefetch(["b.bin"]).failed == ()
 
 
 def test_a_cache_directory_removed_underfoot(tmp_path: Path, source: ScriptedSource) -> None:

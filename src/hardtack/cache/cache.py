@@ -76,6 +76,7 @@ class Cache:
             raise
         self.downloader = Downloader(
             source, self.reachability, self.counters, self.pieces, self.store.land,
+            self.store.refusal,
             connections=options.connections, max_request=options.max_request,
         )  # fmt: skip
         self.background = Background(self)

@@ -24,7 +24,6 @@ from hardtack.cache.reads import Read
 from hardtack.core.errors import (
     CorruptContent,
     CorruptReply,
-    DiskFull,
     HardtackError,
     SourceError,
     SourceUnreachable,
@@ -96,12 +95,14 @@ class Downloader:
         counters: Counters,
         pieces: Pieces,
         land: Land,
+        refusal: Callable[[ContentFile], HardtackError],
         *,
         connections: int,
         max_request: int,
     ) -> None:
         self._source, self._reachability, self._counters = source, reachability, counters
         self._pieces, self._land, self._pace = pieces, land, Pace()
+        self._refusal_of = refusal
         self._connections, self._max_request = connections, max_request
         self._wake = threading.Condition()
         self._downloads: OrderedDict[str, Download] = OrderedDict()
@@ -351,7 +352,7 @@ class Downloader:
             finished: list[Finished] = []
             if content.complete or not (download.bulk or download.flying):
                 finished, download.finished = download.finished, []
-            result = None if content.complete else download.error or _no_room(download.info)
+            result = None if content.complete else download.error or self._refusal_of(content)
             self._wake.notify()
         if error is not None:
             _fail(refused, error)
@@ -381,13 +382,6 @@ def _take(download: Download, chunks: Iterable[int]) -> list[tuple[ContentFile, 
 def _fail(reads: Iterable[tuple[ContentFile, int, Read]], error: HardtackError) -> None:
     for content, chunk, read in reads:
         read.failed(_told(error, content, chunk))
-
-
-def _no_room(info: ObjectInfo) -> DiskFull:
-    return DiskFull(
-        f"{info.key} can't be kept: the disk or the cache is full.",
-        remedy="Raise --cache-size, free some space, or unpin a release.",
-    )
 
 
 def _told(error: HardtackError, content: ContentFile, chunk: int) -> HardtackError:

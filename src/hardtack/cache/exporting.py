@@ -44,7 +44,9 @@ def export(cache: Cache, selection: Selection, to: Path, done: Prefetched) -> Pr
             f"{error.filename or to} can't be written: {error.strerror}.",
             remedy="Check the directory's permissions and free space.",
         ) from error
-    return Prefetched(done.files, done.bytes, done.fetched_bytes, tuple(failed.items()))
+    return Prefetched(
+        done.files, done.bytes, done.fetched_bytes, tuple(failed.items()), done.no_room
+    )
 
 
 def _same(cache: Cache, target: Path, entry: Entry) -> bool:

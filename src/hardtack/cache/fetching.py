@@ -9,7 +9,7 @@ from hardtack.cache.api import Entry, Kind
 from hardtack.cache.content import ContentFile
 from hardtack.cache.results import Prefetched
 from hardtack.cache.selection import Selection
-from hardtack.core.errors import HardtackError
+from hardtack.core.errors import CacheError, DiskFull, HardtackError
 from hardtack.core.progress import Progress
 from hardtack.source.api import ObjectInfo
 
@@ -43,6 +43,7 @@ class _Prefetch:
         self._landed: queue.Queue[tuple[str, HardtackError | None]] = queue.Queue()
         self._flights: dict[str, _Flight] = {}
         self.failed: dict[str, str] = {}
+        self.no_room = 0
 
     def run(self, selection: Selection) -> None:
         for path, entry in selection.entries():
@@ -58,7 +59,7 @@ class _Prefetch:
         try:
             content = self._cache.content(entry)
         except HardtackError as error:
-            self.failed[path] = str(error)
+            self.fail(path, error)
             return
         if content.trusted:
             return
@@ -79,7 +80,11 @@ class _Prefetch:
         flight.tell()
         self._progress.done(path)
         if error is not None:
-            self.failed[path] = str(error)
+            self.fail(path, error)
+
+    def fail(self, path: str, error: HardtackError) -> None:
+        self.failed[path] = str(error)
+        self.no_room += isinstance(error, DiskFull)
 
 
 def prefetch(cache: Cache, selection: Selection, progress: Progress) -> Prefetched:
@@ -92,21 +97,25 @@ def prefetch(cache: Cache, selection: Selection, progress: Progress) -> Prefetch
     for path, entry in selection.entries():
         if entry.kind is Kind.FILE and path not in work.failed:
             if reason := _unsealed(cache, entry):
-                work.failed[path] = reason
+                work.fail(path, reason)
             else:
                 files, total = files + 1, total + entry.size
     for pattern in selection.unmatched():
         work.failed[pattern] = "no file has this name."
     fetched = cache.counters.fetched_bytes - before
-    return Prefetched(files, total, fetched, tuple(work.failed.items()))
+    return Prefetched(files, total, fetched, tuple(work.failed.items()), work.no_room)
 
 
-def _unsealed(cache: Cache, entry: Entry) -> str:
-    """Why a file that was fetched isn't complete; "" when it is."""
+def _unsealed(cache: Cache, entry: Entry) -> HardtackError | None:
+    """Why a file that was fetched isn't complete; None when it is."""
     try:
         content = cache.content(entry)
     except HardtackError as error:
-        return str(error)
+        return error
+    if not content.complete and not content.bad:
+        return cache.store.refusal(content)  # it was written, and couldn't be made to last
     if content.trusted or cache.store.complete(content).result() or content.complete:
-        return ""
-    return "its bytes were not those of its ETag, and are to be fetched anew; run it again."
+        return None
+    return CacheError(
+        "its bytes were not those of its ETag, and are to be fetched anew.", remedy="Run it again."
+    )

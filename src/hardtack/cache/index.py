@@ -6,6 +6,7 @@ content is checked once more.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -17,7 +18,7 @@ from typing import Any
 from hardtack.cache.chunkmap import DamagedMap, Identity, unpack_header, unpack_records
 from hardtack.cache.content import Fingerprint
 from hardtack.cache.database import guarded, open_database
-from hardtack.core.errors import FormatError
+from hardtack.core.errors import CacheError, DiskFull, FormatError
 
 APPLICATION = 0x48544B58  # "HTKX"
 VERSION = 1
@@ -108,15 +109,21 @@ class Index:
             used, self._used = self._used, {}
             if not used:
                 return
-            with guarded(self.path):
-                self._db.execute("BEGIN")
-                sql = "UPDATE contents SET used = ? WHERE id = ?"
-                self._db.executemany(sql, [(at, id) for id, at in used.items()])
-                self._db.execute("COMMIT")
+            try:
+                with guarded(self.path):
+                    self._db.execute("BEGIN")
+                    sql = "UPDATE contents SET used = ? WHERE id = ?"
+                    self._db.executemany(sql, [(at, id) for id, at in used.items()])
+                    self._db.execute("COMMIT")
+            except CacheError:
+                if self._db.in_transaction:
+                    self._db.rollback()
+                raise
 
     def oldest_first(self) -> Iterator[Row]:
         """All rows, least recently used first."""
-        self.flush()
+        with contextlib.suppress(DiskFull):  # who makes room asks this: old times of use must do
+            self.flush()
         after = (-1.0, "")
         sql = f"SELECT {_FIELDS} FROM contents WHERE (used, id) > (?, ?) ORDER BY used, id"
         while page := self._rows(sql + " LIMIT 500", *after):

@@ -26,12 +26,14 @@ class Refresh:
 
 @dataclass(frozen=True, slots=True)
 class Prefetched:
-    """`files` of `bytes` in all are there; `fetched_bytes` of them came over the network now."""
+    """`files` of `bytes` in all are there; `fetched_bytes` of them came over the network now.
+    `no_room` counts those of `failed` that only want of room kept out."""
 
     files: int
     bytes: int
     fetched_bytes: int
     failed: tuple[tuple[str, str], ...]
+    no_room: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ what the source says of it. The seal is the file's fingerprint.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -18,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from hardtack.cache import refusal
 from hardtack.cache.api import Options
 from hardtack.cache.chunkmap import Identity
 from hardtack.cache.content import ContentFile, checksum, data_path
@@ -61,6 +63,7 @@ class Store:
         self._present = self.index.totals()[0]
         self._unlooked = SPACE_STEP
         self._complaint = ""
+        self._refusal = refusal.Refusal("it was evicted meanwhile", "Run it again.", False)
         self._flusher = Flusher(self._record, pieces.trim)
         self._sealer = ThreadPoolExecutor(1, "seal", initializer=_be_nice)
         self._sealing: dict[str, Future[bool]] = {}
@@ -132,8 +135,8 @@ class Store:
             if not self._room_for(len(data)):
                 return False
             content.write(chunk, data, direct=direct)
-        except OSError as error:
-            self._complain(f"{content.path} can't be written: {error.strerror}")
+        except (OSError, HardtackError) as error:
+            self._refuse(error, _reason(error, content.path))
             self._unlooked = SPACE_STEP
             return False
         with self._lock:
@@ -141,6 +144,18 @@ class Store:
         content.land(chunk, checksum(data))  # before the flusher, who records what has landed
         self._flusher.landed(content, chunk)
         return True
+
+    def refusal(self, content: ContentFile) -> HardtackError:
+        """Why `content`, which was fetched, isn't all there."""
+        who = content.header.identity
+        return self._refusal.of(who.key, who.size - content.bytes_of(content.sums))
+
+    def _refuse(self, error: OSError | HardtackError, text: str) -> None:
+        number = error.errno
+        with contextlib.suppress(OSError):
+            free, _ = self.disk.free(self._directory)
+            self._refusal = refusal.unwritable(number, text, free)
+        self._complain(text)
 
     def _complain(self, text: str) -> None:
         if text != self._complaint:
@@ -157,11 +172,15 @@ class Store:
         try:
             content.record(chunks)
         except OSError as error:
-            self._complain(f"{content.path} can't be made to last: {error.strerror}")
+            self._refuse(error, f"{content.path} can't be made to last: {error.strerror}")
             for chunk in chunks:
                 content.sums.pop(chunk, None)
             return
-        self.index.present(content.id, content.present)
+        try:
+            self.index.present(content.id, content.present)
+        except HardtackError as error:  # the chunks have their records; only the sum is old
+            self._complain(_reason(error, content.path))
+            return
         if len(content.recorded) == content.header.chunks:
             self.complete(content)
 
@@ -286,6 +305,9 @@ class Store:
             if need > 0:
                 freed = self.make_room(need)
                 if freed < need:
+                    limit, keep_free = self._options.size_limit, self._options.keep_free
+                    free, _ = self.disk.free(self._directory)
+                    self._refusal = refusal.no_room(self._present, limit, free, keep_free, incoming)
                     self._complain(f"the cache {self._directory} is full")
                     return False
             self._unlooked = 0
@@ -342,6 +364,12 @@ class Store:
         self._sealer.shutdown(wait=True, cancel_futures=True)
         self._recent.clear()
         self.index.close()
+
+
+def _reason(error: OSError | HardtackError, path: Path) -> str:
+    if isinstance(error, HardtackError):
+        return error.message.removesuffix(".")
+    return f"{path} can't be written: {error.strerror}"
 
 
 def _pieces(content: ContentFile) -> Iterator[bytes]:

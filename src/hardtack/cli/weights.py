@@ -15,6 +15,7 @@ from hardtack.cli.opened import opened
 from hardtack.cli.options import CACHE, SOURCE, source_options, source_url, using
 from hardtack.cli.output import json_option, print_json, print_table
 from hardtack.cli.progress import shown
+from hardtack.core.errors import DiskFull
 from hardtack.core.units import format_size
 from hardtack.mount.control import RemoteCache
 from hardtack.source.open import open_source
@@ -88,6 +89,7 @@ def prefetch(
             done = cache.prefetch(patterns, release=release, progress=progress)
         else:
             done = cache.export(patterns, to.absolute(), release=release, progress=progress)
+    failures = len(done.failed)
     if as_json:
         print_json(done)
     else:
@@ -95,12 +97,12 @@ def prefetch(
             f"{done.files} files, {format_size(done.bytes)}: all there; "
             f"{format_size(done.fetched_bytes)} came over the network."
             if not done.failed
-            else f"{done.files} files, {len(done.failed)} of them failed."
+            else f"{done.files} of {done.files + failures} files; {failures} failed."
         )
     for path, message in done.failed:
         click.echo(f"hardtack: {path}: {message}", err=True)
     if done.failed:
-        sys.exit(1)
+        sys.exit(DiskFull.exit_code if done.no_room == failures else 1)
 
 
 @click.command()
