@@ -55,7 +55,7 @@ def check(_: list[str]) -> None:
 
 
 def bench(arguments: list[str]) -> None:
-    """Measured figures: `./run bench [weights|images|soak]`."""
+    """Measured figures: `./run bench [NAME]`; `./run bench -h` says which there are."""
     environment.ensure("dev")
     system.install(system.TEST_PARTS | system.BENCH_PARTS)
     call(PYTHON, "-m", "bench", *arguments)
