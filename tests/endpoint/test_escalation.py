@@ -229,6 +229,9 @@ def test_a_detector_of_the_cloud_is_learnt_and_kept(box: Box, cloud: Cloud) -> N
         assert found["confidence_threshold"] == 0.75
         answer = served.post(UNKNOWN, ZERO.picture()).json()
         assert answer["result"]["source"] == "HUMAN"
+        refused = served.ask("GET", "/device-api/v1/detectors/det_" + "9" * 27)
+        assert refused.status == 404
+        assert refused.json()["detail"].endswith(f"{'9' * 27}: 404, not here.")
     cloud.mode = "500"
     with box.serving() as served:
         assert served.json(f"/device-api/v1/detectors/{UNKNOWN}") == found

@@ -111,7 +111,10 @@ def test_weights_that_go_away_are_told_and_come_back(tmp_path: Path) -> None:
         until(absent)
         refused = served.submit(ZERO)
         assert refused.status == 503 and refused.headers["retry-after"]
-        assert ZERO.id in refused.json()["detail"]
+        assert ZERO.id in refused.json()["detail"] and ".." not in refused.json()["detail"]
+        waiting = served.json("/health/ready")["waiting"][ZERO.id]
+        assert waiting.startswith("absent: ") and str(models) in waiting
+        until(lambda: f"{ZERO.id}: {waiting}" in served.log.read_text(), served.log.read_text)
         assert served.json("/edge-detector-readiness") == {ZERO.id: {"ready": False}}
         gone.rename(models)
         until(lambda: served.submit(ZERO).status == 200)

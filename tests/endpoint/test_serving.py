@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 import urllib3
@@ -168,3 +169,9 @@ def test_every_flag_is_a_variable_too(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "HARDTACK_ENDPOINT_MAX_BODY" in done.stderr
     assert "'many' is not a size" in done.stderr
+
+
+def test_the_bare_address_leads_to_the_status_page(served: Endpoint) -> None:
+    reply = served.ask("GET", "/", None, **{"x-api-token": TOKEN})
+    assert reply.status == 307
+    assert urljoin(served.url + "/", reply.headers["location"]) == served.url + "/status"

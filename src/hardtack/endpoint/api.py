@@ -16,11 +16,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from hardtack.core.errors import ConfigError
-from hardtack.endpoint import forward, openapi, page, query, readiness, status
+from hardtack.endpoint import forward, openapi, page, phases, query, readiness, status
 from hardtack.endpoint.cloud import Picture
 from hardtack.endpoint.detectors import page as one_page
 from hardtack.endpoint.mounted import Mount
@@ -34,6 +34,7 @@ T = TypeVar("T")
 
 _MOST_PAGE = 1000
 _SHORTEST_REFRESH = 1.0
+_LOOK = 1.0
 _PICTURE = {
     "Cache-Control": "private, max-age=86400, immutable",
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -67,6 +68,7 @@ class Api:
         self._under_way: dict[str, int] = {}
         self._mount = Mount(self.service.models)
         self._warming = Warming(self.service.models)
+        self._wanted: frozenset[str] = frozenset()
 
     def application(self) -> Starlette:
         """The ASGI application; the detectors' servers live as long as it does."""
@@ -95,7 +97,7 @@ class Api:
             for prefix in ("", "/device-api")
             for path, handler, methods in shared + own
         ]
-        routes += page.routes()
+        routes += [Route("/", self.front, methods=["GET"]), *page.routes()]
         if self.service.cloud:
             routes = forward.routes(routes, self.service.cloud.upstream)
         return Starlette(
@@ -111,11 +113,12 @@ class Api:
         await service.backend.start()
         if service.cloud:
             service.cloud.start()
-        learning = asyncio.create_task(self._learn())
+        tasks = [asyncio.create_task(self._learn()), asyncio.create_task(self._tell())]
         try:
             yield
         finally:
-            learning.cancel()
+            for task in tasks:
+                task.cancel()
             self._warming.close()
             await service.backend.close()
             self._threads.shutdown(wait=False, cancel_futures=True)
@@ -133,6 +136,18 @@ class Api:
         wanted = await self._blocking(self.service.wanted)
         self.service.backend.want(wanted)
         self._warming.want(wanted)
+        self._wanted = wanted
+
+    async def _tell(self) -> None:
+        """Say in the log how the wanted detectors' servers are, whenever that changes."""
+        seen = phases.Phases(self.service.backend.state)
+        while True:
+            seen.look(sorted(self._wanted))
+            await asyncio.sleep(_LOOK)
+
+    async def front(self, _: Request) -> Response:
+        """A person who knows the address alone is shown the status page."""
+        return RedirectResponse("status")
 
     async def image_queries(self, request: Request) -> Response:
         if request.method != "POST":
@@ -217,7 +232,7 @@ class Api:
 
     async def ready(self, _: Request) -> Response:
         waiting = {
-            d: self.service.backend.state(d).phase
+            d: phases.told(self.service.backend.state(d))
             for d in sorted(await self._blocking(self.service.wanted))
             if self.service.backend.address(d) is None
         }

@@ -92,7 +92,7 @@ def _paths() -> dict[str, Any]:
         "/health/live": {"get": _operation("The process answers", _reply("Ok"))},
         "/health/ready": {
             "get": {
-                "summary": "Every wanted detector answers; 503 names those that don't",
+                "summary": "Every wanted detector answers; 503 names those that don't, and why",
                 "responses": {"200": _reply("Ready"), "503": _reply("Ready")},
             }
         },

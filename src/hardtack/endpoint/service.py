@@ -16,7 +16,7 @@ from typing import Any
 
 from hardtack.core.errors import EndpointError, UpstreamError
 from hardtack.core.files import write_atomically
-from hardtack.endpoint import answers, edgeconfig, ids
+from hardtack.endpoint import answers, edgeconfig, ids, phases
 from hardtack.endpoint.answers import Answer
 from hardtack.endpoint.book import Book
 from hardtack.endpoint.cloud import Cloud, Picture
@@ -98,7 +98,10 @@ class Service:
                 "GET", f"/device-api/v1/detectors/{identity}", token=token
             )
             if reply.status != 200:
-                raise Refused(reply.status, f"The cloud says so of the detector {identity}.")
+                told = f"{reply.status}, {_detail(reply)}"
+                raise Refused(
+                    reply.status, f"The cloud says of the detector {identity}: {told.rstrip('.')}."
+                )
             return self.book.learn(reply.json())
         except UpstreamError as error:
             raise Refused(
@@ -215,11 +218,10 @@ class Service:
         address = self.backend.address(detector.id)
         if address is None:
             state = self.backend.state(detector.id)
-            note = f": {state.note}" if state.note else ""
-            progress = ""
+            told, progress = phases.told(state).rstrip("."), ""
             if state.weights and state.weights[1]:
                 progress = f" {100 * state.weights[0] // state.weights[1]} % of its weights."
-            raise Refused(503, f"The detector {detector.id} is {state.phase}{note}.{progress}", 5)
+            raise Refused(503, f"The detector {detector.id} is {told}.{progress}", 5)
         reply = self._inferring.infer(address, picture.data, picture.media)
         try:
             return answers.answer(detector, reply)
