@@ -290,3 +290,11 @@ def test_a_value_that_the_chart_does_not_have_is_refused_by_name(
     refused = run("deploy", "requirements", "--values", tmp_path / "values.yaml")
     assert (refused.returncode, refused.stdout) == (11, "")
     assert f"The chart has no value {name}." in refused.stderr
+
+
+def test_malformed_values_are_told_by_line(tmp_path: Path) -> None:
+    (tmp_path / "values.yaml").write_text("s3Mount:\n  bucket: [}\n")
+    done = run("job", "check-values", "--file", "values.yaml", cwd=tmp_path)
+    assert done.returncode == 11
+    assert "values.yaml:2: malformed YAML: " in done.stderr
+    assert "unicode string" not in done.stderr

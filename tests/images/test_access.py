@@ -16,7 +16,7 @@ from urllib.parse import parse_qs
 import pytest
 import trustme
 
-from hardtack.core.errors import AccessDenied, ConfigError, SourceUnreachable
+from hardtack.core.errors import AccessDenied, ConfigError, RegistryError, SourceUnreachable
 from hardtack.images.attempts import Patience
 from hardtack.images.auth import Credentials, DockerConfig, ecr_credentials
 from hardtack.images.connection import CertificateRefused, Tls
@@ -235,6 +235,41 @@ def test_an_identity_token_is_traded(tmp_path: Path) -> None:
         client = a_client(config=config)
         assert client.manifest(f"{server.host}/a", "v1").descriptor.digest == IMAGE.digest
         client.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (403, r"refuses .* \(HTTP 403\)"),
+        (404, r"gives no token for .* \(HTTP 404\)"),
+        (418, r"answers HTTP 418"),
+    ],
+)
+def test_a_token_server_is_quoted_truly(status: int, said: str) -> None:
+    with faulty_registry() as server:
+        server.add("v1", IMAGE)
+        inner = wants(f'Bearer realm="http://{server.host}/token"', "Bearer never")
+
+        def fault(seen: Seen, count: int) -> Reply | None:
+            if seen.path.startswith("/token"):
+                return Reply(status, {}, b"")
+            return inner(seen, count)
+
+        server.fault = fault
+        client = a_client()
+        with pytest.raises((AccessDenied, RegistryError), match=said):
+            client.manifest(f"{server.host}/a", "v1")
+        client.close()
+
+
+def test_malformed_registries_are_told_by_line(tmp_path: Path) -> None:
+    file = tmp_path / "registries.yaml"
+    file.write_text("mirrors:\n  docker.io: [}\n")
+    with pytest.raises(ConfigError) as refused:
+        Registries.read(file)
+    assert refused.value.message.startswith(f"{file}:2: malformed YAML: ")
+    assert "unicode" not in refused.value.message
+    assert "\n" not in refused.value.message
 
 
 def test_ecr_by_its_helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

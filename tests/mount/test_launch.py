@@ -27,7 +27,7 @@ def test_missing_not_a_directory_not_empty(mount: Mount, tmp_path: Path) -> None
     for name, words in [
         ("none", "does not exist"),
         ("file", "not a directory"),
-        ("full", "not empty: it holds 1 names (thing)"),
+        ("full", "not empty: it holds 1 name (thing)"),
     ]:
         mount.point = tmp_path / name
         with pytest.raises(MountpointError) as caught:

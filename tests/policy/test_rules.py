@@ -119,3 +119,14 @@ def test_preloader_stages(tmp_path: Path, command: str, rules: list[str]) -> Non
     ours = [f for f in report.findings if f.place.file.name == "Dockerfile"]
     assert sorted(finding.rule for finding in ours if "preload" not in finding.rule) == rules
     assert {finding.place.line for finding in ours if finding.rule in rules} <= {3}
+
+
+def test_an_image_that_can_not_be_told_is_told_in_whole_sentences(tmp_path: Path) -> None:
+    text = "kind: Pod\nspec:\n  containers: [{name: a, image: ''}, {name: b, image: 'Foo Bar'}]\n"
+    messages = [finding.message for finding in checked(tmp_path, {"pod.yaml": text}).findings]
+    unknown = "the default depends on the tag, which can't be told"
+    expected = f"expected IfNotPresent or Never ({unknown})"
+    assert "no image is written here" in messages
+    assert f"an image has no imagePullPolicy: {expected}" in messages
+    assert f"Foo Bar has no imagePullPolicy: {expected}" in messages
+    assert next(m for m in messages if "not an image reference" in m).startswith("'Foo Bar' is")

@@ -24,6 +24,7 @@ from hardtack.cli.options import (
     using,
 )
 from hardtack.cli.output import json_option, print_json, print_table
+from hardtack.core.units import format_count
 
 PLACES = [
     option("--cache", "cache_directory", env=("CACHE_PATH",), metavar="DIR",
@@ -85,7 +86,7 @@ def doctor(
         for finding in findings:
             if finding.remedy:
                 click.echo(f"  {finding.check}: {finding.remedy}", err=True)
-        click.echo(f"{problems} problems." if problems else "No problem.")
+        click.echo(f"{format_count(problems, 'problem')}." if problems else "No problem.")
     sys.exit(1 if problems else 0)
 
 

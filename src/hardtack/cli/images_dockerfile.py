@@ -10,6 +10,7 @@ import click
 from hardtack.cli.images_options import LOCK
 from hardtack.cli.options import using
 from hardtack.cli.output import json_option, print_json
+from hardtack.core.units import format_count
 from hardtack.images import dockerfile as preloading
 from hardtack.images.lockfile import read_lock
 
@@ -49,5 +50,5 @@ def dockerfile(files: tuple[Path, ...], lock_file: Path, check: bool, as_json: b
             for line in difference.lines:
                 click.echo(f"  {line}")
         if not differences:
-            click.echo(f"In step with {lock_file}: {len(files)} files.")
+            click.echo(f"In step with {lock_file}: {format_count(len(files), 'file')}.")
     sys.exit(1 if differences else 0)

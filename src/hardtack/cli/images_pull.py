@@ -12,7 +12,7 @@ from hardtack.cli.images_options import LOCK, PLATFORMS, REGISTRY, registry_of
 from hardtack.cli.options import using
 from hardtack.cli.output import json_option, print_json
 from hardtack.cli.progress import shown
-from hardtack.core.units import format_size
+from hardtack.core.units import format_count, format_size
 from hardtack.images.lockfile import read_lock
 from hardtack.images.platforms import Platform
 from hardtack.images.pull import pull as pull_images
@@ -63,7 +63,8 @@ def pull(lock_file: Path, platforms: tuple[str, ...], out: Path, **values: Any) 
         for bundle in done.bundles:
             news = "written" if bundle.path in done.written else "there already"
             size = format_size(bundle.path.stat().st_size)
-            click.echo(f"{bundle.path}  {size}  {len(bundle.images)} images  {news}")
+            holds = format_count(len(bundle.images), "image")
+            click.echo(f"{bundle.path}  {size}  {holds}  {news}")
         click.echo(f"{format_size(done.fetched)} fetched.", err=True)
     for layer in done.foreign:
         click.echo(f"hardtack: not in the bundle, registries don't hand it out: {layer}", err=True)

@@ -128,16 +128,9 @@ def _unknown(found: Scan) -> list[FoundImage]:
 def _tell_unknown(images: Sequence[FoundImage]) -> None:
     for image in images:
         click.echo(
-            f"hardtack: {image.place}: not locked, the image can't be told: {_untold(image)}",
+            f"hardtack: {image.place}: not locked, the image can't be told: {image.untold}",
             err=True,
         )
-
-
-def _untold(image: FoundImage) -> str:
-    """What is written there, and why it tells no image; messages that quote it stand alone."""
-    if not image.raw or image.raw in image.reason:
-        return image.reason
-    return f"{image.raw}: {image.reason}"
 
 
 @click.command()
@@ -292,7 +285,7 @@ def _check(
             (d.image.name, d.step, d.detail) for d in differences
         ]
         rows += [(None, "not read", str(problem)) for problem in files]
-        rows += [(None, "can't be told", f"{i.place}: {_untold(i)}") for i in unknown]
+        rows += [(None, "can't be told", f"{i.place}: {i.untold}") for i in unknown]
         names = ("image", "difference", "detail")
         print_json([dict(zip(names, row, strict=True)) for row in rows])
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hardtack.core.errors import ConfigError
+from hardtack.core.yamlerrors import told
 
 
 def read_values(files: Iterable[Path]) -> dict[str, Any]:
@@ -28,8 +29,7 @@ def parse_values(text: str, name: str) -> dict[str, Any]:
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        told = " ".join(str(error).split())
-        raise ConfigError(f"{name} can't be read as values: {told}.") from None
+        raise ConfigError(f"{told(error, name)}.", remedy="Mend the values there.") from None
     if document is not None and not isinstance(document, dict):
         raise ConfigError(
             f"{name} must hold values by name, found {type(document).__name__}.",

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hardtack.core.errors import ConfigError
+from hardtack.core.yamlerrors import told
 from hardtack.images.auth import Credentials, decode_auth
 from hardtack.images.connection import Tls
 
@@ -59,7 +60,9 @@ class Registries:
             document = yaml.safe_load(path.read_bytes()) or {}
             mirrors, configs = document.get("mirrors") or {}, document.get("configs") or {}
             _check(mirrors, configs)
-        except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError, re.error) as error:
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{told(error, str(path))}.") from error
+        except (OSError, AttributeError, TypeError, ValueError, re.error) as error:
             raise ConfigError(f"{path} is not a registries.yaml of k3s: {error}.") from error
         return cls(mirrors, configs, insecure, ca)
 

@@ -6,7 +6,7 @@ import json
 import threading
 from urllib.parse import urlencode, urlsplit
 
-from hardtack.core.errors import RegistryError, SourceUnreachable
+from hardtack.core.errors import HardtackError, RegistryError, SourceUnreachable
 from hardtack.images.attempts import AGAIN, Attempts, refusal
 from hardtack.images.auth import Challenge, Credentials, DockerConfig
 from hardtack.images.connection import CertificateRefused
@@ -98,12 +98,19 @@ class Tokens:
                 attempts.failed(refusal(response.status, host, what))
                 continue
             if response.status != 200:
-                raise refusal(401, host, what)
+                raise _refused(response.status, host, what)
             try:
                 answer = json.loads(raw)
                 return f"Bearer {answer.get('token') or answer['access_token']}"
             except (ValueError, KeyError, AttributeError) as error:
                 raise RegistryError(f"{host} gave no token for {what}.") from error
+
+
+def _refused(status: int, host: str, what: str) -> HardtackError:
+    """The error that a token server's `status` means; its 404 says nothing of the image."""
+    if status == 404:
+        return RegistryError(f"{host} gives no token for {what} (HTTP 404): no such page.")
+    return refusal(status, host, what)
 
 
 def _docker_name(host: str) -> str:

@@ -59,6 +59,13 @@ class FoundImage:
     reason: str = ""
     malformed: bool = False
 
+    @property
+    def untold(self) -> str:
+        """Why the image can't be told, with what is written there, once."""
+        if not self.raw or self.raw in self.reason:
+            return self.reason
+        return f"{self.raw}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Scan:

@@ -25,6 +25,7 @@ from hardtack.core.errors import (
     SourceUnreachable,
 )
 from hardtack.core.files import write_atomically
+from hardtack.core.units import format_count
 from hardtack.mount import device, fdstore, handover, keeper, mountinfo, shared
 from hardtack.mount.control import RemoteCache, connect
 from hardtack.mount.handover import Living, in_turn
@@ -81,7 +82,8 @@ def check_mountpoint(path: str) -> None:
     if names:
         some = ", ".join(sorted(names)[:3])
         raise MountpointError(
-            f"The mountpoint {path} is not empty: it holds {len(names)} names ({some}).",
+            f"The mountpoint {path} is not empty: it holds {format_count(len(names), 'name')} "
+            f"({some}).",
             remedy="Mount at an empty directory; a mount would hide them.",
         )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hardtack.core.errors import ConfigError
+from hardtack.core.yamlerrors import told
 from hardtack.deploy.facts.model import K3s
 
 CONFIG = Path("etc/rancher/k3s")
@@ -62,10 +63,13 @@ def _read(file: Path) -> Mapping[str, Any]:
 
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        told = " ".join(str(error).split())
+    except yaml.YAMLError as error:
         raise ConfigError(
-            f"{file} can't be read: {told}.", remedy="k3s wouldn't start: mend it."
+            f"{told(error, str(file))}.", remedy="k3s wouldn't start: mend it."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{file} can't be read: {error}.", remedy="k3s wouldn't start: mend it."
         ) from None
     if document is None:
         return {}

@@ -70,7 +70,7 @@ def _told(row: Audited | None) -> str:
 
 def _unlocked(image: FoundImage, proven: set[str]) -> Row | None:
     if image.reference is None:
-        detail = f"{image.place}: can't be told: {image.reason}"
+        detail = f"{image.place}: the image can't be told: {image.reason}"
         return Row(
             Check.IMAGES_NAMED, image.raw, State.WRONG, detail, remedy="Name it in full there."
         )

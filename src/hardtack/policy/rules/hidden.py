@@ -36,7 +36,7 @@ def _policies(deployment: Deployment) -> Iterator[Found]:
 def _unknown(deployment: Deployment) -> Iterator[Found]:
     for image in deployment.scan.images:
         if image.reference is None:
-            yield Found(image.place, f"{image.raw}: {image.reason}")
+            yield Found(image.place, image.untold)
 
 
 def _unreadable(deployment: Deployment) -> Iterator[Found]:

@@ -28,8 +28,8 @@ def _missing(deployment: Deployment) -> Iterator[Found]:
             continue
         yield Found(
             image.place,
-            f"{image.raw} has no imagePullPolicy: expected IfNotPresent or Never "
-            f"({policy.value or 'not known'} by {policy.why})",
+            f"{image.raw or 'an image'} has no imagePullPolicy: expected IfNotPresent or Never "
+            f"({f'{policy.value} by ' if policy.value else ''}{policy.why})",
             _added(deployment, image),
         )
 
@@ -110,7 +110,7 @@ RULES = (
         "With Always the kubelet asks the registry at every start of the container. Without a "
         "network the pod stays in ImagePullBackOff, even with the image on the box.",
         example(pod_yaml=_pod("alpine:3.20", "Always")),
-        example(pod_yaml=_pod("alpine:3.20", "Never")),
+        example(pod_yaml=_pod("alpine:3.20", "IfNotPresent")),
         _always,
         fix="writes IfNotPresent in place of Always",
     ),
