@@ -18,6 +18,7 @@ from hardtack.core.errors import CacheBusy, CorruptContent, ObjectChanged, Sourc
 from hardtack.source.memory import MemorySource
 from hardtack.source.scripted import Fault, ScriptedSource
 from tests.support.caches import SMALL, Answer, bytes_of, find, opened, read, settle
+from tests.support.waiting import until
 
 DATA = bytes_of(50_000)
 
@@ -113,6 +114,8 @@ def test_absent_offline_fails_at_once_and_comes_back(
         with cut(source):
             with pytest.raises(SourceUnreachable):
                 read(cache, entry)
+            id = cache.content(entry).id
+            until(lambda: not cache.downloader.busy(id))  # its other requests have failed too
             asked = len(source.calls)
             with pytest.raises(SourceUnreachable):
                 read(cache, entry)
