@@ -134,6 +134,32 @@ def test_an_index_that_takes_no_more_is_said_in_a_line(
         assert cache.prefetch(["b.bin"]).failed == ()
 
 
+def test_a_disk_that_turns_read_only_costs_keeping_not_reading(
+    tmp_path: Path, source: ScriptedSource
+) -> None:
+    """What was there is read from it; what is first opened now streams, until it can be kept."""
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        cache.prefetch(["a.bin"])
+    disk = FailingDisk()
+    with opened(tmp_path, source, disk=disk) as cache:
+        disk.errors = dict.fromkeys(("open", "pwrite", "append", "fdatasync"), errno.EROFS)
+        cache.store.index._db.execute("PRAGMA query_only = ON")
+        for _ in range(2):
+            assert read(cache, find(cache, "a.bin")) == DATA
+        assert source.served == len(DATA)
+        entry = find(cache, "b.bin")
+        for offset in range(0, 50_000, 5000):
+            assert read(cache, entry, offset, 5000) == DATA[::-1][offset : offset + 5000]
+        assert cache.presence(entry).present == 0
+        assert [path for path, _ in cache.prefetch([]).failed] == ["b.bin"]
+        disk.errors = {}
+        cache.store.index._db.execute("PRAGMA query_only = OFF")
+        assert read(cache, entry) == DATA[::-1]
+        settle(cache, entry)
+        assert cache.trusted_fd(entry) is not None
+
+
 def test_a_cache_directory_removed_underfoot(tmp_path: Path, source: ScriptedSource) -> None:
     directory = tmp_path / "cache"
     with opened(directory, source) as cache:

@@ -243,7 +243,7 @@ class Cache:
             reply(memoryview(b""))
             return
         try:
-            content = self.content(entry)
+            content = self.store.to_read(*self.identity(entry))
             chunk_size = content.header.chunk_size
             first, last = offset // chunk_size, (stop - 1) // chunk_size
             if not content.complete:

@@ -22,14 +22,14 @@ from pathlib import Path
 from hardtack.cache import refusal
 from hardtack.cache.api import Options
 from hardtack.cache.chunkmap import Identity
-from hardtack.cache.content import ContentFile, checksum, data_path
+from hardtack.cache.content import ContentFile, PassingContent, checksum, data_path
 from hardtack.cache.counters import Counters
 from hardtack.cache.disk import Disk
 from hardtack.cache.eviction import shortage, victims
 from hardtack.cache.flushing import Flusher
 from hardtack.cache.index import Index, Row
 from hardtack.cache.pieces import Pieces
-from hardtack.core.errors import CacheError, HardtackError, ObjectChanged, SourceError
+from hardtack.core.errors import CacheError, FormatError, HardtackError, ObjectChanged, SourceError
 from hardtack.source.api import ObjectInfo, Source
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ class Store:
         self.index = Index(directory)
         self._lock = threading.RLock()
         self._open: weakref.WeakValueDictionary[str, ContentFile] = weakref.WeakValueDictionary()
+        self._passing: weakref.WeakValueDictionary[str, ContentFile] = weakref.WeakValueDictionary()
         self._recent: OrderedDict[str, ContentFile] = OrderedDict()
         self._reverified: set[str] = set()
         self._present = self.index.totals()[0]
@@ -75,7 +76,8 @@ class Store:
         with self._lock:
             content = self._open.get(id)
             if content is None:
-                self.index.add(id, identity)
+                if self.index.get(id) is None:  # a disk that turned read-only has what it had
+                    self.index.add(id, identity)
                 size = self._options.chunk_size
                 content = ContentFile(self.disk, self._directory, id, identity, size)
                 content.unseal = partial(self.index.seal, id, None)
@@ -89,6 +91,22 @@ class Store:
                 self._recent.popitem(last=False)
         self.index.use(id)
         return content
+
+    def to_read(self, id: str, identity: Identity) -> ContentFile:
+        """As `open`; where the disk takes no new content, one that is never kept."""
+        try:
+            return self.open(id, identity)
+        except FormatError:
+            raise
+        except CacheError as error:
+            self._complain(_reason(error, self._directory))
+        with self._lock:
+            content = self._passing.get(id)
+            if content is None:
+                size = self._options.chunk_size
+                content = PassingContent(self.disk, self._directory, id, identity, size)
+                self._passing[id] = content
+            return content
 
     def present_of(self, id: str) -> int:
         """Bytes of `id` that are there."""
