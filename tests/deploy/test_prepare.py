@@ -230,7 +230,7 @@ def test_a_step_that_fails_ends_it(box: KernelBox) -> None:
     done = box.prepare()
     assert done.returncode == 95
     assert "Stopped at the step portmap: " in done.stderr
-    assert "config.yaml can't be read" in done.stderr
+    assert "config.yaml:1: malformed YAML" in done.stderr
     assert not (box.root / "var/lib/hardtack/INFERENCE_FLAVOR").exists()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hardtack.endpoint.mounted import Mount
+from hardtack.endpoint.service import _is_there
 from hardtack.inference.arrived import present
 from hardtack.inference.package import Input, Network, Output, Package, Weights
 from tests.support.commands import Box
@@ -60,3 +61,9 @@ def test_a_plain_directory_holds_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(BODY)
     assert present(package(tmp_path, "a.onnx", "b.onnx")) == (len(BODY), 2 * len(BODY))
     assert Mount(tmp_path).status(20) is None
+
+
+def test_models_that_cannot_be_looked_at_are_not_there(tmp_path: Path) -> None:
+    """`is_dir` raises for what it doesn't know as absence, such as a dead mount."""
+    assert _is_there(tmp_path)
+    assert not _is_there(tmp_path / ("x" * 300))

@@ -127,8 +127,11 @@ class Api:
     async def _learn(self) -> None:
         """Look for detectors whose models have come, as long as the endpoint runs."""
         while True:
-            await self._blocking(self.service.learn)
-            await self._want()
+            try:
+                await self._blocking(self.service.learn)
+                await self._want()
+            except Exception:  # noqa: BLE001 (told, and tried again)
+                _log.exception("looking for detectors failed, and is tried again")
             await asyncio.sleep(max(_SHORTEST_REFRESH, self.service.config.refresh_rate))
 
     async def _want(self) -> None:

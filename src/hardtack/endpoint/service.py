@@ -78,7 +78,7 @@ class Service:
             and (
                 self.book.named(d.id)
                 or d.id in self.config.detectors
-                or (self.models / d.id).is_dir()
+                or _is_there(self.models / d.id)
             )
         )
 
@@ -330,6 +330,14 @@ class Service:
             raise Refused(
                 503, f"The edge configuration disables {asked.detector}, and there is no cloud.", 60
             )
+
+
+def _is_there(directory: Path) -> bool:
+    """Whether it is a directory; no, where its mount is dead, for which `is_dir` raises."""
+    try:
+        return directory.is_dir()
+    except OSError:
+        return False
 
 
 def _parameters(
