@@ -12,12 +12,14 @@ import itertools
 import random
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from bench.figures import number, write_between
 from hardtack.cache.api import Options
+from hardtack.cache.background import FLEET_BACKOFF
 from hardtack.core.backoff import Backoff, Stagger
 from hardtack.core.units import format_size
 
@@ -29,20 +31,29 @@ LINKS = ((0.2, 50e3), (0.6, 1e6), (0.2, 10e6))
 """(share of the boxes, bytes a second)."""
 BOXES = 10_000
 _PAGE_SECONDS = 0.05
+PAGE_BYTES = 350_000
+"""Of 1,000 keys of 100 characters."""
 DOCS = Path(__file__).parents[1] / "docs/scale.md"
+
+
+class Begin(Enum):
+    """When a box first sees what is new."""
+
+    IN_STEP = "all start in the same moment, and don't wait as the product does"
+    START = "all start in the same moment: the power returns"
+    OUTAGE = "all run, and tried in vain for a long time: the bucket, or the way to it, is back"
+    RUNNING = "all run, and it is published"
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """`together`: all boxes start in the same moment (power comes back), and find the update then;
-    else they run, and it is published. `staggered`: they wait as the product does."""
+    """`begin`: when the boxes meet the update."""
 
     name: str
     size: float = 200e6
     objects: int = 1000
     interval: float = Options().refresh_interval
-    together: bool = False
-    staggered: bool = True
+    begin: Begin = Begin.RUNNING
 
     @property
     def pages(self) -> int:
@@ -50,13 +61,16 @@ class Scenario:
 
 
 SCENARIOS = (
-    Scenario("power returns; if boxes didn't stagger", together=True, staggered=False),
-    Scenario("power returns", together=True),
+    Scenario("power returns; if boxes didn't stagger", begin=Begin.IN_STEP),
+    Scenario("power returns", begin=Begin.START),
+    Scenario("… 20,000 objects", objects=20_000, begin=Begin.START),
+    Scenario("the bucket is back after an outage", begin=Begin.OUTAGE),
+    Scenario("… 20,000 objects", objects=20_000, begin=Begin.OUTAGE),
     Scenario("published while all run"),
-    Scenario("… listed every 15 min", interval=900),
-    Scenario("… of 20,000 objects", objects=20_000),
-    Scenario("… of 20,000 objects, every 15 min", objects=20_000, interval=900),
-    Scenario("… 1 GB of new weights, every 15 min", size=1e9, interval=900),
+    Scenario("… 20,000 objects", objects=20_000),
+    Scenario("… 1 GB of new weights", size=1e9),
+    Scenario("… listed every 60 s", interval=60),
+    Scenario("… 20,000 objects, listed every 60 s", objects=20_000, interval=60),
 )
 
 
@@ -96,7 +110,7 @@ class Box:
         self.pages = scenario.pages
         whole, rest = divmod(int(scenario.size), options.max_request)
         self.ranges = [rest] * bool(rest) + [options.max_request] * whole
-        self.share = rate / options.connections
+        self.rate, self.share = rate, rate / options.connections
         self.connections = 1
         """Those at work: one for the listing, then as many as the mount has."""
 
@@ -139,8 +153,11 @@ def simulate(scenario: Scenario, boxes: int = BOXES, seed: int = 1) -> Result:
         elif box.pages:
             box.pages -= 1
             box.connections = 1 if box.pages else options.connections
+            seconds = _PAGE_SECONDS + PAGE_BYTES / box.rate
+            changes[int(now)] += box.rate
+            changes[int(now + seconds)] -= box.rate
             for _ in range(box.connections):
-                heapq.heappush(free, (now + _PAGE_SECONDS, next(serial), box, None))
+                heapq.heappush(free, (now + seconds, next(serial), box, None))
         else:
             seconds = box.ranges.pop() / box.share
             changes[int(now)] += box.share
@@ -159,11 +176,23 @@ def _rates(boxes: int, rng: random.Random) -> list[float]:
 
 
 def _begin(scenario: Scenario, rng: random.Random) -> float:
-    """When a box first sees what is new."""
     stagger = Stagger(scenario.interval)
-    if scenario.together:
-        return stagger.first(rng) if scenario.staggered else 0.0
-    return rng.uniform(0, stagger.next(rng))
+    match scenario.begin:
+        case Begin.IN_STEP:
+            return 0.0
+        case Begin.START:
+            return stagger.first(rng)
+        case Begin.OUTAGE:
+            return _rest_of(lambda: 1 + rng.uniform(0, FLEET_BACKOFF), 1 + FLEET_BACKOFF, rng)
+        case Begin.RUNNING:
+            return rng.uniform(0, stagger.next(rng))
+
+
+def _rest_of(wait: Callable[[], float], longest: float, rng: random.Random) -> float:
+    """What is left of the wait in which a moment falls: long ones are met more often."""
+    while rng.uniform(0, longest) > (length := wait()):
+        pass
+    return rng.uniform(0, length)
 
 
 def _highest(changes: dict[int, float]) -> float:
@@ -187,7 +216,7 @@ def assumptions(boxes: int) -> str:
     return (
         f"{boxes:,} boxes ({links}), {format_size(SCENARIOS[0].size)} of new weights in requests "
         f"of {options.max_request >> 20} MiB, {options.connections} at once; 1,000 objects listed "
-        f"every {SCENARIOS[0].interval:g} s, where nothing else is said:"
+        f"every {SCENARIOS[0].interval / 60:g} min, where nothing else is said:"
     )
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+import yaml
 
+from hardtack.cache.api import Options
 from hardtack.cli.main import hardtack
+from hardtack.cli.options import cache_options
+from hardtack.core.units import parse_size
 from tests.deploy.test_chart import COMBINATIONS
 from tests.support.chart import Manifest, pod_specs, rendered
 
 pytestmark = pytest.mark.needs("npm")
+
+ROOT = Path(__file__).parents[2]
 
 
 def found(command: list[str]) -> tuple[click.Command, click.Context, list[str]]:
@@ -54,6 +62,32 @@ def test_every_container_can_be_started(name: str, monkeypatch: pytest.MonkeyPat
                     patch.setenv(variable, value)
                 command.make_context(str(command.name), words, parent=parent)
     assert ours >= 4
+
+
+def test_the_mount_behaves_as_without_the_chart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How often it lists, what it leaves free: the chart, the program, and docs/scale.md's
+    simulation have the same defaults."""
+    (mount,) = (
+        c for _, spec in pod_specs(rendered()) for c in spec.get("initContainers", ())
+        if c["name"] == "mount"
+    )  # fmt: skip
+    command, parent, words = found(mount["command"])
+    with monkeypatch.context() as patch:
+        for one in mount["env"]:
+            if one["name"] in ("HARDTACK_REFRESH_INTERVAL", "HARDTACK_KEEP_FREE"):
+                patch.setenv(one["name"], one["value"])
+        charted = cache_options(command.make_context("mount", words, parent=parent).params)
+    plain = cache_options(command.make_context("mount", words, parent=parent).params)
+    assert charted == plain == Options()
+
+
+def test_the_mount_asks_for_the_memory_that_was_measured() -> None:
+    parts = json.loads((ROOT / "bench/weights.json").read_text()).values()
+    measured = {f["name"]: f["ratio"] for part in parts for f in part["figures"]}
+    most = max(measured["memory, idle"], measured["memory, 8 cold readers"])
+    mount = yaml.safe_load((ROOT / "charts/hardtack/values.yaml").read_text())["mount"]
+    request = parse_size(mount["resources"]["requests"]["memory"] + "B") / 2**20
+    assert most <= request <= 2 * most
 
 
 def role(manifests: list[Manifest], name: str) -> Any:

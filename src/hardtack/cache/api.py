@@ -70,7 +70,7 @@ class Options:
     chunk_size: int = 1 << 20
     max_request: int = 8 << 20
     connections: int = 6
-    refresh_interval: float = 60.0
+    refresh_interval: float = 900.0
     scrub_rate: int = 1 << 20
     verify_always: bool = False
     follow: str = "latest"  # latest | frozen | release NAME

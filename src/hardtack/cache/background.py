@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from hardtack.cache import verifying
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 UPKEEP_SECONDS = 5.0
 SCRUB_PAUSE = 3600.0
 MAX_BACKOFF = 60.0
+FLEET_BACKOFF = 180.0
+"""Of a box that has a listing: when a bucket is there again, ten thousand of them come back."""
 
 
 class Background:
@@ -56,18 +59,24 @@ class Background:
         return count / self._meter.rate if self._meter.rate > 0 else None
 
     def _refresh_for_ever(self) -> None:
-        delays = Backoff(first=1.0, cap=MAX_BACKOFF).delays()
+        delays = self._delays()
         stagger = Stagger(self._cache.options.refresh_interval)
         if self._cache.has_listing():
             self._stop.wait(stagger.first())
         while not self._stop.is_set():
             wait = stagger.next()
             if self._cache.options.follow == "latest" or not self._cache.has_listing():
+                began = time.monotonic()
                 if self._refresh():
-                    delays = Backoff(first=1.0, cap=MAX_BACKOFF).delays()
+                    wait = stagger.next(took=time.monotonic() - began)
+                    delays = self._delays()
                 else:
-                    wait = min(1.0 + next(delays), MAX_BACKOFF)
+                    wait = 1.0 + next(delays)
             self._stop.wait(wait)
+
+    def _delays(self) -> Iterator[float]:
+        cap = FLEET_BACKOFF if self._cache.has_listing() else MAX_BACKOFF
+        return Backoff(first=1.0, cap=cap).delays()
 
     def _refresh(self) -> bool:
         try:

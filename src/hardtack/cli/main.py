@@ -24,6 +24,7 @@ COMMANDS = {
     "health": ("hardtack.cli.mount", "health", "Exit 0 when the mount answers in time."),
     "hold": ("hardtack.cli.mount", "hold", "Keep mounts while what serves them is replaced."),
     "ls": ("hardtack.cli.weights", "ls", "List a source, or what the box knows of it."),
+    "refresh": ("hardtack.cli.refresh", "refresh", "List a source now."),
     "prefetch": ("hardtack.cli.weights", "prefetch", "Fetch what will be needed."),
     "pin": ("hardtack.cli.weights", "pin", "Keep the present generation as a release."),
     "unpin": ("hardtack.cli.weights", "unpin", "Forget a release."),

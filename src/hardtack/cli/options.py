@@ -127,9 +127,9 @@ CACHE = [
     option(
         "--refresh-interval",
         type=DURATION,
-        default="60s",
+        default="15m",
         show_default=True,
-        help="Time between two listings.",
+        help="Time between two listings; `hardtack refresh` asks for one now.",
     ),
     option(
         "--follow",

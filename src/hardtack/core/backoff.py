@@ -32,19 +32,22 @@ class Stagger:
     """Waits of a fleet that must not fall into step: of all boxes that start when the power comes
     back, and then do the same every `interval` seconds.
 
-    No wait is longer than `interval`, so that what is promised of it holds.
+    No wait is longer than `interval`, so that what is promised of it holds; but a round that takes
+    long (a big listing over a thin link) has no more than `share` of the time.
     """
 
     interval: float
     least: float = 0.75
     first_share: float = 0.5
-    first_most: float = 60.0
+    first_most: float = 300.0
+    share: float = 0.1
 
     def first(self, random_source: random.Random | None = None) -> float:
-        """Seconds before the first round: some moments, for a person may wait for it."""
+        """Seconds before the first round."""
         most = min(self.interval * self.first_share, self.first_most)
         return (random_source or random).uniform(0, most)
 
-    def next(self, random_source: random.Random | None = None) -> float:
-        """Seconds between two rounds."""
-        return self.interval * (random_source or random).uniform(self.least, 1)
+    def next(self, random_source: random.Random | None = None, *, took: float = 0.0) -> float:
+        """Seconds between two rounds, the last of which took `took`."""
+        wait = self.interval * (random_source or random).uniform(self.least, 1)
+        return max(wait, took / self.share - took)

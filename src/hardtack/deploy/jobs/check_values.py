@@ -206,7 +206,7 @@ def _amounts(values: Values) -> Iterator[Finding]:
     for name, parse, example in (
         ("s3Mount.cacheSize", parse_size, "40GiB"),
         ("s3Mount.keepFree", parse_size, "1GiB"),
-        ("s3Mount.refreshInterval", parse_duration, "60s"),
+        ("s3Mount.refreshInterval", parse_duration, "15m"),
         ("mount.keeper.grace", parse_duration, "10m"),
         ("ecrCredentials.interval", parse_duration, "4h"),
         ("k3sConfig.evictionGracePeriod", parse_duration, "10s"),
