@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hardtack.core.errors import ConfigError, ModelError
-from hardtack.inference import golden, package, writing
+from hardtack.inference import golden, ondisk, writing
 from hardtack.inference.model import open_model
 from tests.inference.conftest import MODELS, Place
 from tests.inference.test_server import serving
@@ -63,10 +63,10 @@ def test_a_version_whose_picture_is_missing_or_harmed_is_not_whole(place: Place)
     directory = with_golden(place("digit"), "7")
     (directory / "golden.png").write_bytes(SEVEN.read_bytes()[:-1] + b"x")
     with pytest.raises(ModelError, match=r"golden\.png has SHA-256"):
-        package.open_package(directory)
+        ondisk.open_package(directory)
     (directory / "golden.png").unlink()
     with pytest.raises(ModelError, match=r"golden\.png: No such file"):
-        package.open_package(directory, hashes=False)
+        ondisk.open_package(directory, hashes=False)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_an_answer_that_can_not_be_is_named(place: Place, answer: str, said: str
     toml = directory / "model.toml"
     toml.write_text(toml.read_text().replace('answer = "7"', f"answer = {answer}"))
     with pytest.raises(ModelError, match=rf"golden\.answer {said}"):
-        package.read(directory)
+        ondisk.read(directory)
 
 
 def test_new_writes_one(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_new_writes_one(tmp_path: Path) -> None:
         *words, "--golden", SEVEN, "--answer", "7",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found = package.open_package(tmp_path / "1")
+    found = ondisk.open_package(tmp_path / "1")
     assert found.golden is not None and found.golden.answer == "7"
     assert found.golden.picture.file == SEVEN.name
     with pytest.raises(ConfigError, match="is no number"):
@@ -98,6 +98,6 @@ def test_a_package_for_another_program_has_no_network(tmp_path: Path) -> None:
     (tmp_path / "w").write_bytes(b"abc")
     text = 'format = 1\ntask = "text"\nruntime = "command"\n[[weights]]\nfile = "w"\nsize = 3\n'
     (tmp_path / "model.toml").write_text(text)
-    assert package.open_package(tmp_path).network is None
+    assert ondisk.open_package(tmp_path).network is None
     with pytest.raises(ModelError, match="served by another program"):
         open_model(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hardtack.core.errors import ConfigError, HardtackError, ModelError
-from hardtack.inference import package, writing
+from hardtack.inference import ondisk, package, writing
 from hardtack.inference.package import FILE, Input, Network, Output, Package
 from tests.inference.conftest import MODELS, Place
 
@@ -74,11 +74,11 @@ def test_a_finder_is_for_text_and_yes_or_no() -> None:
 def test_the_highest_whole_version_wins(place: Place) -> None:
     versions = {name: place("digit", version=name) for name in ("2", "9", "10", "11", "latest")}
     root = versions["2"].parent
-    assert package.versions(root) == [11, 10, 9, 2]
+    assert ondisk.versions(root) == [11, 10, 9, 2]
     with (versions["11"] / "model.onnx").open("ab") as file:
         file.write(b"more")
     (versions["10"] / "model.onnx").unlink()
-    assert package.newest(root).version == "9"
+    assert ondisk.newest(root).version == "9"
 
 
 def test_a_wrong_hash_is_found_unless_sizes_suffice(place: Place) -> None:
@@ -87,8 +87,8 @@ def test_a_wrong_hash_is_found_unless_sizes_suffice(place: Place) -> None:
     body[500] ^= 1
     (directory / "model.onnx").write_bytes(body)
     with pytest.raises(ModelError, match=r"has SHA-256 .* says"):
-        package.open_package(directory)
-    assert package.open_package(directory, hashes=False).version == "1"
+        ondisk.open_package(directory)
+    assert ondisk.open_package(directory, hashes=False).version == "1"
 
 
 def test_nothing_whole_says_why_for_each_version(place: Place) -> None:
@@ -96,24 +96,24 @@ def test_nothing_whole_says_why_for_each_version(place: Place) -> None:
     (one / "model.onnx").unlink()
     (two / FILE).write_text("format = 99")
     with pytest.raises(ModelError) as caught:
-        package.newest(one.parent)
+        ondisk.newest(one.parent)
     assert "format 99" in caught.value.message
     assert f"{one / 'model.onnx'}: No such file" in caught.value.message
 
 
 def test_missing_directories_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere can't be listed"):
-        package.locate(tmp_path / "nowhere")
+        ondisk.locate(tmp_path / "nowhere")
     with pytest.raises(ModelError, match=r"model\.toml can't be read: No such file"):
-        package.open_package(tmp_path)
+        ondisk.open_package(tmp_path)
 
 
 def test_locate_takes_a_package_its_versions_or_the_detector(place: Place) -> None:
     primary, outliers = place("digit", version="3"), place("zero", role="oodd")
     for directory in (primary, primary.parent):
-        found, none = package.locate(directory)
+        found, none = ondisk.locate(directory)
         assert (found.directory, none) == (primary, None)
-    found, other = package.locate(primary.parent.parent)
+    found, other = ondisk.locate(primary.parent.parent)
     assert found.name == "det_x" and found.version == "3"
     assert other is not None and other.directory == outliers
 
@@ -122,7 +122,7 @@ def test_a_draft_for_an_onnx_file_is_a_whole_package(tmp_path: Path) -> None:
     onnx = MODELS / "digit" / "model.onnx"
     text = writing.draft(onnx, "multiclass", tuple("0123456789"))
     writing.write_package(tmp_path / "1", text, onnx)
-    found = package.open_package(tmp_path / "1")
+    found = ondisk.open_package(tmp_path / "1")
     assert found.network is not None
     assert (found.network.input.width, found.network.input.colour) == (8, "grey")
     with pytest.raises(ConfigError, match="exists already"):

@@ -19,6 +19,7 @@ from hardtack.inference.preprocess import prepare
 from tests.inference.conftest import MODELS, Place
 from tests.inference.test_images import huge_png
 from tests.support.commands import HARDTACK, clean_environment, run
+from tests.support.waiting import until
 
 SEVEN = (MODELS / "digit-7.png").read_bytes()
 JPEG = {"content-type": "image/jpeg"}
@@ -52,7 +53,8 @@ class Server(NamedTuple):
 
 @contextmanager
 def serving(directory: Path, *options: str) -> Iterator[Server]:
-    """The server of `directory` on a free port; returns once it is loaded or has failed to."""
+    """The server of `directory` on a free port; returns once it is loaded, has failed to, or
+    waits for files."""
     process = subprocess.Popen(
         [*HARDTACK, "inference", "serve", "--model", str(directory), "--port", "0", *options],
         env=clean_environment(), stderr=subprocess.PIPE, text=True,
@@ -62,7 +64,7 @@ def serving(directory: Path, *options: str) -> Iterator[Server]:
         lines: list[str] = []
         for line in process.stderr:
             lines.append(line)
-            if "is ready" in line or "can't be served" in line:
+            if re.search("is ready|can't be served|waits for its model", line):
                 break
         found = re.search(r"http://127\.0\.0\.1:(\d+)", "".join(lines))
         assert found, lines
@@ -156,7 +158,7 @@ def test_the_open_inference_protocol_describes_the_model(digits: Server) -> None
 
 def test_the_open_inference_protocol_runs_tensors(digits: Server) -> None:
     from hardtack.inference.images import decode
-    from hardtack.inference.package import read
+    from hardtack.inference.ondisk import read
 
     network = read(MODELS / "digit").network
     assert network is not None
@@ -257,12 +259,50 @@ def test_a_version_with_a_wrong_hash_leaves_the_one_before_it(place: Place) -> N
         assert (about["name"], about["versions"]) == ("digits", ["1"])
 
 
-def test_nothing_is_served_of_a_package_that_is_not_whole(place: Place) -> None:
-    directory = place("digit")
-    (directory / "model.onnx").unlink()
-    done = run("inference", "serve", "--model", directory, "--port", "0")
-    assert done.returncode == 80
-    assert "model.onnx: No such file" in done.stderr
+def becomes_ready(server: Server) -> None:
+    until(lambda: server.ask("GET", "/health/ready").status == 200, lambda: "never ready")
+    assert server.ask("POST", "/infer", SEVEN, JPEG).status == 200
+
+
+@pytest.mark.parametrize("fail_fast", [(), ("--fail-fast",)])
+def test_a_directory_that_isnt_there_yet_is_waited_for(
+    tmp_path: Path, place: Place, fail_fast: tuple[str, ...]
+) -> None:
+    away = place("digit").parents[1].rename(tmp_path / "away")
+    detector = tmp_path / "mount" / "models" / "det_x"
+    with serving(detector / "primary" / "1", *fail_fast) as server:
+        assert server.ask("GET", "/health/live").json == {"live": True}
+        ready = server.ask("GET", "/health/ready")
+        assert ready.status == 503 and ready.headers["retry-after"]
+        assert ready.json["ready"] is False
+        assert "can't be listed: No such file or directory" in ready.json["reason"]
+        refused = server.ask("POST", "/infer", SEVEN, JPEG)
+        assert refused.status == 503 and "isn't here yet" in refused.json["error"]
+        detector.parent.mkdir(parents=True)
+        away.rename(detector)
+        becomes_ready(server)
+        assert server.ask("GET", "/health/ready").json["model"] == "det_x"
+
+
+def test_weights_that_are_missing_or_short_are_waited_for(place: Place) -> None:
+    weights = place("digit") / "model.onnx"
+    body = weights.read_bytes()
+    weights.unlink()
+    with serving(weights.parent, "--fail-fast") as server:
+        assert "model.onnx: No such file" in server.ask("GET", "/health/ready").json["reason"]
+        weights.write_bytes(body[:-1])
+        until(
+            lambda: "model.toml says" in server.ask("GET", "/health/ready").json["reason"],
+            lambda: server.ask("GET", "/health/ready").body,
+        )
+        weights.write_bytes(body)
+        becomes_ready(server)
+
+
+def test_a_server_that_waits_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    with serving(tmp_path / "nowhere") as server:
+        server.process.terminate()
+        server.process.wait(timeout=20)
 
 
 def test_a_port_that_is_taken_is_named(digits: Server, place: Place) -> None:

@@ -58,7 +58,7 @@ def inference() -> None:
 )  # fmt: skip
 @click.option(
     "--fail-fast", is_flag=True,
-    help="End when the model can't be loaded, in place of saying so in /health/ready.",
+    help="End when the model is here and can't be loaded, in place of saying so in /health/ready.",
 )  # fmt: skip
 @click.option(
     "--trust-sizes", is_flag=True,
@@ -71,34 +71,27 @@ def serve(
 ) -> None:  # fmt: skip
     """Serve /infer, /health and the Open Inference Protocol until told to end.
 
-    Files and sizes are checked before the port is opened. The weights are checked and loaded while
-    /health/live answers already: over a slow link they take their time. A package's golden picture
-    is put to the model before anybody else may ask.
+    /health/live answers at once, while the weights are checked and loaded: over a slow link they
+    take their time. Files that are missing or can't be read are waited for, as a mount's that comes
+    later; /health/ready says which. A package's golden picture is put to the model before anybody
+    else may ask.
     """
     needs_extra("inference", *INFERENCE)
     import uvicorn
 
-    from hardtack.inference import golden, package
-    from hardtack.inference.model import Model
+    from hardtack.inference.loading import Wanted
+    from hardtack.inference.ondisk import name_of
     from hardtack.inference.runtime import Options
-    from hardtack.inference.server import Heard, Limits, Service, application
+    from hardtack.inference.server import Limits, Service, application
 
     limits = Limits(
         body=parse_size(max_body), pixels=max_pixels, answer=answer_time, arrival=arrival_time
     )
-    primary, _ = package.locate(directory, hashes=False)
-
-    def load(heard: Heard) -> Model:
-        found, second = package.locate(directory, hashes=not trust_sizes, heard=heard)
-        if outliers:
-            second, _ = package.locate(outliers, hashes=not trust_sizes, heard=heard)
-        model = Model(found, second, Options(providers, threads))
-        golden.check(model)
-        return model
-
+    wanted = Wanted(directory, outliers, Options(providers, threads), hashes=not trust_sizes)
     service = Service(
-        name or primary.name, load, limits=limits, fatal=_end_at_once if fail_fast else None
-    )
+        name or name_of(directory), wanted.load, limits=limits,
+        fatal=_end_at_once if fail_fast else None,
+    )  # fmt: skip
     listener = listen(host, port)
     click.echo(f"Serving {service.name} on http://{host}:{listener.getsockname()[1]}", err=True)
     config = uvicorn.Config(

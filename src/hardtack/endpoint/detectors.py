@@ -12,7 +12,7 @@ from hardtack.core.errors import ModelError
 from hardtack.endpoint import ids
 from hardtack.endpoint.fields import Fields, meant, read_file
 from hardtack.endpoint.servers import Program
-from hardtack.inference import package
+from hardtack.inference import ondisk
 
 MODES = {
     "binary": "BINARY",
@@ -145,8 +145,8 @@ def _program(entry: Fields) -> Program | None:
 def _from_model(directory: Path) -> tuple[str, tuple[str, ...]]:
     """Task and classes of the newest package that can be read, or nothing."""
     try:
-        for version in package.versions(directory / "primary"):
-            found = package.read(directory / "primary" / str(version))
+        for version in ondisk.versions(directory / "primary"):
+            found = ondisk.read(directory / "primary" / str(version))
             return found.task, found.classes
     except ModelError:
         return "", ()

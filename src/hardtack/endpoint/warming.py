@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hardtack.core.errors import ModelError
-from hardtack.inference import package
+from hardtack.inference import ondisk
 from hardtack.inference.package import Package
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Warming:
 
 def _packages(directory: Path) -> list[Package]:
     try:
-        return [found for found in package.locate(directory, hashes=False) if found]
+        return [found for found in ondisk.locate(directory, hashes=False) if found]
     except ModelError:
         return []
 

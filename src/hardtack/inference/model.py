@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hardtack.core.errors import ModelError
-from hardtack.inference import oodd, package, postprocess, preprocess, tasks
+from hardtack.inference import ondisk, oodd, postprocess, preprocess, tasks
 from hardtack.inference.images import MAX_PIXELS, Pixels, decode
 from hardtack.inference.package import Network, Output, Package
 from hardtack.inference.postprocess import Floats, Found
@@ -123,7 +123,7 @@ def open_model(directory: Path, options: Options | None = None, *, hashes: bool 
 
     Raises ModelError, ConfigError.
     """
-    primary, outliers = package.locate(directory, hashes=hashes)
+    primary, outliers = ondisk.locate(directory, hashes=hashes)
     return Model(primary, outliers, options)
 
 

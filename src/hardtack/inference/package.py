@@ -1,15 +1,9 @@
-"""Model packages: a directory with `model.toml` and the weights that it names.
-
-Format: docs/formats/model-package.md. A detector's directory holds
-`{primary,oodd}/<version>/`; the highest whole version counts.
-"""
+"""Model packages: what a `model.toml` says. Format: docs/formats/model-package.md."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -31,7 +25,6 @@ DECODERS = {
     "text": ("ctc",),
 }
 """Task → what its network's output can be decoded as."""
-_PIECE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -169,97 +162,6 @@ def parse(text: str, directory: Path) -> Package:
     return Package(directory, task, classes, weights, network, finder, golden, text)
 
 
-def read(directory: Path) -> Package:
-    """The package in `directory`, whole or not. Raises ModelError."""
-    try:
-        text = (directory / FILE).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ModelError(
-            f"{directory / FILE} can't be read: {reason}.",
-            remedy="A model package is a directory with a model.toml; see hardtack model new.",
-        ) from None
-    return parse(text, directory)
-
-
-def problems(
-    package: Package, *, hashes: bool = True, heard: Callable[[int], None] | None = None
-) -> list[str]:
-    """Why the package isn't whole: missing files, wrong sizes and, with `hashes`, wrong hashes.
-
-    `heard` is told of the bytes that were read, as they come.
-    """
-    found = []
-    for weights in package.files:
-        path = package.directory / weights.file
-        try:
-            size = path.stat().st_size
-            if size != weights.size:
-                found.append(f"{path} has {size} bytes, model.toml says {weights.size}")
-            elif hashes and (weights.sha256 or heard):
-                digest = _sha256(path, heard)
-                if digest != (weights.sha256 or digest):
-                    found.append(f"{path} has SHA-256 {digest}, model.toml says {weights.sha256}")
-        except OSError as error:
-            found.append(f"{path}: {error.strerror}")
-    return found
-
-
-def open_package(
-    directory: Path, *, hashes: bool = True, heard: Callable[[int], None] | None = None
-) -> Package:
-    """The whole package in `directory`. Raises ModelError that names what isn't as it should."""
-    package = read(directory)
-    if wrong := problems(package, hashes=hashes, heard=heard):
-        raise ModelError(
-            f"The model package {directory} is not whole: {'; '.join(wrong)}.",
-            remedy="Copy its files again, or wait until they have arrived.",
-        )
-    return package
-
-
-def newest(
-    directory: Path, *, hashes: bool = True, heard: Callable[[int], None] | None = None
-) -> Package:
-    """The highest whole version under `directory`. Raises ModelError with why each other isn't."""
-    reasons = []
-    for version in versions(directory):
-        try:
-            return open_package(directory / str(version), hashes=hashes, heard=heard)
-        except ModelError as error:
-            reasons.append(error.message)
-    raise ModelError(
-        f"{directory} has no whole version of a model. {' '.join(reasons)}".rstrip(),
-        remedy="Versions are directories named by numbers, each with a model.toml.",
-    )
-
-
-def versions(directory: Path) -> list[int]:
-    """The versions under `directory`, highest first; only plain numbers count."""
-    try:
-        names = [entry.name for entry in directory.iterdir()]
-    except OSError as error:
-        raise ModelError(f"{directory} can't be listed: {error.strerror}.") from None
-    return sorted((int(n) for n in names if re.fullmatch(r"0|[1-9][0-9]*", n)), reverse=True)
-
-
-def locate(
-    directory: Path, *, hashes: bool = True, heard: Callable[[int], None] | None = None
-) -> tuple[Package, Package | None]:
-    """The primary package and the out-of-distribution one, if any.
-
-    `directory` is a package, a directory of versions, or a detector's with `primary` and `oodd`.
-    Raises ModelError.
-    """
-    if (directory / FILE).is_file():
-        return open_package(directory, hashes=hashes, heard=heard), None
-    if not (directory / "primary").is_dir():
-        return newest(directory, hashes=hashes, heard=heard), None
-    oodd = directory / "oodd"
-    second = newest(oodd, hashes=hashes, heard=heard) if oodd.is_dir() else None
-    return newest(directory / "primary", hashes=hashes, heard=heard), second
-
-
 def _classes(table: Table, task: str) -> tuple[str, ...]:
     classes = table.strings("classes", [] if task == "text" else None)
     if len(set(classes)) != len(classes):
@@ -353,13 +255,3 @@ def _output(table: Table, decoders: tuple[str, ...]) -> Output:
             raise table.error(key, "must be between 0 and 1")
     table.done()
     return result
-
-
-def _sha256(path: Path, heard: Callable[[int], None] | None) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as stream:
-        while piece := stream.read(_PIECE):
-            digest.update(piece)
-            if heard:
-                heard(len(piece))
-    return digest.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -22,10 +23,13 @@ from starlette.routing import Route
 from hardtack.core.errors import HardtackError, PictureError
 from hardtack.inference import oip
 from hardtack.inference.images import MAX_PIXELS
+from hardtack.inference.loading import Telling
 from hardtack.inference.model import Model
 from hardtack.inference.response import reply
 
 _log = logging.getLogger(__name__)
+
+_PAUSE = 0.5
 
 
 @dataclass(frozen=True)
@@ -46,22 +50,24 @@ class Limits:
     arrival: float = 600.0
 
 
-Heard = Callable[[int], None]
+class _Ended(Exception):
+    """The server was told to end while it waited."""
 
 
 @dataclass
 class Service:
-    """The model once it is loaded, or why it isn't.
+    """The model once it is loaded, or why it isn't: it failed to load, or it `waits` for files.
 
-    `load` tells of the weights' bytes as they come. `fatal` ends the process: a failure to load
-    is then its exit code and its last words, which whoever started it reads.
+    `fatal` ends the process: a failure to load is then its exit code and its last words, which
+    whoever started it reads.
     """
 
     name: str
-    load: Callable[[Heard], Model]
+    load: Callable[[Telling], Model]
     limits: Limits = field(default_factory=Limits)
     model: Model | None = None
     failure: HardtackError | None = None
+    waits: str = ""
     fatal: Callable[[BaseException], None] | None = None
 
     def __post_init__(self) -> None:
@@ -82,11 +88,16 @@ class Service:
         self._running: dict[int, float] = {}
         self._marks = itertools.count()
         self._heard_at = time.monotonic()
+        self._ended = threading.Event()
+        self._told = ""
 
     async def start(self) -> None:
         """Load the model; a failure is kept for readiness and logged."""
+        telling = Telling(self._hear, self._wait)
         try:
-            self.model = await run_in_threadpool(self.load, self._hear)
+            self.model = await run_in_threadpool(self.load, telling)
+        except _Ended:
+            return
         except HardtackError as error:
             self.failure = error
             if self.fatal:
@@ -96,7 +107,22 @@ class Service:
             self.ready.set(1)
             _log.info("%s is ready, version %s", self.name, self.model.package.version)
 
+    def end(self) -> None:
+        """Wait for files no longer."""
+        self._ended.set()
+
     def _hear(self, _: int) -> None:
+        self.waits = ""
+        self._heard_at = time.monotonic()
+
+    def _wait(self, reason: str) -> None:
+        """Until it is time to look for the files again: a new start would find no more of them."""
+        self.waits = reason
+        if reason != self._told:
+            _log.warning("%s waits for its model. %s", self.name, reason)
+        self._told = reason
+        if self._ended.wait(_PAUSE):
+            raise _Ended
         self._heard_at = time.monotonic()
 
     def trouble(self) -> str:
@@ -136,11 +162,18 @@ class Service:
         finally:
             self._under_way -= 1
 
+    def why_not(self) -> str:
+        """Why there is no model yet."""
+        if self.failure:
+            return str(self.failure)
+        if self.waits:
+            return f"The model of {self.name} isn't here yet. {self.waits}"
+        return f"The model of {self.name} is loading."
+
     def loaded(self) -> Model:
         """The model. Raises HTTPException 503 while there is none."""
         if self.model is None:
-            reason = str(self.failure) if self.failure else f"The model of {self.name} is loading."
-            raise HTTPException(503, reason, headers={"Retry-After": "1"})
+            raise HTTPException(503, self.why_not(), headers={"Retry-After": "1"})
         return self.model
 
 
@@ -151,6 +184,7 @@ def application(service: Service) -> Starlette:
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         loading = asyncio.create_task(service.start())
         yield
+        service.end()
         await loading
 
     async def live(_: Request) -> Response:
@@ -159,6 +193,9 @@ def application(service: Service) -> Starlette:
         return JSONResponse(told, 503 if trouble else 200)
 
     async def ready(_: Request) -> Response:
+        if service.waits and service.model is None:
+            told = {"ready": False, "reason": service.waits, "error": service.why_not()}
+            return JSONResponse(told, 503, {"Retry-After": "1"})
         model = service.loaded()
         return JSONResponse(
             {

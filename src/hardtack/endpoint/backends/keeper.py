@@ -360,8 +360,11 @@ class Keeper:
                     raise _Failed(
                         reason.rstrip(".") or "it is not live", own=await self._all_here(version)
                     )
-                if (await asyncio.to_thread(ask, process.port, "/health/ready"))[0] == 200:
+                status, waits = await asyncio.to_thread(ask, process.port, "/health/ready")
+                if status == 200:
                     return
+                if not self._serving:
+                    self._note = waits
             if too_much := self._too_much(process):
                 raise _Failed(too_much, own=True)
             if time.monotonic() - come_at > self._pace.arrival:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardtack.core.errors import ModelError
-from hardtack.inference import package
+from hardtack.inference import ondisk
 from hardtack.inference.arrived import present
 from hardtack.inference.package import Package
 
@@ -63,11 +63,11 @@ def look(directory: Path) -> Seen:
     """What is in a detector's directory now; sizes are checked, not hashes. Blocks on the mount."""
     primary, oodd = directory / "primary", directory / "oodd"
     try:
-        numbers = package.versions(primary)
+        numbers = ondisk.versions(primary)
         found, reasons = _whole(primary, numbers)
         beside: list[Package | None] = [None]
         if oodd.is_dir():
-            seconds, more = _whole(oodd, package.versions(oodd))
+            seconds, more = _whole(oodd, ondisk.versions(oodd))
             beside, reasons = [*seconds], reasons + more
     except ModelError as error:
         return Seen(problem=error.message)
@@ -87,7 +87,7 @@ def _whole(directory: Path, numbers: Sequence[int]) -> tuple[list[Package], list
     found, reasons = [], []
     for number in numbers:
         try:
-            found.append(package.open_package(directory / str(number), hashes=False))
+            found.append(ondisk.open_package(directory / str(number), hashes=False))
         except ModelError as error:
             reasons.append(error.message)
     return found, reasons
