@@ -146,12 +146,17 @@ def test_a_helper_that_answers_with_no_network(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "text"),
-    [(K3S, "node-ip: ["), (K3S, "- node-ip"), (HELPERS / "config.yaml", "providers: 3")],
+    ("file", "text", "said"),
+    [
+        (K3S, "node-ip: [", r"config\.yaml:1: malformed YAML"),
+        (K3S, "- node-ip", r"config\.yaml"),
+        (HELPERS / "config.yaml", "providers: 3", r"config\.yaml is no configuration"),
+        (HELPERS / "config.yaml", "kind: x\nproviders: {", r"config\.yaml:2: malformed YAML"),
+    ],
 )
-def test_configuration_that_is_none(root: Path, file: Path, text: str) -> None:
+def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str) -> None:
     _write(file, text)(root)
-    with pytest.raises(ConfigError, match=file.name):
+    with pytest.raises(ConfigError, match=said):
         read(root)
 
 

@@ -319,6 +319,25 @@ def test_rotten_leftovers_are_found(server: FaultyRegistry, tmp_path: Path) -> N
     verify(pull(made, tmp_path, a_client()).bundles[0].path)
 
 
+@pytest.mark.parametrize("size", [None, 0, 1000])
+def test_a_journal_counts_for_its_own_file_only(
+    server: FaultyRegistry, tmp_path: Path, size: int | None
+) -> None:
+    """The unfinished file was removed, or cut: what the journal says of it is void."""
+    made = locked(server)
+    last = min(LAYERS, key=len)
+    server.fault = lambda seen, count: Reply(404) if oci.digest(last) in seen.path else None
+    with pytest.raises(HardtackError):
+        pull(made, tmp_path, a_client(), workers=1)
+    left = next((tmp_path / WORK).glob("*.tar"))
+    assert next((tmp_path / WORK).glob("*.journal")).stat().st_size
+    left.unlink() if size is None else os.truncate(left, size)
+    server.fault = lambda seen, count: None
+    done = pull(made, tmp_path, a_client())
+    verify(done.bundles[0].path)
+    assert done.fetched > sum(map(len, LAYERS))
+
+
 def test_two_pulls_into_one_directory(server: FaultyRegistry, tmp_path: Path) -> None:
     made = locked(server)
     (tmp_path / WORK).mkdir()

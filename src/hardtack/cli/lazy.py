@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -26,7 +28,8 @@ class LazyGroup(click.Group):
         if cmd_name not in self._table:
             return None
         module, name, _ = self._table[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), name)
+        with uncollected():
+            command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -44,3 +47,13 @@ class LazyGroup(click.Group):
             near = difflib.get_close_matches(args[0], self._table, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise click.UsageError(error.message + hint, ctx) from None
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Without looking for garbage: what imports make stays, and there is much of it."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import os
 import signal
@@ -98,6 +100,7 @@ def hardtack(ctx: click.Context, config_file: str | None, log_level: str, log_fo
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; ends the process with its exit code."""
+    atexit.register(gc.freeze)  # at the end nothing is looked through for garbage once more
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one, and means it
             signal.signal(number, _end)

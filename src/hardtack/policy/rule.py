@@ -77,6 +77,21 @@ def example(**files: str) -> Example:
     return Example({_file_name(name): text for name, text in files.items()})
 
 
+def example_pod(*lines: str, name: str = "inference") -> str:
+    """A pod for examples, with these further lines of its one container."""
+    return f"""\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: {name}
+spec:
+  containers:
+    - name: server
+      image: quay.io/cameras/server:1.4.2
+      imagePullPolicy: IfNotPresent
+""" + "".join(f"      {line}\n" for line in lines)
+
+
 def _file_name(keyword: str) -> str:
     stem, _, suffix = keyword.rpartition("_")
     return f"{stem}.{suffix}" if stem else keyword

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hardtack.core.errors import ConfigError
+from hardtack.core.yamlerrors import told
 from hardtack.deploy.facts.model import Helper
 
 PATIENCE = 10.0
@@ -34,7 +35,11 @@ def _providers(config: Path) -> list[dict[str, object]]:
     try:
         document = yaml.safe_load(config.read_text(encoding="utf-8"))
         return [dict(provider) for provider in document["providers"]]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError, ValueError) as error:
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"{told(error, str(config))}.", remedy="The kubelet wouldn't start: mend it there."
+        ) from None
+    except (OSError, UnicodeDecodeError, TypeError, KeyError, ValueError) as error:
         raise ConfigError(
             f"{config} is no configuration of credential providers: {error!r}.",
             remedy="The kubelet wouldn't start: mend it.",

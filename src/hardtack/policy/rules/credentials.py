@@ -9,7 +9,7 @@ from hardtack.manifests.place import Severity
 from hardtack.manifests.yamlpos import children, text_of
 from hardtack.policy.config import matches
 from hardtack.policy.deployment import Container, Deployment
-from hardtack.policy.rule import Found, Rule, example
+from hardtack.policy.rule import Found, Rule, example, example_pod
 from hardtack.policy.rules.mounts import mounters
 
 _VARIABLES = {
@@ -75,26 +75,12 @@ def _held(container: Container) -> str:
     return ""
 
 
-def _pod(environment: str) -> str:
-    return f"""\
-apiVersion: v1
-kind: Pod
-metadata:
-  name: inference
-spec:
-  containers:
-    - name: server
-      image: quay.io/cameras/server:1.4.2
-      imagePullPolicy: IfNotPresent
-{environment}"""
-
-
-_KEYS = """\
-      env:
-        - name: AWS_ACCESS_KEY_ID
-          valueFrom:
-            secretKeyRef: {name: cloud, key: id}
-"""
+_KEYS = (
+    "env:",
+    "  - name: AWS_ACCESS_KEY_ID",
+    "    valueFrom:",
+    "      secretKeyRef: {name: cloud, key: id}",
+)
 
 RULES = (
     Rule(
@@ -104,8 +90,8 @@ RULES = (
         "A server that reads its weights from a mount needs no keys of the bucket: the mount's "
         "sidecar has them. Images that do need some are named in the configuration "
         "(`credentials`).",
-        example(pod_yaml=_pod(_KEYS)),
-        example(pod_yaml=_pod("")),
+        example(pod_yaml=example_pod(*_KEYS)),
+        example(pod_yaml=example_pod()),
         _check,
     ),
 )

@@ -9,7 +9,7 @@ from hardtack.manifests.place import Severity
 from hardtack.manifests.yamlpos import children, text_of
 from hardtack.policy.chains import chains
 from hardtack.policy.deployment import Container, Deployment, told
-from hardtack.policy.rule import Found, Rule, example
+from hardtack.policy.rule import Found, Rule, example, example_pod
 from hardtack.policy.rules.shell import downloads
 
 _URL = re.compile(r"\b(?:https?|ftp)://(?:[^/@\s\"']*@)?(\[[^\]]*\]|[^:/\s\"'?]+)")
@@ -83,20 +83,6 @@ def _from_elsewhere(container: Container) -> set[str]:
     return {text_of(entry.get("name")) for entry in entries if entry.get("valueFrom")}
 
 
-def _pod(*lines: str) -> str:
-    return """\
-apiVersion: v1
-kind: Pod
-metadata:
-  name: inference
-spec:
-  containers:
-    - name: server
-      image: quay.io/cameras/server:1.4.2
-      imagePullPolicy: IfNotPresent
-""" + "".join(f"      {line}\n" for line in lines)
-
-
 RULES = (
     Rule(
         "runtime-download",
@@ -105,9 +91,11 @@ RULES = (
         "`curl`, `wget`, `pip install`, `apk add`, `apt-get`, `git clone` and their like in a "
         "container's command need the network at every start. Put it into the image. Addresses on "
         "the box and in the cluster are no downloads.",
-        example(pod_yaml=_pod('command: ["sh", "-c", "apk add curl && exec serve"]')),
+        example(pod_yaml=example_pod('command: ["sh", "-c", "apk add curl && exec serve"]')),
         example(
-            pod_yaml=_pod('command: ["sh", "-c", "wget -qO- http://localhost:8000/ && exec serve"]')
+            pod_yaml=example_pod(
+                'command: ["sh", "-c", "wget -qO- http://localhost:8000/ && exec serve"]'
+            )
         ),
         _at_run_time,
     ),
@@ -117,9 +105,11 @@ RULES = (
         "A model library may ask its hub",
         "Hugging Face's libraries ask the hub whether a cached model is the newest, at each start. "
         "`HF_HUB_OFFLINE=1` and `TRANSFORMERS_OFFLINE=1` make them take what is on the disk.",
-        example(pod_yaml=_pod("env:", "  - name: HF_HUB_CACHE", "    value: /models/hf-hub")),
         example(
-            pod_yaml=_pod(
+            pod_yaml=example_pod("env:", "  - name: HF_HUB_CACHE", "    value: /models/hf-hub")
+        ),
+        example(
+            pod_yaml=example_pod(
                 "env:",
                 "  - name: HF_HUB_CACHE",
                 "    value: /models/hf-hub",

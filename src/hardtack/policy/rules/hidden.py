@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from hardtack.manifests.place import Severity
 from hardtack.policy.deployment import Deployment, references
-from hardtack.policy.rule import Found, Rule, example
+from hardtack.policy.rule import Found, Rule, example, example_pod
 
 
 def _images(deployment: Deployment) -> Iterator[Found]:
@@ -46,6 +46,8 @@ def _unreadable(deployment: Deployment) -> Iterator[Found]:
 
 
 def _template(policy: str) -> str:
+    pod = example_pod().replace("IfNotPresent", policy)
+    inside = "".join(f"    {line}" for line in pod.splitlines(keepends=True))
     return f"""\
 apiVersion: v1
 kind: ConfigMap
@@ -53,29 +55,10 @@ metadata:
   name: inference-template
 data:
   pod.yaml: |
-    apiVersion: v1
-    kind: Pod
-    metadata:
-      name: inference
-    spec:
-      containers:
-        - name: server
-          image: quay.io/cameras/server:1.4.2
-          imagePullPolicy: {policy}
-"""
+{inside}"""
 
 
-_OPENLY = """\
-apiVersion: v1
-kind: Pod
-metadata:
-  name: warm-up
-spec:
-  containers:
-    - name: server
-      image: quay.io/cameras/server:1.4.2
-      imagePullPolicy: IfNotPresent
-"""
+_OPENLY = example_pod(name="warm-up")
 
 
 def _compose(image: str) -> str:

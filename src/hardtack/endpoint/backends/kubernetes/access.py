@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from hardtack.core.errors import ConfigError
+from hardtack.core.yamlerrors import told
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -87,14 +88,18 @@ def from_pod(environment: Mapping[str, str], account: Path = ACCOUNT) -> Access:
 def from_kubeconfig(path: Path) -> Access:
     """The access of its current context: a token, or a certificate and key. Raises ConfigError."""
     try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
-        context = _named(told["contexts"], told["current-context"])["context"]
-        cluster = _named(told["clusters"], context["cluster"])["cluster"]
-        user = _named(told["users"], context["user"])["user"] or {}
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        context = _named(document["contexts"], document["current-context"])["context"]
+        cluster = _named(document["clusters"], context["cluster"])["cluster"]
+        user = _named(document["users"], context["user"])["user"] or {}
         server = str(cluster["server"])
     except OSError as error:
         raise ConfigError(f"{path}, the kubeconfig, can't be read: {error.strerror}.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"{told(error, str(path))}.", remedy="Mend the kubeconfig, or name another."
+        ) from None
+    except (UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{path} is no kubeconfig that can be used: {error!r}.",
             remedy="Expected a current-context with its cluster and its user.",
