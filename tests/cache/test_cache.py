@@ -220,6 +220,26 @@ def test_verify_finds_and_repairs(tmp_path: Path, source: ScriptedSource) -> Non
         assert read(cache, find(cache, "models/a.bin")) == DATA
 
 
+def test_verify_vouches_again_for_a_file_that_was_touched_while_it_was_open(
+    tmp_path: Path, source: ScriptedSource
+) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        entry = find(cache, "models/a.bin")
+        assert read(cache, entry) == DATA
+        settle(cache, entry)
+
+        def verified() -> bool:
+            (file,) = cache.survey(["models/a.bin"])
+            return file.verified
+
+        until(verified)
+        os.utime(cache.content(entry).path)
+        assert not verified()
+        assert cache.verify(repair=False).bad == ()
+        until(verified)
+
+
 def test_what_a_sealed_file_lost_is_told_until_it_is_fetched(
     tmp_path: Path, source: ScriptedSource
 ) -> None:

@@ -81,7 +81,7 @@ class Store:
                 size = self._options.chunk_size
                 content = ContentFile(self.disk, self._directory, id, identity, size)
                 content.unseal = partial(self.index.seal, id, None)
-                content.trusted = self._seal_holds(id, content)
+                content.trusted = self.seal_holds(content)
                 self._open[id] = content
                 if content.complete and not content.trusted and not content.header.chunks:
                     self.complete(content)
@@ -116,12 +116,13 @@ class Store:
         row = self.index.get(id)
         return row.present if row else 0
 
-    def _seal_holds(self, id: str, content: ContentFile) -> bool:
-        row = self.index.get(id)
+    def seal_holds(self, content: ContentFile) -> bool:
+        """Whether it was verified wholly, and nobody touched its file since."""
+        row = self.index.get(content.id)
         if row is None or row.seal is None or row.seal != content.fingerprint():
             return False
         content.remake_records()  # nobody touched the data: what the map lost is still there
-        return content.complete and self._believed(id)
+        return content.complete and self._believed(content.id)
 
     def _believed(self, id: str) -> bool:
         return not self._options.verify_always or id in self._reverified

@@ -74,7 +74,7 @@ def scrub(cache: Cache, row: Row, read: Callable[[int], None]) -> Scrubbed:
         cache.counters.add(bad_chunks=len(bad) or 1)
         cache.store.index.seal(row.id, None)
         cache.store.index.present(row.id, content.present)
-    elif content.complete and not content.trusted:
+    elif content.complete and not (content.trusted and cache.store.seal_holds(content)):
         cache.store.complete(content)
     return Scrubbed(bad, missing)
 
