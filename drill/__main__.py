@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -19,11 +22,14 @@ import trustme
 from drill import api, chart, image, negative, network, site, slow
 from drill.box import Box, remove_groups
 from drill.cluster import Cluster
+from drill.hands import TAG, Lengths
 from drill.steps import Record
-from drill.story import NEXT, TAG, Lengths, Story
+from drill.story import NEXT, Story
 
 _PLACE = Path("/var/tmp")
 _NAME = "hardtack-drill-"
+_TAKEN = "\0hardtack-drill"
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
@@ -33,10 +39,17 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="write docs/drill.md's output anew")
     parser.add_argument("--flap", type=float, default=60, help="seconds for which the link flaps")
     parser.add_argument("--only", choices=("negative", "links"), help="that part alone")
+    parser.add_argument("--wait", action="store_true", help="until no other drill runs")
     asked = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
-    clean()
+    for number in _ENDS:
+        signal.signal(number, _end)
+    with alone(wait=asked.wait):
+        clean()
+        drill_as(asked)
+
+
+def drill_as(asked: argparse.Namespace) -> None:
+    """The parts that were asked for; what was recorded is printed at the end."""
     started = time.monotonic()
     record = Record(lambda line: print(line, file=sys.stderr, flush=True))
     lengths = Lengths(flap=asked.flap)
@@ -98,10 +111,47 @@ def story(record: Record, archive: Path, lengths: Lengths) -> Iterator[Story]:
                     yield drill
             finally:
                 box.power_off()
+                cluster.down()
     finally:
         hosts.remove()
         remove_groups(directory.name)
         shutil.rmtree(directory)
+
+
+def _end(number: int, _: object) -> None:
+    """End; what is cleaned up then is cleaned up whole, however often one asks."""
+    for each in _ENDS:
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+@contextmanager
+def alone(*, wait: bool = False) -> Iterator[None]:
+    """No other drill of this machine runs meanwhile: a name that goes with the process is taken."""
+    with socket.socket(socket.AF_UNIX) as taken:
+        while True:
+            try:
+                taken.bind(_TAKEN)
+                break
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                if not wait:
+                    sys.exit(
+                        f"drill: another drill runs{_by()}. End it, wait for it, or say --wait."
+                    )
+            time.sleep(1)
+        taken.listen()
+        yield
+
+
+def _by() -> str:
+    """Whose drill runs, if it still does."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        if asking.connect_ex(_TAKEN):
+            return ""
+        told = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        return f" (process {struct.unpack('3i', told)[0]})"
 
 
 def clean() -> None:

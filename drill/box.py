@@ -14,35 +14,14 @@ from typing import Any
 
 import grpc
 from tests.support.commands import clean_environment
-from tests.support.containerd import Cri
+from tests.support.containerd import Cri, configuration
 
 from drill import image
 from drill.init import OWN
 from drill.network import Network
 
-_K3S = Path("var/lib/rancher/k3s")
+_ROOT = Path("/var/lib/rancher/k3s/agent/containerd")
 _GROUPS = Path("/sys/fs/cgroup")
-_CONTAINERD = """
-version = 2
-root = "{root}"
-state = "/run/k3s/containerd/state"
-disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.internal.v1.restart"]
-[grpc]
-  address = "/run/k3s/containerd/containerd.sock"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{pause}"
-  disable_tcp_service = true
-  restrict_oom_score_adj = true
-  stream_server_address = "127.0.0.1"
-  stream_server_port = "0"
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "overlayfs"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-      runtime_type = "io.containerd.runc.v2"
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
-    conf_dir = "/run/cni"
-"""
 _CNI = {
     "cniVersion": "0.4.0", "name": "pods",
     "plugins": [{
@@ -65,6 +44,7 @@ class Box:
         self._network = network
         self._pause = pause
         self._power: subprocess.Popen[bytes] | None = None
+        self._power_log = directory / "power.log"
         self._init = 0
         self.cri: Cri | None = None
 
@@ -86,16 +66,20 @@ class Box:
         for name in ("k3s/containerd", "cni", "netns"):
             (self.run / name).mkdir(parents=True)
         (self.run / "cni/10-pods.conflist").write_text(json.dumps(_CNI))
-        root = f"/{_K3S}/agent/containerd"
-        config = self.run / "containerd.toml"
-        config.write_text(_CONTAINERD.format(root=root, pause=self._pause))
-        self._power = subprocess.Popen([
-            "nsenter", f"--net={self._network.box_namespace}", "--",
-            "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-            "--propagation", "private", "--",
-            sys.executable, str(Path(__file__).with_name("init.py")),
-            str(self.disk), str(self.run),
-        ])  # fmt: skip
+        state = Path("/run/k3s/containerd")
+        (self.run / "containerd.toml").write_text(configuration(
+            root=_ROOT, state=state / "state", socket=state / "containerd.sock",
+            pause=self._pause, snapshotter="overlayfs", plugins=Path("/usr/lib/cni"),
+            networks=Path("/run/cni"),
+        ))  # fmt: skip
+        with self._power_log.open("wb") as log:  # unshare complains of each death of its child
+            self._power = subprocess.Popen([
+                "nsenter", f"--net={self._network.box_namespace}", "--",
+                "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+                "--propagation", "private", "--",
+                sys.executable, str(Path(__file__).with_name("init.py")),
+                str(self.disk), str(self.run),
+            ], stderr=log)  # fmt: skip
         self._wait_for(self.run / "booted")
         children = Path(f"/proc/{self._power.pid}/task/{self._power.pid}/children")
         self._init = int(children.read_text().split()[0])
@@ -108,14 +92,16 @@ class Box:
         socket = self.run / "k3s/containerd/containerd.sock"
         self._wait_for(socket)
         self.cri = Cri(socket)
-        for _ in range(300):
+        deadline = time.monotonic() + 300
+        while True:
             try:
                 self.cri.call("RuntimeService/Version")
             except grpc.RpcError:
+                if time.monotonic() > deadline:
+                    raise RuntimeError(_text(self.directory / "containerd.log")) from None
                 time.sleep(0.1)
             else:
                 return
-        raise RuntimeError((self.directory / "containerd.log").read_text())
 
     def power_off(self) -> None:
         """Everything on the box is killed at once; what was mounted and what was in memory is
@@ -125,11 +111,10 @@ class Box:
         if self.cri is not None:
             self.cri.close()
             self.cri = None
-        if self._init:
-            try:
-                os.kill(self._init, 9)
-            except ProcessLookupError:
-                self._init = 0
+        try:
+            os.kill(self._init or self._power.pid, 9)  # with unshare its child goes too
+        except ProcessLookupError:
+            self._init = 0
         self._power.wait()
         self._power, self._init = None, 0
         self._network.restart()
@@ -180,11 +165,19 @@ class Box:
         return json.loads(self.hardtack(*arguments, "--json", env=env, codes=codes))
 
     def _wait_for(self, path: Path) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while not path.exists():
             if time.monotonic() > deadline or (self._power and self._power.poll() is not None):
-                raise RuntimeError(f"The box never makes {path.name}; see {self.directory}.")
+                raise RuntimeError(
+                    f"The box never makes {path.name}: {self._power_log.read_text()}"
+                    f"{_text(self.directory / 'containerd.log')}"
+                )
             time.sleep(0.02)
+
+
+def _text(log: Path) -> str:
+    """What a log holds, if there is one."""
+    return log.read_text(errors="replace") if log.exists() else ""
 
 
 def remove_groups(name: str) -> None:

@@ -147,8 +147,8 @@ class Cluster:
             if key in self.failed:
                 raise PodError(self.failed[key])
 
-    def evict(self, name: str) -> None:
-        """Delete a workload's pod, and start another; returns when that is ready."""
+    def evict(self, name: str) -> str:
+        """Delete a workload's pod, and start another; their names when that is ready."""
         key = next(k for k in self.pods if k[1] == name)
         with self._lock:
             pod = self.pods.pop(key)
@@ -156,6 +156,7 @@ class Cluster:
         self._end(pod)
         self._follow(key)
         self.wait([key])
+        return f"{pod.name} gone, {self.pods[key].name} come"
 
     def address(self, service: str) -> str:
         """The address of a Service."""
@@ -206,6 +207,7 @@ class Cluster:
                 made = None if gone else self.kubelet.start(name, spec["template"]["spec"])
             except Exception as error:  # noqa: BLE001 - told by `wait`, and in the object's status
                 self.failed[key] = f"{name}: {error}"
+                self.remove(("Pod", name))
             with self._lock:
                 self._shown[key] = wanted
                 if made is not None:

@@ -15,13 +15,13 @@ Address = tuple[str, int]
 def delaying(at: Address, to: Address, seconds: float, enter: Callable[[], None]) -> Iterator[None]:
     """Relay connections from `at` to `to`; each way takes half of `seconds`.
 
-    `enter` puts the relay's thread where its sockets are to be.
+    `enter` puts the relay's thread where its sockets are to be. Raises TimeoutError.
     """
     loop = asyncio.new_event_loop()
     started = threading.Event()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.closing(writer), contextlib.suppress(OSError):
+        with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.CancelledError):
             await asyncio.sleep(seconds / 2)
             far_reader, far_writer = await asyncio.open_connection(*to)
             with contextlib.closing(far_writer):
@@ -45,8 +45,9 @@ def delaying(at: Address, to: Address, seconds: float, enter: Callable[[], None]
     task = loop.create_task(serve())
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    started.wait(10)
     try:
+        if not started.wait(60):
+            raise TimeoutError(f"The relay at {at} never listens.")
         yield
     finally:
         loop.call_soon_threadsafe(task.cancel)

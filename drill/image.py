@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -51,12 +52,9 @@ def _base() -> Path:
     made = KEPT / "debian.tar"
     if not made.exists():
         part = made.with_suffix(".part")
-        subprocess.run(
-            ["mmdebstrap", "--quiet", "--variant=minbase", "--format=tar",
-             "--dpkgopt=path-exclude=/usr/share/locale/*",
-             "--dpkgopt=path-exclude=/usr/share/man/*", "bookworm", str(part)],
-            check=True,
-        )  # fmt: skip
+        _said("mmdebstrap", "--quiet", "--variant=minbase", "--format=tar",
+              "--dpkgopt=path-exclude=/usr/share/locale/*",
+              "--dpkgopt=path-exclude=/usr/share/man/*", "bookworm", str(part))  # fmt: skip
         part.replace(made)
     return made
 
@@ -65,12 +63,7 @@ def _build(scratch: Path, target: Path) -> None:
     buildah = ["buildah", "--root", f"{scratch}/store", "--runroot", f"{scratch}/run"]
 
     def run(*command: str) -> str:
-        done = subprocess.run(
-            [*buildah, *command], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise RuntimeError(f"buildah {command[0]} failed:\n{done.stdout}{done.stderr}")
-        return done.stdout.strip()
+        return _said(*buildah, *command)
 
     container = run("from", "scratch")
     run("add", "--quiet", container, str(_base()), "/")
@@ -83,3 +76,20 @@ def _build(scratch: Path, target: Path) -> None:
     run("build", "--quiet", "--isolation", "chroot", "--pull-never", "--build-arg",
         f"BASE={_BASE}", *trusted, "--tag", "localhost/hardtack", ".")  # fmt: skip
     run("push", "--quiet", "localhost/hardtack", f"oci-archive:{target}")
+
+
+def _said(*command: str) -> str:
+    """The output of a command, which must end well; with us it ends, and what it has started."""
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    ) as running:  # fmt: skip
+        try:
+            output, log = running.communicate()
+        except BaseException:
+            os.killpg(running.pid, signal.SIGTERM)
+            running.communicate()
+            raise
+    if running.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{output}{log}")
+    return output.strip()

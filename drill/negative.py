@@ -15,10 +15,11 @@ from typing import Any
 import trustme
 
 from drill import chart
+from drill.hands import KEPT, LOCK, MANIFESTS, SOURCE
 from drill.network import BOX
 from drill.site import REGISTRY
 from drill.steps import expect
-from drill.story import KEPT, LOCK, MANIFESTS, NEXT, SOURCE, Story
+from drill.story import NEXT, Story
 from hardtack.demo.detectors import SAMPLES
 from hardtack.deploy.prepare import route
 from hardtack.deploy.ready.checks import Check

@@ -22,6 +22,10 @@ PODS = "10.42.0.0/24"
 SERVICES = "10.43.0.0/16"
 API = ("10.43.0.1", 443)
 """The address of the cluster's API."""
+BUCKET_PORTS = (9000, 9001)
+"""Where the bucket is, and where it is as if far away."""
+_HEADERS = 52
+"""Bytes of a packet's IP and TCP headers, with the time stamps that Linux sends."""
 _NAMES = "/run/netns"
 _SITE, _BOX = "ht-site", "ht-box"
 _RULES = f"""
@@ -29,6 +33,7 @@ table inet drill {{
   counter site {{}}
   counter cloud {{}}
   counter elsewhere {{}}
+  counter weights {{}}
   set strangers {{ type ipv4_addr . inet_proto; flags dynamic; size 1024; }}
   set strangers6 {{ type ipv6_addr . inet_proto; flags dynamic; size 1024; }}
   set own {{ type ipv4_addr; flags interval;
@@ -44,6 +49,8 @@ table inet drill {{
     add @strangers6 {{ ip6 daddr . meta l4proto }}
     counter name elsewhere drop
   }}
+  chain input {{ type filter hook input priority 0;
+    iifname "cable" tcp sport {{ {", ".join(map(str, BUCKET_PORTS))} }} counter name weights; }}
   chain output {{ type filter hook output priority 0; jump sorted; }}
   chain forward {{ type filter hook forward priority 0; jump sorted; }}
 }}
@@ -151,10 +158,23 @@ class Network:
     def shape(self, rate: str, loss: int = 0) -> None:
         """Both ways at most `rate` (as tc writes it); `loss` percent of the packets vanish."""
         for name in (self._site, self._box):
-            tbf = ("root", "tbf", "rate", rate, "burst", "64kb", "latency", "400ms")
+            tbf = ("root", "handle", "1:", "tbf", "rate", rate, "burst", "64kb", "latency", "400ms")
             self._inside(name, "tc", "qdisc", "replace", "dev", "cable", *tbf)
         if loss:
             self._nft(self._site, _LOSS.format(loss))
+
+    def hold_back(self, seconds: float) -> bool:
+        """What a shaped cable carries takes `seconds` for both ways together. False where the
+        kernel can't (it has no netem)."""
+        netem = ("parent", "1:1", "netem", "delay", f"{seconds * 500:.0f}ms", "limit", "100000")
+        for name in (self._site, self._box):
+            done = subprocess.run(
+                ["nsenter", f"--net={Path(_NAMES, name)}", "--", "tc", "qdisc", "add", "dev",
+                 "cable", *netem], check=False, capture_output=True,
+            )  # fmt: skip
+            if done.returncode:
+                return False
+        return True
 
     def unshape(self) -> None:
         """The cable as it was."""
@@ -164,11 +184,21 @@ class Network:
 
     def packets(self, counter: str) -> int:
         """Packets that the box sent to the `site`, the `cloud`, or `elsewhere`."""
+        return self._counted(counter)[0]
+
+    def weights(self) -> int:
+        """Bytes that came to the box from the bucket, headers of packets left out."""
+        packets, size = self._counted("weights")
+        return size - _HEADERS * packets
+
+    def _counted(self, counter: str) -> tuple[int, int]:
         listed = subprocess.run(
-            ["nft", "list", "counter", "inet", "drill", counter],
+            ["nft", "--json", "list", "counter", "inet", "drill", counter],
             capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
-        return int(listed.split("packets ")[1].split()[0])
+        found = next(part["counter"] for part in json.loads(listed)["nftables"]
+                     if "counter" in part)  # fmt: skip
+        return found["packets"], found["bytes"]
 
     def strangers(self) -> list[str]:
         """Where packets went that went `elsewhere`: `address . protocol`."""
@@ -179,11 +209,6 @@ class Network:
         elements = (e for s in sets if s["name"].startswith("strangers") for e in s.get("elem", ()))
         pairs = (e["elem"]["val"] if "elem" in e else e for e in elements)
         return sorted(" . ".join(map(str, pair["concat"])) for pair in pairs)
-
-    def received(self) -> int:
-        """Bytes that came to the box over the cable."""
-        shown = Path("/proc/thread-self/net/dev").read_text()
-        return int(shown.split("cable:")[1].split()[0])
 
     def serve(self, addresses: dict[tuple[str, int], tuple[str, int]]) -> None:
         """Connections to a service's (address, port) go to a pod's."""

@@ -7,6 +7,7 @@ numbers are those of Kubernetes' `runtime/v1/api.proto`.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import ssl
 import time
@@ -71,9 +72,6 @@ class Kubelet:
         """A pod whose containers run; those with a start-up or readiness probe have passed it."""
         logs = self._logs(name) / f"{time.monotonic_ns()}"
         logs.mkdir(parents=True)
-        config = self._sandbox(name, spec, logs)
-        sandbox = self._call("RunPodSandbox", (1, config)).text(1)
-        status = self._call("PodSandboxStatus", (1, sandbox)).message(1)
         places = {
             volume["name"]: volumes.make(
                 volume, self._directory / name / "volumes" / volume["name"], self._box.path,
@@ -81,24 +79,37 @@ class Kubelet:
             )
             for volume in spec.get("volumes", ())
         }  # fmt: skip
-        address = status.message(5).text(1) or "127.0.0.1"
-        pod = Pod(name, spec, sandbox, address, config, places)
-        for container in spec.get("initContainers", ()):
+        config = self._sandbox(name, spec, logs)
+        sandbox = self._call("RunPodSandbox", (1, config)).text(1)
+        pod = Pod(name, spec, sandbox, "127.0.0.1", config, places)
+        try:
+            status = self._call("PodSandboxStatus", (1, sandbox)).message(1)
+            pod.address = status.message(5).text(1) or pod.address
+            self._start_containers(pod)
+        except Exception:
+            if self._box.cri is not None:
+                with contextlib.suppress(grpc.RpcError):  # the power may go at any time
+                    self.stop(pod, grace=0)
+            raise
+        return pod
+
+    def _start_containers(self, pod: Pod) -> None:
+        for container in pod.spec.get("initContainers", ()):
             self._run(pod, container)
             if container.get("restartPolicy") == "Always":
                 self._until_ready(pod, container, "startupProbe")
             else:
                 self._until_done(pod, container["name"])
-        for container in spec["containers"]:
+        for container in pod.spec["containers"]:
             self._run(pod, container)
-        for container in spec["containers"]:
+        for container in pod.spec["containers"]:
             self._until_ready(pod, container, "startupProbe")
             self._until_ready(pod, container, "readinessProbe")
-        return pod
 
-    def stop(self, pod: Pod) -> None:
+    def stop(self, pod: Pod, grace: int | None = None) -> None:
         """SIGTERM, then SIGKILL, the last started first; the pod is removed."""
-        grace = pod.spec.get("terminationGracePeriodSeconds", 30)
+        if grace is None:
+            grace = pod.spec.get("terminationGracePeriodSeconds", 30)
         for container in reversed(pod.containers.values()):
             self._call("StopContainer", (1, container), (2, grace))
         self._call("StopPodSandbox", (1, pod.sandbox))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import subprocess
@@ -22,6 +23,7 @@ BUCKET = "weights"
 PAUSE = f"{REGISTRY}/rancher/mirrored-pause:3.6"
 _S3_PORT = 9000
 _CLOUD_PORT = 8080
+_VERSION = "opt/hardtack/lib/python3.11/site-packages/hardtack/__init__.py"
 
 
 class Site:
@@ -46,7 +48,7 @@ class Site:
         return name
 
     def publish_next(self, archive: Path, tag: str) -> None:
-        """Push the image again as another version: the same layers, another label and digest."""
+        """Push the image again as version `tag`: one more layer, with what says so."""
         with tempfile.TemporaryDirectory(prefix="hardtack-next-") as scratch:
             copy = ["skopeo", "copy", "--quiet", "--insecure-policy"]
             subprocess.run([*copy, f"oci-archive:{archive}", f"dir:{scratch}"], check=True)
@@ -54,10 +56,12 @@ class Site:
             digest = manifest["config"]["digest"].removeprefix("sha256:")
             config = json.loads(Path(scratch, digest).read_text())
             config["config"].setdefault("Labels", {})["org.opencontainers.image.version"] = tag
-            body = json.dumps(config).encode()
-            name = hashlib.sha256(body).hexdigest()
-            Path(scratch, name).write_bytes(body)
-            manifest["config"] |= {"digest": f"sha256:{name}", "size": len(body)}
+            plain, packed = _version_layer(tag)
+            config["rootfs"]["diff_ids"].append(f"sha256:{hashlib.sha256(plain).hexdigest()}")
+            manifest["layers"].append(
+                {"mediaType": manifest["layers"][-1]["mediaType"], **_put(scratch, packed)}
+            )
+            manifest["config"] |= _put(scratch, json.dumps(config).encode())
             Path(scratch, "manifest.json").write_text(json.dumps(manifest))
             to = f"docker://{REGISTRY}/hardtack/hardtack:{tag}"
             subprocess.run(
@@ -77,6 +81,20 @@ class Site:
         for key, body in objects.items():
             self.s3.put(BUCKET, key, body)
         return sum(map(len, objects.values()))
+
+
+def _version_layer(tag: str) -> tuple[bytes, bytes]:
+    """The layer that makes our image another version, as it is and compressed."""
+    text = f'"""hardtack, version {tag} of the drill."""\n\n__version__ = "{tag}"\n'
+    packed = oci.layer({_VERSION: text.encode()})
+    return gzip.decompress(packed), packed
+
+
+def _put(directory: str, body: bytes) -> dict[str, str | int]:
+    """A blob of an image that lies in `directory`; how a manifest names it."""
+    name = hashlib.sha256(body).hexdigest()
+    Path(directory, name).write_bytes(body)
+    return {"digest": f"sha256:{name}", "size": len(body)}
 
 
 @contextmanager

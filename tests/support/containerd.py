@@ -16,26 +16,34 @@ from hardtack.images.wire import Message, decode, encode, encode_map
 PAUSE = "localhost/pause:test"
 _CONFIG = """
 version = 2
-root = "{0}/root"
-state = "{0}/state"
+root = "{root}"
+state = "{state}"
 oom_score = 0
 disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.internal.v1.restart"]
 [grpc]
-  address = "{0}/containerd.sock"
+  address = "{socket}"
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{1}"
+  sandbox_image = "{pause}"
   disable_tcp_service = true
   restrict_oom_score_adj = true
   stream_server_address = "127.0.0.1"
   stream_server_port = "0"
   [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "{2}"
+    snapshotter = "{snapshotter}"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{0}/cni/bin"
-    conf_dir = "{0}/cni/conf"
+    bin_dir = "{plugins}"
+    conf_dir = "{networks}"
 """
+
+
+def configuration(
+    *, root: Path, state: Path, socket: Path, pause: str, snapshotter: str, plugins: Path,
+    networks: Path,
+) -> str:  # fmt: skip
+    """containerd's configuration; pods are networked by CNI's `plugins` as `networks` say."""
+    return _CONFIG.format(**locals())
 
 
 @dataclass
@@ -67,7 +75,11 @@ class ContainerdServer:
 def containerd(directory: Path) -> Iterator[ContainerdServer]:
     """A containerd that lives in `directory` (keep its path short: it holds sockets)."""
     config = directory / "config.toml"
-    config.write_text(_CONFIG.format(directory, PAUSE, "native"))
+    config.write_text(configuration(
+        root=directory / "root", state=directory / "state", socket=directory / "containerd.sock",
+        pause=PAUSE, snapshotter="native", plugins=directory / "cni/bin",
+        networks=directory / "cni/conf",
+    ))  # fmt: skip
     with (directory / "containerd.log").open("wb") as log:
         process = subprocess.Popen(["containerd", "--config", str(config)], stdout=log, stderr=log)
     server = ContainerdServer(directory, process)
