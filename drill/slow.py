@@ -24,6 +24,8 @@ from drill.steps import Record, expect
 from hardtack.core.units import format_duration, format_size
 
 _ONCE = 1.02
+_WITHIN = 0.7
+"""Where in its share of the bytes the power is cut: within a file."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def first_boot(record: Record, network: Network, site: Site, box: Box, link: Lin
             began, before = time.monotonic(), network.weights()
             for cut in range(link.cuts):
                 with weights.mounted():
-                    weights.until((cut + 1) / (link.cuts + 1))
+                    weights.until((cut + _WITHIN) / link.cuts)
                 box.power_off()
                 box.boot()
             with weights.mounted():
