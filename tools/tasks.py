@@ -14,7 +14,6 @@ import environment
 import system
 from environment import PYTHON, ROOT
 
-
 DRILL = "tests/drill/test_drill.py"
 
 
