@@ -38,7 +38,8 @@ def exit_codes() -> str:
     )
     return (
         f"# Exit codes\n\n{MADE}\n"
-        "What a command ends with, and the errno that a reader of the mount sees for the same."
+        "For scripts, and for whoever reads one's log: what a command ends with, and the errno "
+        "that a reader of the mount sees for the same."
         f"\n\n| code | error | errno | when |\n| --- | --- | --- | --- |\n{rows}\n"
     )
 
@@ -47,7 +48,8 @@ def commands() -> str:
     """docs/commands.md from the command line's own help."""
     from hardtack.cli.main import hardtack
 
-    parts = [f"# Commands\n\n{MADE}"]
+    whom = "For whoever types or scripts `hardtack`: the help of each command."
+    parts = [f"# Commands\n\n{MADE}\n{whom}\n"]
     root = click.Context(hardtack, info_name="hardtack", terminal_width=100, max_content_width=100)
     _describe(hardtack, root, parts)
     return "\n".join(parts) + "\n"
@@ -83,8 +85,8 @@ def metrics() -> str:
     inference = exposed(generate_latest(Service("any", never).registry).decode())
     return (
         f"# Metrics\n\n{MADE}\n"
-        "All of them are for Prometheus. `deploy/monitoring/` has alerts and a dashboard that use "
-        "them; docs/operate.md says how.\n\n"
+        "For whoever watches boxes with Prometheus. `deploy/monitoring/` has alerts and a "
+        "dashboard that use them; docs/operate.md says how.\n\n"
         "## The mount\n\n`hardtack mount --metrics HOST:PORT`, at `/metrics`.\n\n"
         f"{metric_table(of_mount)}\n"
         "## Readiness\n\n`hardtack ready --watch --textfile FILE`, for the node exporter.\n\n"

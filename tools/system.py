@@ -58,7 +58,13 @@ def apt(packages: list[str]) -> None:
             ["apt-get", "update", "-qq"],
             ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
         ):
-            subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+            done = subprocess.run(command, check=False, env=environment, stdout=subprocess.DEVNULL)
+            if done.returncode:
+                sys.exit(
+                    f"run: `{' '.join(command)}` failed with {done.returncode}.\n"
+                    "  It takes Debian's package servers and the lock of apt: is there a network, "
+                    "does another apt run? Then run it again."
+                )
 
 
 class NoServices:

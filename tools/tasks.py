@@ -113,4 +113,7 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
+        print("run: interrupted", file=sys.stderr)
         sys.exit(130)
+    except OSError as error:
+        sys.exit(f"run: {error.filename or 'this machine'}: {error.strerror}.")
