@@ -68,9 +68,11 @@ def decode_ctc(scores: Any, characters: Sequence[str]) -> str:
 
 
 def _session(file: str) -> Any:
-    import onnxruntime
     from huggingface_hub import hf_hub_download
 
+    from hardtack.inference.runtime import quiet_onnxruntime
+
+    onnxruntime = quiet_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     path = hf_hub_download(REPOSITORY, file)

@@ -39,12 +39,20 @@ class Port:
     type: str
 
 
+def quiet_onnxruntime() -> Any:
+    """The module, with nothing of its telemetry: its Linux builds would report to their maker from
+    the import on, and leave a file in the directory for temporary ones."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    return onnxruntime
+
+
 class Session:
     """A loaded network; `run` may be called from several threads."""
 
     def __init__(self, path: Path, options: Options) -> None:
-        import onnxruntime
-
+        onnxruntime = quiet_onnxruntime()
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3
         settings.intra_op_num_threads = threads_allowed(options.threads)
