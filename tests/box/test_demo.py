@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from hardtack.demo import leftovers
 from hardtack.demo.detectors import SAMPLES
 from tests.support.commands import HARDTACK, clean_environment, run
 
@@ -79,3 +82,47 @@ def test_a_demo_that_is_ended_leaves_nothing_behind(
     assert demo.returncode == code
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_demo_clears_what_a_killed_one_left(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Mount, endpoint, its servers, the S3 server; one that lives or is kept is left alone."""
+    env = clean_environment({"TMPDIR": str(tmp_path)})
+    with subprocess.Popen([*HARDTACK, "demo"], env=env, stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stderr is not None
+        while "start an endpoint" not in demo.stderr.readline():
+            assert demo.poll() is None
+        assert _cleared(env) == []
+        demo.kill()
+    (left,) = tmp_path.glob("hardtack-demo-*")
+    request.addfinalizer(lambda: leftovers.remove(left))
+    kept = tmp_path / "hardtack-demo-kept"
+    kept.mkdir()
+    (kept / "owner.json").write_text(
+        json.dumps({"pid": 1, "started": "", "in": os.readlink("/proc/self/ns/pid"), "kept": True})
+    )
+    assert _named(left)
+    assert _cleared(env) == [str(left)]
+    assert _named(left) == []
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def _cleared(env: dict[str, str]) -> list[str]:
+    script = "from hardtack.demo import leftovers; print(*leftovers.clear(), sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+def _named(directory: Path) -> list[int]:
+    """The processes whose command line names the directory."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes()
+            if os.fsencode(directory) in words:
+                found.append(int(entry.name))
+    return found

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -45,6 +48,25 @@ def test_a_log_that_cannot_be_written_leaves_no_mount(place: Path) -> None:
     done = _mount(place, place / "mnt")
     assert done.returncode == CacheError.exit_code and "hardtack.log" in done.stderr, done.stderr
     assert not mountinfo.mounted_at(str(place / "mnt"))
+
+
+def test_the_log_of_what_goes_on_is_named(place: Path) -> None:
+    done = _mount(place, place / "mnt")
+    assert f"its log is {place}/cache/hardtack.log" in done.stderr
+    stats = run("status", f"file://{place}/bucket")
+    assert (stats.returncode, stats.stdout.splitlines()[0]) == (0, str(place / "mnt"))
+    keeper = int(json.loads((place / "mnt" / ".hardtack").read_text())["keeper"])
+    worker = int(json.loads((place / "mnt" / ".hardtack").read_text())["worker"])
+    for pid in (keeper, worker):
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        done = run("mount", f"file://{place}/other", place / "mnt", "--cache", place / "more")
+        assert f"See its log: {place}/cache/hardtack.log" in done.stderr, done.stderr
+        done = run("status", place / "mnt")
+        assert done.stderr.count(f"{place}/mnt does not answer") == 1, done.stderr
+    finally:
+        for pid in (worker, keeper):
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_a_file_that_the_system_refuses_is_named(place: Path) -> None:

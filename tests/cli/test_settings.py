@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from hardtack.cli.mount_helper import arguments
-from tests.support.commands import run
+from tests.support.commands import HARDTACK, clean_environment, run
 
 
 def shown(
@@ -47,9 +51,13 @@ def test_the_environment_of_sidecars_is_understood(config: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("[source]\n# a note\nregoin = 'x'\n", "hardtack.toml:3: unknown setting 'regoin'"),
         ("[source]\nregoin = 'x'\n", "Did you mean 'region'?"),
-        ("[weights]\na = 1\n", "unknown table or key 'weights'"),
+        ("[cache]\nconnections = 3\n\n[chache]\na = 1\n", "hardtack.toml:4: unknown table or key"),
+        ("[chache]\na = 1\n", "Did you mean 'cache'?"),
         ("[source\n", "is not TOML"),
+        ("[cache]\ncache_size = 'lots'\n", "hardtack.toml:2: cache_size: 'lots' is not a size."),
+        ("[mount]\n\nuid = 'root'\n", "hardtack.toml:3: uid: 'root' is not a valid integer."),
     ],
 )
 def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, said: str) -> None:
@@ -71,6 +79,7 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, said: str) ->
         (["unmount", "/"], 42, "not a hardtack mount"),
         (["health", "/"], 42, "not a hardtack mount"),
         (["status", "/"], 42, "not a hardtack mount"),
+        (["status", "s3://nowhere"], 42, "hardtack mount s3://nowhere MOUNTPOINT"),
         (["--config", "/nowhere.toml", "version"], 11, "does not exist"),
         (
             ["images", "pull", "--lock", "/nowhere.lock", "--out", "/nonexistent/x"],
@@ -83,6 +92,36 @@ def test_wrong_use_says_what_to_do(words: list[str], code: int, said: str) -> No
     done = run(*words)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
     assert said in done.stderr
+
+
+def test_a_key_is_an_options_long_name(tmp_path: Path) -> None:
+    file = tmp_path / "hardtack.toml"
+    file.write_text('[cache]\ncache = "/srv/cache"\n[mount]\nmetrics = "127.0.0.1:9400"\n')
+    found = shown(config=file)
+    assert found["cache_directory"] == ("/srv/cache", str(file))
+    assert found["metrics_address"] == ("127.0.0.1:9400", str(file))
+
+
+@pytest.mark.needs("root")
+def test_homes_that_are_anothers_or_not_there(tmp_path: Path) -> None:
+    """A file that can't be looked at is none; a cache has to lie somewhere."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (tmp_path / "bucket").mkdir()
+    env = clean_environment({"HOME": str(home)})
+    plain = ["setpriv", "--reuid=12345", "--clear-groups"]
+    done = subprocess.run(
+        [*plain, *HARDTACK, "config", "show"],
+        env=env, cwd="/", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    del env["HOME"]
+    done = subprocess.run(
+        [*plain, *HARDTACK, "prefetch", f"file://{tmp_path}/bucket"],
+        env=env, cwd="/", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 11 and "--cache" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_version_says_where_it_runs() -> None:
@@ -104,6 +143,41 @@ def test_every_command_has_help() -> None:
     for name in COMMANDS:
         done = run(name, "--help")
         assert done.returncode == 0, f"{name}: {done.stderr}"
+
+
+def test_every_command_ends_its_help_with_an_example_that_parses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hardtack.cli.examples import EXAMPLES
+    from hardtack.cli.main import COMMANDS, SECTIONS, hardtack
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("charts", "bundles"):
+        (tmp_path / name).mkdir()
+    for name in ("Dockerfile", "values.yaml", "picture.png", "defect.onnx", "images.lock"):
+        (tmp_path / name).touch()
+    assert sorted(name for names in SECTIONS.values() for name in names) == sorted(COMMANDS)
+    shown = []
+    for path, command, ctx in _leaves(hardtack, click.Context(hardtack, info_name="hardtack")):
+        assert EXAMPLES[path] in command.get_help(ctx), path
+        words = shlex.split(EXAMPLES[path].partition(" >> ")[0])
+        assert words[: 1 + len(path.split())] == ["hardtack", *path.split()]
+        command.make_context(path, words[1 + len(path.split()) :])  # raises what typing it would
+        shown.append(path)
+    assert sorted(shown) == sorted(EXAMPLES)
+
+
+def _leaves(
+    group: click.Group, ctx: click.Context, *before: str
+) -> Iterator[tuple[str, click.Command, click.Context]]:
+    for name in group.list_commands(ctx):
+        command = group.get_command(ctx, name)
+        assert command is not None
+        child = click.Context(command, info_name=name, parent=ctx)
+        if isinstance(command, click.Group):
+            yield from _leaves(command, child, *before, name)
+        else:
+            yield " ".join([*before, name]), command, child
 
 
 def test_fstab_options_become_flags() -> None:

@@ -92,7 +92,7 @@ def test_a_fault_of_ours_is_the_querys_end_and_told(
         return found
 
     until(lambda: kept()["done_processing"], kept)
-    assert kept()["metadata"]["error"] == "RuntimeError: a fault of ours"
+    assert kept()["metadata"]["error"] == "a fault of ours"
     assert body["id"] in caplog.text and "Traceback" in caplog.text
     service.close()
 

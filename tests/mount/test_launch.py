@@ -104,7 +104,8 @@ def test_no_listing_and_no_network(mount: Mount) -> None:
 def test_a_worker_that_never_answers_is_undone(mount: Mount) -> None:
     with pytest.raises(MountError) as caught:
         mount.start(metrics_address="", ready=1.0, log_level="no such level")
-    assert "did not answer" in caught.value.message
+    assert "did not answer within 1 s" in caught.value.message
+    assert f"{mount.cache}/hardtack.log; it ends with:" in caught.value.remedy
     assert not mountinfo.mounted_at(str(mount.point))
 
 

@@ -27,6 +27,7 @@ from hardtack.core.errors import (
     HardtackError,
     SourceError,
     SourceUnreachable,
+    in_words,
 )
 from hardtack.source.api import ByteStream, ObjectInfo, Source
 
@@ -274,7 +275,7 @@ class Downloader:
             error = failure
         except Exception as failure:
             log.exception("fetching %s failed", info.key)
-            error = SourceError(f"fetching {info.key} failed: {type(failure).__name__}.")
+            error = SourceError(f"fetching {info.key} failed: {in_words(failure)}.")
         self._end(download, chunk, stop, error)
 
     def _fill(self, stream: ByteStream, data: memoryview, start: int, info: ObjectInfo) -> None:

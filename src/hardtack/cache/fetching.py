@@ -26,9 +26,8 @@ class _Flight:
 
     def __init__(self, path: str, content: ContentFile, progress: Progress) -> None:
         self.path, self.content, self._progress = path, content, progress
-        self._told = 0
-        progress.task(path, content.header.identity.size)
-        self.tell()
+        self._told = content.present  # rate and time left are those of what is yet to come
+        progress.task(path, content.header.identity.size - self._told)
 
     def tell(self) -> None:
         present = self.content.present

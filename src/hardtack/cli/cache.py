@@ -10,7 +10,7 @@ import click
 from hardtack.cli.opened import opened
 from hardtack.cli.options import CACHE, SOURCE, using
 from hardtack.cli.output import json_option, print_facts, print_json, print_table
-from hardtack.core.units import format_size
+from hardtack.core.units import format_count, format_size
 
 source_argument = click.argument("source")
 
@@ -82,4 +82,4 @@ def evict(source: str, patterns: tuple[str, ...], as_json: bool, **values: Any) 
         print_json(done)
     else:
         kept = f"; {done.kept} kept, open or pinned" if done.kept else ""
-        click.echo(f"{done.files} files, {format_size(done.bytes)} removed{kept}.")
+        click.echo(f"{format_count(done.files, 'file')}, {format_size(done.bytes)} removed{kept}.")

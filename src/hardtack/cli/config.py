@@ -11,7 +11,10 @@ in every command:
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,10 +31,16 @@ TABLES = ("source", "cache", "mount", "images")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the configuration file says: option name → value; `path` None when there is no file."""
+    """What the configuration file says: option name → value, and the line that says so; `path`
+    None when there is no file."""
 
     path: Path | None = None
     values: dict[str, Any] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def place(self, name: str) -> str:
+        """Where an option of that name is set: `hardtack.toml:3`."""
+        return f"{self.path}:{self.lines[name]}" if name in self.lines else str(self.path)
 
 
 def load(explicit: str | None) -> Settings:
@@ -39,45 +48,71 @@ def load(explicit: str | None) -> Settings:
     if explicit is not None:
         path = Path(explicit)
         if not path.is_file():
-            raise ConfigError(f"The configuration file {path} does not exist.")
-        return Settings(path, parse(path))
+            raise ConfigError(
+                f"The configuration file {path} does not exist.",
+                remedy="--config or HARDTACK_CONFIG names it; without one, settings are defaults.",
+            )
+        return parse(path)
     for place in PLACES:
-        path = place.expanduser()
-        if path.is_file() and os.access(path, os.R_OK):
-            return Settings(path, parse(path))
+        with contextlib.suppress(OSError, RuntimeError):  # another user's home, or no home at all
+            path = place.expanduser()
+            if path.is_file() and os.access(path, os.R_OK):
+                return parse(path)
     return Settings()
 
 
-def parse(path: Path) -> dict[str, Any]:
-    """Option name → value, as click's default_map wants it."""
+def parse(path: Path) -> Settings:
+    """What the file at `path` says. Raises ConfigError."""
     import tomllib  # late: most boxes are set up by flags and environment
 
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        tables = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from error
-    values: dict[str, Any] = {}
+    settings = Settings(path)
     for table, content in tables.items():
         if table not in TABLES or not isinstance(content, dict):
             raise ConfigError(
-                f"{path}: unknown table or key {table!r}.",
-                remedy=f"Settings stand in the tables {', '.join(f'[{t}]' for t in TABLES)}.",
+                f"{path}:{_line(text, table)}: unknown table or key {table!r}.",
+                remedy=f"{_meant(table, TABLES)} Settings stand in the tables "
+                f"{', '.join(f'[{t}]' for t in TABLES)}.".lstrip(),
             )
-        values |= content
-    _refuse_unknown(path, values)
-    return values
+        _take(settings, content, text, table)
+    return settings
 
 
-def _refuse_unknown(path: Path, values: dict[str, Any]) -> None:
-    if not values:
-        return
-    import difflib
-
+def _take(settings: Settings, content: dict[str, Any], text: str, table: str) -> None:
     from hardtack.cli.options import setting_names
 
     known = setting_names()
-    for key in values:
+    for key, value in content.items():
+        line = _line(text, key, table)
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else "`hardtack config show` lists all."
-            raise ConfigError(f"{path}: unknown setting {key!r}.", remedy=hint)
+            hint = _meant(key, known) or "`hardtack config show` lists all."
+            raise ConfigError(f"{settings.path}:{line}: unknown setting {key!r}.", remedy=hint)
+        settings.values[known[key]] = value
+        settings.lines[known[key]] = line
+
+
+def _meant(word: str, known: Iterable[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"Did you mean {near[0]!r}?" if near else ""
+
+
+def _line(text: str, key: str, table: str = "") -> int:
+    """The line of `text` that names the table `key`, or sets `key` in `table`."""
+    within, word = not table, re.escape(key)
+    for number, line in enumerate(text.splitlines(), 1):
+        if heading := re.match(r"\s*\[+\s*([\w.\"'-]+)", line):
+            name = heading[1].strip("\"'")
+            within = not table or name == table or name.startswith(f"{table}.")
+            if (not table and name.partition(".")[0] == key) or name == f"{table}.{key}":
+                return number
+        elif within and re.match(rf"\s*[\"']?{word}[\"']?\s*[.=]", line):
+            return number
+    return 1

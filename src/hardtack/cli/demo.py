@@ -25,7 +25,10 @@ def demo(keep: bool, as_json: bool) -> None:
     """
 
     needs_demo()
-    from hardtack.demo import story
+    from hardtack.demo import leftovers, story
+
+    for directory in leftovers.clear():
+        click.echo(f"  cleared what a demo that was killed had left: {directory}", err=True)
 
     def report(step: story.Step) -> None:
         click.echo(f"  {step.what} … {format_duration(step.seconds)}", err=True)

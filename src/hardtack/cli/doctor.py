@@ -51,7 +51,8 @@ def doctor(
 ) -> None:  # fmt: skip
     """What is wrong with this machine for what hardtack does on it, each with its remedy.
 
-    SOURCE is that of the weights; default: S3_BUCKET. Exit 1 when there is a problem.
+    SOURCE is that of the weights; default: S3_BUCKET. Tried are the hosts that SOURCE, --values and
+    --lock name, and no others. Exit 1 when there is a problem.
     """
     needs_extra("images", "yaml")
     from hardtack.deploy.doctor.finding import State
@@ -65,7 +66,10 @@ def doctor(
     url = source_url(named, values["prefix"]) if named else None
     directories = (cache_directory(values["cache_directory"], url),) if url else ()
     requirements = None
-    if not values["offline"]:
+    named_one = bool(
+        values_files or lock_file or values["build"] or (url and url.startswith("s3://"))
+    )
+    if not values["offline"] and named_one:
         requirements = _requirements(url, values_files, lock_file, values)
     findings = examine(
         Patient(
@@ -86,6 +90,10 @@ def doctor(
         for finding in findings:
             if finding.remedy:
                 click.echo(f"  {finding.check}: {finding.remedy}", err=True)
+        if not values["offline"] and not named_one:
+            click.echo(
+                "No host was tried: nothing names one. Give SOURCE, --values or --lock.", err=True
+            )
         click.echo(f"{format_count(problems, 'problem')}." if problems else "No problem.")
     sys.exit(1 if problems else 0)
 

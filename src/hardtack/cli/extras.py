@@ -54,5 +54,5 @@ def _missing(packages: list[str], extra: str) -> ConfigError:
     return ConfigError(
         f"This needs packages that are not installed: {', '.join(packages)}.",
         remedy=f"Install them: pip install 'hardtack[{extra}]'; "
-        f"in a checkout: pip install '.[{extra}]'.",
+        f"in a checkout: ./run setup, which installs every extra, or pip install '.[{extra}]'.",
     )

@@ -5,21 +5,33 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
+
+from hardtack.cli.examples import show
 
 Table = Mapping[str, tuple[str, str, str]]
 """Name → module, object in it, and the line that `--help` of the group shows."""
 
 
 class LazyGroup(click.Group):
-    """A group of the commands in `table`; their help lines are known before they are imported."""
+    """A group of the commands in `table`; their help lines are known before they are imported.
 
-    def __init__(self, *arguments: Any, table: Table, **settings: Any) -> None:
+    `sections`: heading → names, where `--help` is to list them in parts.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        table: Table,
+        sections: Mapping[str, Sequence[str]] | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(*arguments, **settings)
         self._table = table
+        self._sections = sections or {"Commands": list(table)}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self._table)
@@ -30,11 +42,15 @@ class LazyGroup(click.Group):
         module, name, _ = self._table[cmd_name]
         with uncollected():
             command: click.Command = getattr(importlib.import_module(module), name)
+        if not command.epilog:
+            show(command, " ".join([*ctx.command_path.split()[1:], cmd_name]))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, _, line) in self._table.items()])
+        width = max(map(len, self._table))
+        for heading, names in self._sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(width), self._table[name][2]) for name in names])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

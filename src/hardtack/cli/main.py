@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
+import io
 import logging
 import os
 import signal
@@ -12,11 +14,12 @@ from types import FrameType
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from hardtack import __version__
 from hardtack.cli import config
 from hardtack.cli.lazy import LazyGroup
-from hardtack.core.errors import FileError, HardtackError
+from hardtack.core.errors import ConfigError, DiskFull, FileError, HardtackError
 
 COMMANDS = {
     "mount": ("hardtack.cli.mount", "mount", "Mount a source of weights, read-only."),
@@ -59,8 +62,24 @@ COMMANDS = {
 """Name → module, object in it, and the line of help that `hardtack --help` shows."""
 
 
+SECTIONS = {
+    "Weights": (
+        "mount", "unmount", "status", "health", "wait", "hold", "ls", "refresh", "prefetch", "pin",
+        "unpin", "releases", "verify", "cache",
+    ),
+    "Images": ("images", "policy"),
+    "Inference": ("model", "inference", "endpoint"),
+    "The box": ("ready", "doctor", "box"),
+    "The deployment": ("deploy", "job"),
+    "hardtack itself": ("demo", "config", "completion", "version"),
+}  # fmt: skip
+
+
 @click.group(
-    cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=LazyGroup,
+    table=COMMANDS,
+    sections=SECTIONS,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="hardtack")
 @click.option(
@@ -68,9 +87,7 @@ COMMANDS = {
     "config_file",
     type=click.Path(dir_okay=False),
     envvar="HARDTACK_CONFIG",
-    help="Read this hardtack.toml. Default: the first of "
-    + ", ".join(str(p) for p in config.PLACES)
-    + " that exists.",
+    help="Default: hardtack.toml here, in ~/.config/hardtack or in /etc/hardtack.",
 )
 @click.option(
     "--log-level",
@@ -104,11 +121,16 @@ def main(arguments: list[str] | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one, and means it
             signal.signal(number, _end)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names that the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         # Without standalone mode click returns what `ctx.exit` was called with.
         code = hardtack.main(args=arguments, prog_name="hardtack", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
+        told_by_file = _of_file(error)
+        if told_by_file is not None:
+            fail(told_by_file)
         error.show()
         sys.exit(error.exit_code)
     except HardtackError as error:
@@ -129,7 +151,21 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         logging.getLogger("hardtack").debug("where it failed", exc_info=True)
         where = " and ".join(str(f) for f in (error.filename, error.filename2) if f is not None)
-        fail(FileError(f"{where}: {error.strerror}." if where else f"{error}."))
+        said = f"{where}: {error.strerror}." if where else f"{error.strerror or error}."
+        if error.errno == errno.ENOSPC:
+            fail(DiskFull(said, remedy="Free some space there, or name another place."))
+        fail(FileError(said))
+
+
+def _of_file(error: click.ClickException) -> HardtackError | None:
+    """What to say of a value that hardtack.toml holds, and not who typed the command."""
+    if not isinstance(error, click.BadParameter) or error.param is None or error.ctx is None:
+        return None
+    name = str(error.param.name)
+    if error.ctx.get_parameter_source(name) is not ParameterSource.DEFAULT_MAP:
+        return None
+    settings: config.Settings = error.ctx.find_root().obj
+    return ConfigError(f"{settings.place(name)}: {name}: {error.message}")
 
 
 def _end(number: int, _: FrameType | None) -> None:

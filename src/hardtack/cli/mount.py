@@ -25,8 +25,8 @@ from hardtack.cli.options import (
     using,
 )
 from hardtack.cli.output import json_option, print_facts, print_json
-from hardtack.core.errors import HardtackError, MountUnhealthy
-from hardtack.core.units import format_duration, format_size
+from hardtack.core.errors import HardtackError, MountpointError, MountUnhealthy
+from hardtack.core.units import format_count, format_duration, format_size
 
 KEEPS = "--replace keeps the mount's source and options; unmount and mount anew"
 MOUNTPOINT = Parsed("directory", Path)
@@ -76,11 +76,12 @@ def mount(
         raise click.UsageError("MOUNTPOINT is missing: give a directory, or set MOUNT_PATH.")
     url = source_url(source, values["prefix"])
     root = ctx.find_root().params
+    directory = cache_directory(values["cache_directory"], url)
     launch.mount(
         url,
         mountpoint,
         source_options(values),
-        cache_directory(values["cache_directory"], url),
+        directory,
         cache_options(values),
         launch.MountOptions(
             allow_other=values["allow_other"] or os.geteuid() == 0,
@@ -97,6 +98,7 @@ def mount(
             log_format=root["log_format"],
         ),
     )
+    click.echo(f"Mounted at {mountpoint}; its log is {directory / launch.LOG_FILE}.", err=True)
 
 
 def _replace(ctx: click.Context, source: str | None, mountpoint: Path | None) -> None:
@@ -179,13 +181,19 @@ def hold(socket: Path, grace: float, *, check: bool) -> None:
 
 
 @click.command()
-@click.argument("mountpoint", required=False, type=MOUNTPOINT)
+@click.argument("where", required=False, metavar="[MOUNTPOINT|SOURCE]")
 @json_option
-def status(mountpoint: Path | None, as_json: bool) -> None:
-    """What the mount on MOUNTPOINT holds and does; of all mounts without one."""
+def status(where: str | None, as_json: bool) -> None:
+    """What the mount on MOUNTPOINT holds and does, or those of SOURCE; of all mounts without one.
+
+    Of a source that isn't mounted, `hardtack cache size SOURCE` tells what its cache holds.
+    """
     from hardtack.mount import launch
 
-    points = [mountpoint] if mountpoint is not None else launch.mountpoints()
+    if where is None:
+        points = launch.mountpoints()
+    else:
+        points = _mounts_of(where) if "://" in where else [Path(where)]
     found: dict[str, Status] = {}
     failed: dict[str, HardtackError] = {}
     for point in points:
@@ -195,12 +203,30 @@ def status(mountpoint: Path | None, as_json: bool) -> None:
             failed[str(point)] = error
     if as_json:
         print_json(found)
-    else:
+    elif found or not failed:
         _print(found)
     for point_name, failure in failed.items():
-        click.echo(f"hardtack: {point_name}: {failure}", err=True)
+        about = "" if point_name in failure.message else f"{point_name}: "
+        click.echo(f"hardtack: {about}{failure}", err=True)
     if failed:
         sys.exit(next(iter(failed.values())).exit_code)
+
+
+def _mounts_of(url: str) -> list[Path]:
+    """Where a source is mounted. Raises MountpointError where it is nowhere."""
+    from hardtack.mount import launch
+
+    wanted = source_url(url, "")
+    sources = launch.sources()
+    found = [point for point, source in sources.items() if source.rstrip("/") == wanted]
+    if not found:
+        mounted = ", ".join(f"{source} at {point}" for point, source in sources.items())
+        raise MountpointError(
+            f"No hardtack mount shows {wanted}; there is {mounted or 'none'}.",
+            remedy=f"Mount it: hardtack mount {wanted} MOUNTPOINT. "
+            f"What its cache holds: hardtack cache size {wanted}",
+        )
+    return found
 
 
 def _print(found: dict[str, Status]) -> None:
@@ -223,11 +249,15 @@ def _facts(state: Status) -> list[tuple[str, str]]:
     facts = [
         ("  source", state.source),
         ("  reachable", reach),
-        ("  generation", f"{state.generation}, {state.objects} files, {format_size(state.bytes)}"),
-        ("  complete", f"{state.complete} files; {state.partial} partial"),
+        (
+            "  generation",
+            f"{state.generation}, {format_count(state.objects, 'file')}, "
+            f"{format_size(state.bytes)}",
+        ),
+        ("  complete", f"{format_count(state.complete, 'file')}; {state.partial} partial"),
         ("  on this box", format_size(state.present_bytes)),
         ("  fetched", format_size(state.fetched_bytes_total)),
-        ("  reads", f"{reads}, {100 * state.hits // reads if reads else 100} % from the cache"),
+        ("  reads", f"{reads}, {100 * state.hits // reads} % from the cache" if reads else "0"),
     ]
     facts += [
         ("  fetching", f"{path} {100 * present // max(1, size)} %")

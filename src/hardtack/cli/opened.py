@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from hardtack.cache.cache import Cache
 from hardtack.cli.options import cache_directory, cache_options, source_options, source_url
-from hardtack.core.errors import CacheError, ConfigError
+from hardtack.core.errors import CacheError, ConfigError, DiskFull
 from hardtack.mount.control import RemoteCache, connect
 from hardtack.source.open import open_source
 
@@ -65,6 +66,13 @@ def own(url: str, directory: Path, values: dict[str, Any], purpose: str) -> Iter
     source = open_source(url, source_options(values))
     try:
         cache = Cache.open(directory, source, cache_options(values), purpose=purpose)
+    except OSError as error:
+        source.close()
+        kind = DiskFull if error.errno == errno.ENOSPC else CacheError
+        raise kind(
+            f"The cache directory {directory} can't be used: {error.strerror}.",
+            remedy="Free some space on its disk, or name another --cache directory.",
+        ) from None
     except BaseException:
         source.close()
         raise

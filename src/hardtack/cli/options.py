@@ -112,7 +112,7 @@ CACHE = [
         "--cache",
         "cache_directory",
         env=("CACHE_PATH",),
-        type=click.Path(file_okay=False, path_type=Path),
+        type=click.Path(file_okay=False, readable=False, path_type=Path),
         help="Cache directory. Default: one for each source below ~/.cache/hardtack, "
         "or /var/cache/hardtack for root.",
     ),
@@ -205,9 +205,14 @@ def parameters(group: list[Any]) -> list[click.Option]:
     return list(reversed(bare.__click_params__))  # type: ignore[attr-defined]
 
 
-def setting_names() -> set[str]:
-    """Every key that hardtack.toml may hold."""
-    return {str(o.name) for group in SETTING_GROUPS.values() for o in parameters(group)}
+def setting_names() -> dict[str, str]:
+    """Every key that hardtack.toml may hold, with the option's name: its long name, or that."""
+    found: dict[str, str] = {}
+    for group in SETTING_GROUPS.values():
+        for o in parameters(group):
+            name = str(o.name)
+            found |= {name: name, o.opts[0].lstrip("-").replace("-", "_"): name}
+    return found
 
 
 def source_options(values: dict[str, Any]) -> SourceOptions:
@@ -253,13 +258,20 @@ def source_url(text: str | None, prefix: str) -> str:
     return "/".join([text.rstrip("/"), prefix.strip("/")]).rstrip("/")
 
 
+def _user_cache() -> Path:
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:
+        raise ConfigError(
+            f"User {os.geteuid()} has no home directory to keep a cache in.",
+            remedy="Name a directory with --cache, or set HOME.",
+        ) from None
+
+
 def cache_directory(explicit: Path | None, url: str) -> Path:
     """Where the cache of `url` lies."""
     if explicit is not None:
         return explicit.absolute()
-    if os.geteuid() == 0:
-        base = Path("/var/cache/hardtack")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "hardtack"
+    base = Path("/var/cache/hardtack") if os.geteuid() == 0 else _user_cache() / "hardtack"
     readable = re.sub(r"[^A-Za-z0-9.-]+", "-", url.split("://", 1)[1]).strip("-")[:40]
     return base / f"{readable}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"

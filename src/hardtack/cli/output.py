@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
+
+NARROWEST = 10
+"""Characters below which no column is folded."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -35,19 +42,50 @@ def print_json(value: Any) -> None:
 def print_table(
     headings: Sequence[str], rows: Iterable[Sequence[object]], *, err: bool = False
 ) -> None:
-    """Columns as wide as their widest cell; numbers to the right. `err`: to stderr."""
+    """Columns as wide as their widest cell; numbers to the right. `err`: to stderr.
+
+    On a terminal that is too narrow the widest columns are folded; elsewhere a row is a line.
+    """
     cells = [[str(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    natural = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    widths = fitted(natural, _room(err) - 2 * (len(natural) - 1))
     right = [
         bool(cells) and all(row[i][:1].isdigit() or not row[i] for row in cells)
         for i in range(len(headings))
     ]
     for row in [list(headings), ["─" * w for w in widths], *cells]:
-        parts = (
-            cell.rjust(w) if r else cell.ljust(w)
-            for cell, w, r in zip(row, widths, right, strict=True)
-        )
-        click.echo("  ".join(parts).rstrip(), err=err)
+        folded = [_fold(cell, w) for cell, w in zip(row, widths, strict=True)]
+        for line in itertools.zip_longest(*folded, fillvalue=""):
+            parts = (
+                cell.rjust(w) if r else cell.ljust(w)
+                for cell, w, r in zip(line, widths, right, strict=True)
+            )
+            click.echo("  ".join(parts).rstrip(), err=err)
+
+
+def fitted(natural: Sequence[int], room: int) -> list[int]:
+    """The widths of columns in `room` characters: only the widest ones give way, alike."""
+    if sum(natural) <= room:
+        return list(natural)
+    cap = max(natural)
+    while cap > NARROWEST and sum(min(width, cap) for width in natural) > room:
+        cap -= 1
+    return [min(width, cap) for width in natural]
+
+
+def _room(err: bool) -> int:
+    """The terminal's width; more than any table's where there is no terminal."""
+    stream: TextIO = sys.stderr if err else sys.stdout
+    if not stream.isatty():
+        return sys.maxsize
+    return shutil.get_terminal_size().columns
+
+
+def _fold(cell: str, width: int) -> list[str]:
+    """`cell` in lines of `width`: at spaces, and where a word is longer, anywhere."""
+    if len(cell) <= width:
+        return [cell]
+    return textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
 
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
@@ -55,4 +93,7 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     pairs = [(name, str(value)) for name, value in facts]
     width = max((len(name) for name, _ in pairs), default=0)
     for name, value in pairs:
-        click.echo(f"{name.ljust(width)}  {value}")
+        first, *others = _fold(value, max(NARROWEST, _room(err=False) - width - 2))
+        click.echo(f"{name.ljust(width)}  {first}")
+        for line in others:
+            click.echo(f"{' ' * width}  {line}")

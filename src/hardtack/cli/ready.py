@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 PARTS = ("images", "weights", "configuration", "certificates", "box")
+_NAMED = 3
+"""Rows that a remedy of many names."""
 DEPLOYED = [
     option(
         "--deployment", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
@@ -226,12 +228,24 @@ def _print(report: Report) -> None:
             for row in report.rows
         ),
     )  # fmt: skip
-    remedies = dict.fromkeys(row.remedy for row in report.rows if row.remedy)
-    for remedy in remedies:
-        click.echo(f"  {remedy}", err=True)
+    for remedy, names in _remedies(report).items():
+        click.echo(f"  {names}: {remedy}", err=True)
     amiss = sum(row.state != "ready" for row in report.rows)
     size = f", {format_size(report.missing)} to fetch" if report.missing else ""
     click.echo("READY" if report.ready else f"NOT READY: {amiss} of {len(report.rows)}{size}")
+
+
+def _remedies(report: Report) -> dict[str, str]:
+    """Each remedy with the names of its rows; of many, the first."""
+    rows: dict[str, list[str]] = {}
+    for row in report.rows:
+        if row.remedy:
+            rows.setdefault(row.remedy, []).append(f"{row.part} {row.name}")
+    return {
+        remedy: ", ".join(names[:_NAMED])
+        + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        for remedy, names in rows.items()
+    }
 
 
 def _time(report: Report, row: Row) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from typing import Any
 
 import click
@@ -32,7 +33,10 @@ def show(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
     for group, decorators in SETTING_GROUPS.items():
         for parameter in parameters(decorators):
             name = str(parameter.name)
-            rows.append((group, name, values[name], _origin(ctx, parameter, ctx_file)))
+            value = _without_password(values[name])
+            if name in ("file_mode", "dir_mode"):
+                value = f"{value:o}"  # as it is written
+            rows.append((group, name, value, _origin(ctx, parameter, ctx_file)))
     if as_json:
         print_json(
             [dict(zip(("table", "name", "value", "from"), row, strict=True)) for row in rows]
@@ -40,6 +44,11 @@ def show(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
     else:
         shown = ((t, n, "" if v is None else v, o) for t, n, v, o in rows)
         print_table(("table", "setting", "value", "from"), shown)
+
+
+def _without_password(value: object) -> object:
+    """`value`; of a URL such as a proxy's without the password that it may hold."""
+    return re.sub(r"(?<=://)[^/@]+@", "…@", value) if isinstance(value, str) else value
 
 
 def _origin(ctx: click.Context, parameter: click.Option, file: str) -> str:

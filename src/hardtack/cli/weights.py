@@ -16,7 +16,7 @@ from hardtack.cli.options import CACHE, SOURCE, source_options, source_url, usin
 from hardtack.cli.output import json_option, print_json, print_table
 from hardtack.cli.progress import shown
 from hardtack.core.errors import DiskFull
-from hardtack.core.units import format_size
+from hardtack.core.units import format_count, format_size
 from hardtack.mount.control import RemoteCache
 from hardtack.source.open import open_source
 
@@ -67,7 +67,8 @@ def _date(mtime_ns: int) -> str:
 @click.option(
     "--to",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write plain files here too, by reflink or hard link where the file system can.",
+    help="Write plain files here too: by reflink where the file system can, else as hard links of "
+    "the cache's files (read-only: who writes into one changes the cache), else as copies.",
 )
 @using(SOURCE, CACHE)
 @json_option
@@ -94,13 +95,15 @@ def prefetch(
         print_json(done)
     else:
         click.echo(
-            f"{done.files} files, {format_size(done.bytes)}: all there; "
+            f"{format_count(done.files, 'file')}, {format_size(done.bytes)}: all there; "
             f"{format_size(done.fetched_bytes)} came over the network."
             if not done.failed
-            else f"{done.files} of {done.files + failures} files; {failures} failed."
+            else f"{done.files} of {format_count(done.files + failures, 'file')}; "
+            f"{failures} failed."
         )
     for path, message in done.failed:
-        click.echo(f"hardtack: {path}: {message}", err=True)
+        about = "" if message.startswith(path) else f"{path}: "
+        click.echo(f"hardtack: {about}{message}", err=True)
     if done.failed:
         sys.exit(DiskFull.exit_code if done.no_room == failures else 1)
 
@@ -121,7 +124,7 @@ def pin(source: str, name: str, as_json: bool, **values: Any) -> None:
         print_json(release)
     else:
         click.echo(
-            f"{name}: {release.files} files, {format_size(release.bytes)}, "
+            f"{name}: {format_count(release.files, 'file')}, {format_size(release.bytes)}, "
             f"{format_size(release.present_bytes)} of them on this box."
         )
         if release.present_bytes < release.bytes:
@@ -165,9 +168,11 @@ def releases(source: str, as_json: bool, **values: Any) -> None:
 def _told(bad: Damage) -> str:
     mends = "`hardtack prefetch` or `hardtack verify --repair` mends it"
     if bad.missing:
+        chunks = format_count(bad.missing, "chunk")
         if bad.repaired:
-            return f"{bad.missing} chunks had been damaged and were missing: repaired"
-        return f"incomplete: {bad.missing} chunks were damaged and are missing; {mends}"
+            return f"{chunks} had been damaged and missing: repaired"
+        were = "was" if bad.missing == 1 else "were"
+        return f"incomplete: {chunks} {were} damaged and missing; {mends}"
     if bad.chunk < 0:
         return "its cached content can't be read; the log says why"
     return f"chunk {bad.chunk}: " + ("repaired" if bad.repaired else f"damaged, dropped; {mends}")
@@ -186,7 +191,9 @@ def verify(source: str, repair: bool, as_json: bool, **values: Any) -> None:
     if as_json:
         print_json(result)
     else:
-        click.echo(f"{result.files} files, {format_size(result.bytes)} read and checked.")
+        click.echo(
+            f"{format_count(result.files, 'file')}, {format_size(result.bytes)} read and checked."
+        )
         for bad in result.bad:
             click.echo(f"{bad.path}: {_told(bad)}")
     if any(not bad.repaired for bad in result.bad):

@@ -8,6 +8,7 @@ and signed URLs are never part of one. `docs/exit-codes.md` is made from this fi
 from __future__ import annotations
 
 import errno
+import re
 from typing import ClassVar
 
 
@@ -210,6 +211,26 @@ class BoxError(HardtackError):
 class JobError(HardtackError):
     exit_code = 96
     summary = "a small job of a deployment can't do its work: restarting k3s, say"
+
+
+def in_words(error: BaseException) -> str:
+    """Why something failed, in words: never the name of a class alone."""
+    if isinstance(error, HardtackError):
+        return error.message.rstrip(".")
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(error, ConnectionResetError | BrokenPipeError):
+        return "the connection broke off"
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    said = str(error).strip().rstrip(".")
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower()
+    if isinstance(error, LookupError | TypeError | AttributeError | AssertionError) or not said:
+        return f"an unexpected {kind}" + (f": {said}" if said else "")
+    return "the reply broke off" if kind == "incomplete read" else said
 
 
 def tree(root: type[HardtackError] = HardtackError) -> list[type[HardtackError]]:

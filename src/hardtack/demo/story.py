@@ -19,7 +19,7 @@ from typing import Any
 
 from hardtack.core.errors import MountError
 from hardtack.core.units import format_size
-from hardtack.demo import bucket, detectors, ocr, pictures
+from hardtack.demo import bucket, detectors, leftovers, ocr, pictures
 from hardtack.demo.detectors import SAMPLES
 from hardtack.demo.edge import Answer, Edge
 from hardtack.demo.wire import Wire
@@ -240,15 +240,19 @@ def forget_caches() -> bool:
 
 def tell(keep: bool, report: Callable[[Step], None]) -> Outcome:
     """Run the story in a new directory; with `keep` mount and endpoint are left running."""
-    story = Story(Path(tempfile.mkdtemp(prefix="hardtack-demo-")), report)
+    directory = Path(tempfile.mkdtemp(prefix=leftovers.PREFIX))
+    story = Story(directory, report)
     try:
+        leftovers.own(directory)
         outcome = story.run()
     except BaseException:  # an interrupt and a signal to end among them
         story.close()
+        leftovers.remove(directory)  # what an interrupted step had begun, and told nobody
         raise
     if not keep:
         story.close()
         return outcome
+    leftovers.own(directory, kept=True)
     outcome.kept = {
         "mountpoint": str(story.mountpoint),
         "cache": str(story.cache),

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from hardtack.core.errors import FormatError
+from hardtack.core.errors import DiskFull, FormatError
 
 
 def open_database(path: Path, version: int, schema: str) -> sqlite3.Connection:
@@ -27,6 +27,10 @@ def open_database(path: Path, version: int, schema: str) -> sqlite3.Connection:
             found = version
     except sqlite3.DatabaseError as error:
         db.close()
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise DiskFull(
+                f"{path} can't be written: {error}.", remedy="Free some space on its disk."
+            ) from None
         raise FormatError(
             f"{path} is damaged: {error}.", remedy="Move it away to begin anew."
         ) from None

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hardtack.core.errors import EndpointError, UpstreamError
+from hardtack.core.errors import EndpointError, UpstreamError, in_words
 from hardtack.core.files import write_atomically
 from hardtack.endpoint import answers, edgeconfig, ids, phases
 from hardtack.endpoint.answers import Answer
@@ -248,7 +248,7 @@ class Service:
                 self.store.change(failed(body, refused.reason))
             except Exception as error:  # noqa: BLE001 (nobody reads what it would be raised to)
                 _log.exception("The image query %s failed.", asked.image_query_id)
-                self.store.change(failed(body, f"{type(error).__name__}: {error}"))
+                self.store.change(failed(body, in_words(error)))
             finally:
                 self._later_free.release()
 

@@ -21,7 +21,7 @@ import urllib3
 
 from hardtack import __version__
 from hardtack.core.backoff import Backoff
-from hardtack.core.errors import ConfigError, UpstreamError
+from hardtack.core.errors import ConfigError, UpstreamError, in_words
 
 _log = logging.getLogger(__name__)
 
@@ -266,4 +266,4 @@ def _reason(error: Exception) -> str:
         return f"TLS: {error}"
     if isinstance(error, urllib3.exceptions.TimeoutError):
         return "it takes too long"
-    return f"{type(cause).__name__}: {cause}"
+    return in_words(cause)

@@ -16,7 +16,7 @@ from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from hardtack.core.errors import ConfigError, SourceUnreachable
+from hardtack.core.errors import ConfigError, SourceUnreachable, in_words
 
 _REST = 64 << 10  # so much of a body is read to its end rather than lose the connection
 
@@ -135,10 +135,14 @@ def proxy_for(url: SplitResult) -> str:
     return urllib.request.getproxies().get(url.scheme, "")
 
 
+def _why(error: object) -> str:
+    return in_words(error) if isinstance(error, BaseException) else str(error).rstrip(".")
+
+
 def unreachable(host: str, error: object) -> SourceUnreachable:
     """What a failed attempt says about `host`."""
     return SourceUnreachable(
-        f"Registry {host} can't be reached: {type(error).__name__}: {error}.".replace("..", "."),
+        f"Registry {host} can't be reached: {_why(error)}.",
         remedy="Is its name right, does it run, and may this machine reach it (network, proxy)?",
     )
 

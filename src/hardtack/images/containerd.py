@@ -39,7 +39,24 @@ class Record:
 
 def find_socket() -> Path | None:
     """k3s's socket, else containerd's own, if there is one."""
-    return next((s for s in SOCKETS if s.exists()), None)
+    for socket in SOCKETS:
+        try:
+            if there(socket):
+                return socket
+        except ContainerdError:
+            return socket  # who opens it is told
+    return None
+
+
+def there(socket: Path) -> bool:
+    """Whether a containerd listens at `socket`. Raises ContainerdError where we may not look."""
+    try:
+        return socket.exists()
+    except PermissionError:
+        raise ContainerdError(
+            f"containerd's socket {socket} may not be looked at by user {os.geteuid()}.",
+            remedy="Run it as root.",
+        ) from None
 
 
 class Containerd:

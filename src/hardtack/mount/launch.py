@@ -121,7 +121,7 @@ def _refuse_living(path: str, top: mountinfo.Mounted, *, hangs: bool) -> None:
     if hangs or not who:
         raise Living(
             f"hardtack's mount at {path} is there and does not answer.",
-            remedy=f"See its log; hardtack unmount --lazy {path} removes it.",
+            remedy=f"{_see_log(path)} hardtack unmount --lazy {path} removes it.",
         )
     raise Living(
         f"{who['source']} is mounted at {path} already, by hardtack (keeper {who['keeper']}).",
@@ -278,22 +278,53 @@ def _start(run_file: Path, output: int | None, fuse: int, memory: int) -> subpro
 def _await_answer(path: str, process: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
     """Return when the mount answers; undo it and raise MountError when it doesn't in time."""
     start = log.stat().st_size
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
+    deadline = began + seconds
     while process.poll() is None and time.monotonic() < deadline:
         if mountinfo.identity(path, max(0.1, deadline - time.monotonic())):
             process.returncode = 0  # it lives on without us: nobody is to wait for it
             return
         time.sleep(0.05)
+    ended, waited = process.poll(), time.monotonic() - began
     process.terminate()
     process.wait(keeper.GRACE + 5)
     with log.open(errors="replace") as file:
-        file.seek(max(0, start - 2000))
+        file.seek(start)
         last = file.read()[-2000:].strip().splitlines()[-3:]
-    raise MountError(
-        f"The mount at {path} did not answer within {seconds:.0f} s and was removed: "
-        + " | ".join(last),
-        remedy=f"See {log}.",
+    what = (
+        f"did not answer within {seconds:.0f} s (its file {mountinfo.PROBE} could not be read)"
+        if ended is None
+        else f"ended with code {ended} after {waited:.1f} s, before it answered"
     )
+    lines = "".join(f"\n    {line}" for line in last) or " nothing"
+    raise MountError(
+        f"The mount at {path} {what}, and was removed.",
+        remedy=f"Its log is {log}; it ends with:{lines}",
+    )
+
+
+def _log_of(path: str) -> Path | None:
+    """The log of the mount at `path`, as its keeper's command line says; None where none is found.
+
+    A mount that answers says it itself; this is for one that doesn't.
+    """
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().split(b"\0")
+            if not any(word.endswith(b"/mount/keeper.py") for word in words[:5]):
+                continue
+            run_file = Path(os.fsdecode(next(word for word in words if word.endswith(b".json"))))
+            if json.loads(run_file.read_bytes())["mountpoint"] == path:
+                return run_file.with_name(LOG_FILE)
+        except (OSError, StopIteration, ValueError, KeyError):
+            continue
+    return None
+
+
+def _see_log(path: str) -> str:
+    """What to say of the log of the mount at `path`."""
+    log = _log_of(path)
+    return f"See its log: {log}." if log else f"See {LOG_FILE} in its cache directory."
 
 
 def _identity(path: str) -> dict[str, Any]:
@@ -303,7 +334,7 @@ def _identity(path: str) -> dict[str, Any]:
     if who is None:
         raise MountUnhealthy(
             f"The mount at {path} does not answer.",
-            remedy=f"See its log; hardtack unmount --lazy {path} removes it.",
+            remedy=f"{_see_log(path)} hardtack unmount --lazy {path} removes it.",
         )
     return who
 
@@ -349,7 +380,7 @@ def _end_keeper(pid: int) -> None:
     if not _ended(pid, keeper.GRACE + 5):
         raise MountUnhealthy(
             f"The keeper {pid} was told to end and did not within {keeper.GRACE + 5:.0f} s.",
-            remedy=f"See the log in the cache directory; kill -9 {pid} ends it at once.",
+            remedy=f"Its log is {LOG_FILE} in the cache directory; kill -9 {pid} ends it at once.",
         )
 
 
@@ -385,7 +416,9 @@ def replace(mountpoint: str | Path, seconds: float = 30.0) -> None:
         if new is not None and new["worker"] != who["worker"]:
             return
         time.sleep(0.05)
-    raise MountUnhealthy(f"No new worker answered at {path} within {seconds:.0f} s.")
+    raise MountUnhealthy(
+        f"No new worker answered at {path} within {seconds:.0f} s.", remedy=_see_log(path)
+    )
 
 
 def source_of(mountpoint: str | Path) -> str:
@@ -398,6 +431,11 @@ def mountpoints() -> list[Path]:
     return [Path(mounted.mountpoint) for mounted in mountinfo.all_mounts() if mounted.ours]
 
 
+def sources() -> dict[Path, str]:
+    """Where hardtack mounts are, and the source that each shows."""
+    return {Path(m.mountpoint): m.source for m in mountinfo.all_mounts() if m.ours}
+
+
 def remote(mountpoint: str | Path) -> RemoteCache:
     """The cache of the mount at `mountpoint`. Raises MountpointError, MountUnhealthy."""
     path = mountinfo.absolute(os.fspath(mountpoint))
@@ -405,7 +443,7 @@ def remote(mountpoint: str | Path) -> RemoteCache:
     if found is None:
         raise MountUnhealthy(
             f"The mount at {path} answers, its control socket does not.",
-            remedy="It is starting, or its log says why.",
+            remedy=f"It is starting, or its log says why. {_see_log(path)}",
         )
     return found
 

@@ -24,11 +24,13 @@ class Versions:
 def read(socket: Path | None) -> Versions:
     """`socket`: containerd's, None where none was found."""
     k3s = k3s_version() or ""
-    if socket is None or not socket.exists():
+    if socket is None:
         return Versions(k3s)
-    from hardtack.images.containerd import Containerd
+    from hardtack.images.containerd import Containerd, there
 
     try:
+        if not there(socket):
+            return Versions(k3s)
         client = Containerd(socket, timeout=5)
         try:
             return Versions(k3s, client.version())

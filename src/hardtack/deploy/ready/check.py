@@ -21,7 +21,7 @@ from hardtack.deploy.ready.report import Report, Row, State
 from hardtack.images.audit import Row as Audited
 from hardtack.images.audit import State as Found
 from hardtack.images.audit import audit, audit_directory
-from hardtack.images.containerd import Containerd
+from hardtack.images.containerd import Containerd, there
 from hardtack.images.lockfile import Lock, read_lock
 from hardtack.images.platforms import Platform
 from hardtack.manifests.scan import scan
@@ -116,7 +116,7 @@ def of_images(box: Images) -> list[Row]:
 
 def _store(lock: Lock, box: Images) -> tuple[Audited, ...]:
     """What containerd's store has; nothing where it doesn't run: then the bundles must do."""
-    if box.socket is None or not box.socket.exists():
+    if box.socket is None or not there(box.socket):
         return ()
     client = Containerd(box.socket)
     try:
@@ -181,4 +181,13 @@ def _guarded(check: Check, look: Callable[[], Iterable[Row]]) -> list[Row]:
         return list(look())
     except HardtackError as error:
         remedy = error.remedy or "Mend it, then look again."
-        return [Row(check, str(check.part), State.WRONG, error.message, remedy=remedy)]
+        return [Row(check, _LOOKED_AT[check], State.WRONG, error.message, remedy=remedy)]
+
+
+_LOOKED_AT = {
+    Check.IMAGES_READ: "lock and store",
+    Check.WEIGHTS_READ: "cache",
+    Check.CERTIFICATES_READ: "certificates",
+    Check.BOX_READ: "k3s",
+}
+"""What a look reads first: the name of the row that says that it can't be read."""

@@ -71,7 +71,7 @@ ABOUT: dict[Check, tuple[str, str]] = {
     Check.IMAGES_LOCKED: ("Each image that a manifest names is in the lock.", "`images lock`"),
     Check.IMAGES_NAMED: ("Each place that names an image can be understood.", _HAND),
     Check.IMAGES_POLICY: (
-        "Its pull policy asks no registry for what is there.", "`policy fix`",
+        "Its pull policy asks no registry for what is there.", "`policy check --fix`",
     ),
     Check.WEIGHTS_SOURCE: ("A source of weights is named.", _HAND),
     Check.WEIGHTS_READ: ("The cache can be opened.", _HAND),

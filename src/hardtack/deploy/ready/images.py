@@ -98,7 +98,7 @@ def _policy(image: FoundImage) -> Row | None:
     if policy is None or policy.value not in _POLICY:
         return None
     detail = f"{image.place}: pull policy {policy.value or 'not known'} ({policy.why}): "
-    remedy = "Write imagePullPolicy: IfNotPresent there: hardtack policy fix."
+    remedy = "Write imagePullPolicy: IfNotPresent there: hardtack policy check PATHS --fix."
     return Row(
         Check.IMAGES_POLICY, image.raw, State.WRONG, detail + _POLICY[policy.value], remedy=remedy
     )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardtack.core.backoff import Backoff
-from hardtack.core.errors import EndpointError
+from hardtack.core.errors import EndpointError, in_words
 from hardtack.endpoint.backends import record, versions
 from hardtack.endpoint.backends.aside import Aside
 from hardtack.endpoint.backends.process import Command, Process, ask
@@ -146,7 +146,7 @@ class Keeper:
                     troubles = _BACKOFF.delays()
                 except Exception as error:  # noqa: BLE001 (a fault of ours ends no good server)
                     _log.exception("Looking after %s failed. It is tried again.", self.detector)
-                    self._phase, self._note = "failed", f"{_told(error)}."
+                    self._phase, self._note = "failed", f"{in_words(error)}."
                     await self._drop_broken()
                     await asyncio.sleep(next(troubles))
         finally:
@@ -246,7 +246,7 @@ class Keeper:
             return
         except Exception as error:  # noqa: BLE001 (told, and tried again)
             _log.exception("Version %s of %s can't be started.", version.label, self.detector)
-            await self._failed(version, _told(error), own=False)
+            await self._failed(version, in_words(error), own=False)
             return
         if not self._serving and not self._record.last:  # nothing better is known yet
             self._record.last = version.identity
@@ -385,7 +385,3 @@ class Keeper:
         """A failure is the version's own only where all of its bytes are on the box."""
         weights = await self._weighed(version)
         return weights is not None and weights[0] >= weights[1]
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(".")

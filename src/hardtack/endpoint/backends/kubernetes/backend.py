@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hardtack.core.backoff import Backoff
-from hardtack.core.errors import ClusterError, HardtackError
+from hardtack.core.errors import ClusterError, HardtackError, in_words
 from hardtack.endpoint.backends import record, versions
 from hardtack.endpoint.backends.kubernetes import manifests, pods
 from hardtack.endpoint.backends.kubernetes.client import (
@@ -169,10 +169,10 @@ class Kubernetes:
                 _log.error("%s: %s", detector, error)
             self._problems[detector] = str(error)
         except Exception as error:  # noqa: BLE001 (a fault of ours costs one detector)
-            told = f"{type(error).__name__}: {error}"
-            if self._problems.get(detector) != told:
+            reason = in_words(error)
+            if self._problems.get(detector) != reason:
                 _log.exception("Looking after %s failed. It is tried again.", detector)
-            self._problems[detector] = told
+            self._problems[detector] = reason
         else:
             self._problems.pop(detector, None)
 
