@@ -32,9 +32,13 @@ def models(tmp_path: Path) -> Path:
 
 @contextmanager
 def serving(
-    tmp_path: Path, models: Path, api: ApiServer, *options: str, ready: bool = True
+    tmp_path: Path, models: Path, api: ApiServer, *options: str, ready: bool = True, twin: str = ""
 ) -> Iterator[Endpoint]:
+    """`twin` is a second detector's id, whose models are there too."""
     detectors = write_detectors(tmp_path / "detectors.yaml", [DIGIT])
+    if twin:
+        named = [*json.loads(detectors.read_text())["detectors"], {"id": twin, "name": "twin"}]
+        detectors.write_text(json.dumps({"detectors": named}))
     config = api.kubeconfig(tmp_path / "kubeconfig")
     given = (
         "--backend", "kubernetes", "--kubeconfig", str(config), "--inference-image", "img:1",
@@ -98,6 +102,23 @@ def test_only_the_rights_that_it_asks_for_are_used(
     assert used <= allowed
     # `get` is for what is there already when we create it: a conflict.
     assert {pair for pair in allowed - used if pair[1] != "get"} == {("services", "update")}
+
+
+def test_ids_that_differ_by_case_alone_are_refused_by_name_and_harm_nobody(
+    tmp_path: Path, models: Path, cluster: tuple[ApiServer, Kubelet]
+) -> None:
+    api, _ = cluster
+    twin = DIGIT.id[:4] + DIGIT.id[4:].swapcase()
+    first, second = sorted((DIGIT.id, twin))
+    shutil.copytree(models / DIGIT.id, models / twin)
+    with serving(tmp_path, models, api, twin=twin, ready=False) as served:
+        serves(served, "1", first)
+        told = until(lambda: server(served, second)["note"], lambda: server(served, second))
+        assert f"The ids {first} and {second} differ by upper and lower case alone" in told
+        assert told in served.ask("GET", "/health/ready").json()["waiting"][second]
+        assert served.post(first, DIGIT.picture()).status == 200
+        with api.cluster("test") as asked:
+            assert len(asked.list(DEPLOYMENTS)[0]) == 1
 
 
 def test_a_bad_version_is_taken_back(

@@ -23,6 +23,7 @@ from hardtack.endpoint.tls import self_signed
 from tests.endpoint.test_sdk import TOKEN, jpeg
 from tests.support.commands import run
 from tests.support.endpoints import Endpoint, endpoint, write_detectors, write_models
+from tests.support.waiting import until
 
 ZERO = SAMPLES[5]
 
@@ -97,6 +98,23 @@ def test_probes_need_no_token_and_all_else_does(served: Endpoint) -> None:
     assert served.submit(ZERO).status == 401
 
 
+def test_who_has_no_token_learns_which_detectors_wait_and_no_path(tmp_path: Path) -> None:
+    detectors = tmp_path / "detectors.yaml"
+    detectors.write_text(f"detectors:\n- {{id: {ZERO.id}, mode: BINARY}}\n")
+    token = tmp_path / "token"
+    token.write_text(TOKEN + "\n")
+    with endpoint(
+        tmp_path, tmp_path / "models", detectors, "--token-file", str(token), ready=False
+    ) as served:
+        with_token = {"x-api-token": TOKEN}
+        until(lambda: b"absent" in served.ask("GET", "/health/ready").data, lambda: "never absent")
+        told = served.ask("GET", "/health/ready", None, **with_token)
+        assert str(tmp_path / "models") in told.json()["waiting"][ZERO.id]
+        untold = served.ask("GET", "/health/ready")
+        assert untold.status == 503
+        assert untold.json() == {"ready": False, "waiting": {ZERO.id: "absent"}}
+
+
 @pytest.mark.parametrize(
     ("header", "status"),
     [
@@ -157,6 +175,20 @@ def test_a_thousand_silent_connections_keep_nobody_out(served: Endpoint) -> None
             assert served.ask("GET", "/edge-config", None, **{"x-api-token": TOKEN}).status == 200
         # After a while they are hung up on, those that began a request too.
         assert [one.recv(1) for one in silent] == [b""] * 1000
+
+
+def test_a_request_head_that_goes_on_past_64_kib_is_hung_up_on(served: Endpoint) -> None:
+    host, port = served.url.removeprefix("http://").split(":")
+    head = b"GET /ping HTTP/1.1\r\nHost: x\r\nx-long: " + b"a" * 60_000
+    with socket.create_connection((host, int(port)), timeout=20) as allowed:
+        allowed.sendall(head + b"\r\n\r\n")
+        assert allowed.recv(100).startswith(b"HTTP/1.1 200")
+    with socket.create_connection((host, int(port)), timeout=10) as over:
+        with contextlib.suppress(ConnectionError):  # it may be gone before all is sent
+            over.sendall(head + b"a" * 200_000)
+        with contextlib.suppress(ConnectionResetError):
+            assert over.recv(100) == b""
+    assert served.ask("GET", "/ping").status == 200
 
 
 def test_every_flag_is_a_variable_too(tmp_path: Path) -> None:

@@ -81,12 +81,15 @@ def serve(
 
     from hardtack.inference.loading import Wanted
     from hardtack.inference.ondisk import name_of
-    from hardtack.inference.runtime import Options
+    from hardtack.inference.runtime import Options, threads_allowed
     from hardtack.inference.server import Limits, Service, application
 
+    # Each picture that is judged beside others holds memory of its own, for good; more of them than
+    # cores are no faster.
     limits = Limits(
-        body=parse_size(max_body), pixels=max_pixels, answer=answer_time, arrival=arrival_time
-    )
+        body=parse_size(max_body), pixels=max_pixels, answer=answer_time, arrival=arrival_time,
+        at_once=min(Limits.at_once, threads_allowed(0)),
+    )  # fmt: skip
     wanted = Wanted(directory, outliers, Options(providers, threads), hashes=not trust_sizes)
     service = Service(
         name or name_of(directory), wanted.load, limits=limits,

@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Route
 
 from hardtack.core.errors import ConfigError
 from hardtack.endpoint import forward, openapi, page, phases, query, readiness, status
+from hardtack.endpoint.callers import STRANGER
 from hardtack.endpoint.cloud import Picture
 from hardtack.endpoint.detectors import page as one_page
 from hardtack.endpoint.mounted import Mount
@@ -233,12 +234,16 @@ class Api:
     async def ping(self, _: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def ready(self, _: Request) -> Response:
-        waiting = {
-            d: phases.told(self.service.backend.state(d))
+    async def ready(self, request: Request) -> Response:
+        backend = self.service.backend
+        states = {
+            d: backend.state(d)
             for d in sorted(await self._blocking(self.service.wanted))
-            if self.service.backend.address(d) is None
+            if backend.address(d) is None
         }
+        # A probe has no token: why a detector doesn't answer is for those who have.
+        stranger = STRANGER in request.scope
+        waiting = {d: s.phase if stranger else phases.told(s) for d, s in states.items()}
         return JSONResponse({"ready": not waiting, "waiting": waiting}, 503 if waiting else 200)
 
     async def status(self, _: Request) -> Response:

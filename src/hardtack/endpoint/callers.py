@@ -15,6 +15,8 @@ from hardtack.endpoint.upstream import TOKEN
 
 _OPEN = ("/ping", "/health/live", "/health/ready")
 """What probes ask, without a token."""
+STRANGER = "hardtack.stranger"
+"""In the scope of a request that bears no token, though the endpoint has one."""
 _BEARERS = (TOKEN.encode(), b"authorization")
 
 
@@ -26,10 +28,14 @@ class Callers:
         self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in _OPEN:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if not hmac.compare_digest(_given(scope), self._token):
+        known = hmac.compare_digest(_given(scope), self._token)
+        if not known and scope["path"] in _OPEN:
+            await self._app({**scope, STRANGER: True}, receive, send)
+            return
+        if not known:
             reason = f"This endpoint needs its API token, in {TOKEN} or as a password."
             headers = {"WWW-Authenticate": 'Basic realm="hardtack"'}
             await JSONResponse({"detail": reason}, 401, headers)(scope, receive, send)

@@ -157,17 +157,19 @@ class Kubernetes:
             return
         if not all(m.synced for m in (self._deployments, self._services, self._pods)):
             return
+        clashing = manifests.clashing(wanted)
         for detector in sorted(wanted, key=self._size):
-            self._try(detector)
-        self._remove(wanted)
+            if detector in clashing:
+                self._tell(detector, clashing[detector])
+            else:
+                self._try(detector)
+        self._remove(wanted - clashing.keys())
 
     def _try(self, detector: str) -> None:
         try:
             self._tend(detector)
         except HardtackError as error:
-            if self._problems.get(detector) != str(error):
-                _log.error("%s: %s", detector, error)
-            self._problems[detector] = str(error)
+            self._tell(detector, str(error))
         except Exception as error:  # noqa: BLE001 (a fault of ours costs one detector)
             reason = in_words(error)
             if self._problems.get(detector) != reason:
@@ -175,6 +177,11 @@ class Kubernetes:
             self._problems[detector] = reason
         else:
             self._problems.pop(detector, None)
+
+    def _tell(self, detector: str, problem: str) -> None:
+        if self._problems.get(detector) != problem:
+            _log.error("%s: %s", detector, problem)
+        self._problems[detector] = problem
 
     def _tend(self, detector: str) -> None:
         """One step towards what is wanted of a detector. Raises ClusterError."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,6 +55,22 @@ def deployment_name(detector: str, role: str = "primary") -> str:
 
 def service_name(detector: str, role: str = "primary") -> str:
     return f"inference-service-{role}-{_plain(detector)}"
+
+
+def clashing(detectors: Iterable[str]) -> dict[str, str]:
+    """The detectors that can't have names of their own, and why: those of Kubernetes, which are
+    edge-endpoint's, know no upper case. Of such a group the first keeps the name."""
+    owners: dict[str, str] = {}
+    found: dict[str, str] = {}
+    for detector in sorted(detectors):
+        owner = owners.setdefault(_plain(detector), detector)
+        if owner != detector:
+            found[detector] = (
+                f"The ids {owner} and {detector} differ by upper and lower case alone, which names "
+                f"in Kubernetes don't: no server is run for {detector}. Disable one of the two in "
+                "the edge configuration, or make its detector anew."
+            )
+    return found
 
 
 def deployment(
