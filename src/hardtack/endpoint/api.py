@@ -28,6 +28,7 @@ from hardtack.endpoint.mounted import Mount
 from hardtack.endpoint.query import Refused
 from hardtack.endpoint.service import Service
 from hardtack.endpoint.upstream import TOKEN
+from hardtack.endpoint.waiting import waiting_for
 from hardtack.endpoint.warming import Warming
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ T = TypeVar("T")
 _MOST_PAGE = 1000
 _SHORTEST_REFRESH = 1.0
 _LOOK = 1.0
+_MOUNT_PATIENCE = 5.0
 _PICTURE = {
     "Cache-Control": "private, max-age=86400, immutable",
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -69,7 +71,7 @@ class Api:
         self._under_way: dict[str, int] = {}
         self._mount = Mount(self.service.models)
         self._warming = Warming(self.service.models)
-        self._wanted: frozenset[str] = frozenset()
+        self._wanted = self.service.named()
 
     def application(self) -> Starlette:
         """The ASGI application; the detectors' servers live as long as it does."""
@@ -110,7 +112,13 @@ class Api:
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         service = self.service
-        await self._want()
+        try:
+            async with asyncio.timeout(_MOUNT_PATIENCE):
+                with waiting_for(f"the mount of {service.models}"):
+                    await self._want()
+        except TimeoutError:
+            _log.warning("%s does not answer. The endpoint goes on without it.", service.models)
+            service.backend.want(self._wanted)
         await service.backend.start()
         if service.cloud:
             service.cloud.start()
@@ -236,11 +244,7 @@ class Api:
 
     async def ready(self, request: Request) -> Response:
         backend = self.service.backend
-        states = {
-            d: backend.state(d)
-            for d in sorted(await self._blocking(self.service.wanted))
-            if backend.address(d) is None
-        }
+        states = {d: backend.state(d) for d in sorted(self._wanted) if backend.address(d) is None}
         # A probe has no token: why a detector doesn't answer is for those who have.
         stranger = STRANGER in request.scope
         waiting = {d: s.phase if stranger else phases.told(s) for d, s in states.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from hardtack.endpoint.backends.processes import Processes
 from hardtack.endpoint.book import Book
 from hardtack.endpoint.callers import Callers, read_token
 from hardtack.endpoint.cloud import Cloud
-from hardtack.endpoint.detectors import read_detectors
+from hardtack.endpoint.detectors import Detector, read_detectors
 from hardtack.endpoint.edgeconfig import KEPT_CONFIG, read_config
 from hardtack.endpoint.inferring import Inferring
 from hardtack.endpoint.metrics import Metrics
@@ -26,9 +27,13 @@ from hardtack.endpoint.servers import Backend, Program
 from hardtack.endpoint.service import Service
 from hardtack.endpoint.store import Store
 from hardtack.endpoint.upstream import Upstream
+from hardtack.endpoint.waiting import waiting_for
 
 if TYPE_CHECKING:
     from hardtack.endpoint.backends.kubernetes.manifests import Pods
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,12 @@ class Settings:
 
 def application(settings: Settings) -> ASGIApp:
     """The endpoint's ASGI application. Raises ConfigError, FormatError."""
-    detectors = read_detectors(settings.detectors, settings.models) if settings.detectors else {}
+    cloud = settings.upstream or "none, the box answers alone"
+    _log.info("The endpoint starts. Models: %s; cloud: %s.", settings.models, cloud)
+    detectors: dict[str, Detector] = {}
+    if settings.detectors:
+        with waiting_for(f"the models in {settings.models}, which say what the file doesn't"):
+            detectors = read_detectors(settings.detectors, settings.models)
     programs = {d.id: d.program for d in detectors.values() if d.program}
     config = read_config(settings.config, settings.state / KEPT_CONFIG)
     token = read_token(settings.token_file) if settings.token_file else ""

@@ -30,6 +30,7 @@ from hardtack.endpoint.query import MOST_METADATA, Asked, Refused
 from hardtack.endpoint.servers import Backend
 from hardtack.endpoint.store import Store, failed
 from hardtack.endpoint.upstream import Reply
+from hardtack.endpoint.waiting import waiting_for
 
 _log = logging.getLogger(__name__)
 
@@ -71,15 +72,16 @@ class Service:
     def wanted(self) -> frozenset[str]:
         """The detectors that a server is run for: each that the file or the edge configuration
         names, and those learnt from the cloud whose models are here. Blocks on the mount."""
+        others = (d.id for d in self.book.every() if self.config.of(d.id).enabled)
+        return self.named().union(d for d in others if _is_there(self.models / d))
+
+    def named(self) -> frozenset[str]:
+        """Those of them that are known without a look at the mount."""
         return frozenset(
             d.id
             for d in self.book.every()
             if self.config.of(d.id).enabled
-            and (
-                self.book.named(d.id)
-                or d.id in self.config.detectors
-                or _is_there(self.models / d.id)
-            )
+            and (self.book.named(d.id) or d.id in self.config.detectors)
         )
 
     def detector(self, identity: str, token: str = "") -> Detector:
@@ -120,7 +122,10 @@ class Service:
         for identity in filter(ids.DETECTOR.fullmatch, there):
             if self.book.get(identity) is None and self.cloud.upstream.reachable:
                 try:
-                    self.detector(identity, self.cloud.upstream.token)
+                    with waiting_for(
+                        f"the cloud at {self.cloud.upstream.url} to describe {identity}"
+                    ):
+                        self.detector(identity, self.cloud.upstream.token)
                 except Refused as refused:
                     _log.warning("%s", refused.reason)
 
