@@ -75,7 +75,10 @@ def test_a_server_that_hangs_costs_its_deadline() -> None:
         asking = Inferring(seconds=0.2)
         with pytest.raises(Refused) as refused:
             asking.infer(
-                Address("127.0.0.1", silent.getsockname()[1], "1"), b"picture", "image/jpeg"
+                ZERO.id,
+                Address("127.0.0.1", silent.getsockname()[1], "1"),
+                b"picture",
+                "image/jpeg",
             )
         asking.close()
     assert refused.value.status == 504

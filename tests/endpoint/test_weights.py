@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
 import random
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +15,9 @@ from typing import Any
 import pytest
 
 from hardtack.demo.detectors import objects
-from tests.endpoint.test_rollout import DIGIT, FAST, Load, server, serves
-from tests.mount.test_bad_links import mounted
+from tests.endpoint.test_rollout import DIGIT, FAST, Load, processes, server, serves
+from tests.inference.test_server import serving
+from tests.mount.test_bad_links import mount, mounted
 from tests.support.endpoints import Endpoint, endpoint, write_detectors
 from tests.support.faulty import Behaviour, FaultyServer, always, faulty_server, slowly
 from tests.support.waiting import until
@@ -101,6 +106,42 @@ def test_a_box_that_starts_with_no_network_begins_with_what_is_on_its_disk(
             source.script = always(Behaviour())
             serves(served, "2")
         assert load.failures == []
+
+
+def test_a_mount_that_is_killed_beneath_a_server_and_comes_back(
+    tmp_path: Path, source: FaultyServer
+) -> None:
+    named = write_detectors(tmp_path / "detectors.yaml", [DIGIT])
+    with mounted(source, tmp_path) as point:
+        with endpoint(tmp_path, point / "models", named, *FAST) as served:
+            serves(served, "1")
+            pids = json.loads((point / ".hardtack").read_bytes())
+            for name in ("keeper", "worker"):
+                os.kill(pids[name], signal.SIGKILL)
+            until(lambda: dead(point), lambda: "the mount still answers")
+            assert served.submit(DIGIT).status == 200  # what is loaded answers
+            (server_pid,) = processes(served)
+            os.kill(server_pid, signal.SIGKILL)
+            until(lambda: served.submit(DIGIT).status == 503, lambda: server(served))
+            until(lambda: "not connected" in server(served)["note"], lambda: server(served))
+            package = point / "models" / DIGIT.id / "primary" / "1"
+            with serving(package) as alone:
+                reason = alone.ask("GET", "/health/ready").json["reason"]
+                assert "Transport endpoint is not connected" in reason
+                assert alone.ask("GET", "/health/live").status == 200
+                mount(source, tmp_path)
+                until(lambda: alone.ask("GET", "/health/ready").status == 200, lambda: "not ready")
+            served.wait_ready(90)
+            assert served.submit(DIGIT).status == 200
+            assert server(served)["refused"] == []
+
+
+def dead(point: Path) -> bool:
+    try:
+        os.listdir(point)
+    except OSError as error:
+        return error.errno == errno.ENOTCONN
+    return False
 
 
 def test_a_load_without_progress_is_ended_and_told(tmp_path: Path, source: FaultyServer) -> None:

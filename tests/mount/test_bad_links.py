@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,20 +28,27 @@ BODY = random.Random(21).randbytes(3_000_001)
 SMALL = random.Random(22).randbytes(90_000)
 
 
-@contextmanager
-def mounted(server: FaultyServer, directory: Path) -> Iterator[Path]:
+def mount(server: FaultyServer, directory: Path) -> Path:
+    """The mountpoint, in `directory`."""
     point = directory / "mnt"
-    point.mkdir(exist_ok=True)
+    if not os.path.lexists(point):
+        point.mkdir()
     env = {
         "AWS_ENDPOINT_URL": server.endpoint, "AWS_REGION": "us-east-1", "HARDTACK_UNSIGNED": "1",
         "HARDTACK_CACHE": str(directory / "cache"), "HARDTACK_KEEP_FREE": "0",
     }  # fmt: skip
     done = run("mount", "s3://bucket", point, env=env)
     assert done.returncode == 0, done.stderr
+    return point
+
+
+@contextmanager
+def mounted(server: FaultyServer, directory: Path) -> Iterator[Path]:
+    point = mount(server, directory)
     try:
         yield point
     finally:
-        done = run("unmount", point, env=env)
+        done = run("unmount", point, env={"HARDTACK_CACHE": str(directory / "cache")})
         assert done.returncode == 0, done.stderr
 
 

@@ -125,7 +125,7 @@ def _submit() -> dict[str, Any]:
     ]  # fmt: skip
     return {
         **_operation("Ask a detector about a picture", _reply("ImageQuery"), parameters,
-                     400, 401, 404, 408, 413, 415, 429, 502, 503, 504),
+                     400, 401, 404, 408, 413, 415, 422, 429, 502, 503, 504),
         "requestBody": {
             "required": True,
             "description": "JPEG, PNG, GIF, BMP, TIFF or WebP; of an animation the first frame.",
@@ -155,6 +155,7 @@ REFUSALS: Mapping[int, str] = {
     408: "The body did not arrive in time.",
     413: "The body is over the limit, or its picture takes too much memory.",
     415: "The body is called something other than a picture.",
+    422: "The detector's server hung or ended twice over this picture, and isn't asked again.",
     429: "Too many image queries of the detector are under way; Retry-After says when.",
     502: "The inference server failed.",
     503: "The detector is loading or absent, or the cloud that is needed is away; Retry-After.",

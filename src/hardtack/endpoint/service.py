@@ -227,7 +227,7 @@ class Service:
             if state.weights and state.weights[1]:
                 progress = f" {100 * state.weights[0] // state.weights[1]} % of its weights."
             raise Refused(503, f"The detector {detector.id} is {told}.{progress}", 5)
-        reply = self._inferring.infer(address, picture.data, picture.media)
+        reply = self._inferring.infer(detector.id, address, picture.data, picture.media)
         try:
             return answers.answer(detector, reply)
         except EndpointError as error:

@@ -49,13 +49,15 @@ class Pace:
 @dataclass(frozen=True)
 class Making:
     """How a detector's servers are made: the command for a version, a cap of memory in bytes (0:
-    none), where logs and records are kept, and the turn that loading a version waits for."""
+    none), where logs and records are kept, the turn that loading a version waits for, and what says
+    why a server that calls itself ready isn't, where nothing does so in the server."""
 
     command: Callable[[Version], Command]
     memory: int
     logs: Path
     records: Path
     turn: Callable[[Version], asyncio.Semaphore]
+    examine: Callable[[Version, int], str] | None = None
 
 
 @dataclass
@@ -362,6 +364,7 @@ class Keeper:
                     )
                 status, waits = await asyncio.to_thread(ask, process.port, "/health/ready")
                 if status == 200:
+                    await self._examined(process, version)
                     return
                 if not self._serving:
                     self._note = waits
@@ -372,6 +375,12 @@ class Keeper:
                 raise _Failed(waited, own=await self._all_here(version))
             await asyncio.wait({process.exit}, timeout=0.1)
         raise _Failed(process.exit.result().rstrip("."), own=await self._all_here(version))
+
+    async def _examined(self, process: Process, version: Version) -> None:
+        """Raises _Failed where another program's server fails the golden picture."""
+        examine = self._making.examine
+        if examine and (wrong := await asyncio.to_thread(examine, version, process.port)):
+            raise _Failed(wrong, own=await self._all_here(version))
 
     async def _weighed(self, version: Version) -> tuple[int, int] | None:
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hardtack.endpoint.backends import versions
 from hardtack.endpoint.backends.aside import Aside
+from hardtack.endpoint.backends.examined import examine
 from hardtack.endpoint.backends.keeper import Keeper, Making, Pace
 from hardtack.endpoint.backends.process import Command
 from hardtack.endpoint.backends.versions import Version
@@ -94,6 +95,9 @@ class Processes:
             lambda version: self._command(detector, version),
             settings.memory, self._logs, settings.state / "versions",
             lambda version: self._turns[version.arrived],
+            (lambda version, port: examine(detector, version, port, settings.answer))
+            if detector in settings.programs
+            else None,
         )  # fmt: skip
         return Keeper(detector, settings.models, making, settings.pace)
 
