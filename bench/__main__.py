@@ -11,6 +11,7 @@ BENCHES = {
     "endpoint": "image queries, against decoding and the model in one process; a cloud that goes",
     "soak-endpoint": "nine detectors under load for minutes: failures and growing memory",
     "fleet": "a simulation: ten thousand boxes that update at once, against S3's limits",
+    "dockerfiles": "every published Dockerfile, built whole over stand-ins for what others publish",
     "soak": "a busy mount for minutes: wrong bytes and growing memory",
 }
 

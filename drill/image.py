@@ -25,14 +25,14 @@ def archive() -> Path:
             try:
                 _build(Path(scratch), made.with_suffix(".part"))
             finally:
-                _unmount(scratch)
+                unmount(scratch)
         for old in KEPT.glob("hardtack-*.tar"):
             old.unlink()
         made.with_suffix(".part").replace(made)
     return made
 
 
-def _unmount(directory: str) -> None:
+def unmount(directory: str) -> None:
     """What buildah leaves mounted where it kept its layers."""
     for mounted in reversed(all_mounts()):
         if mounted.mountpoint.startswith(f"{directory}/"):
@@ -47,7 +47,7 @@ def _stamp() -> str:
     return hashlib.sha256(b"\0".join(f.read_bytes() for f in files)).hexdigest()[:16]
 
 
-def _base() -> Path:
+def debian() -> Path:
     """Debian 12, as small as apt: what debian:bookworm-slim is."""
     made = KEPT / "debian.tar"
     if not made.exists():
@@ -66,7 +66,7 @@ def _build(scratch: Path, target: Path) -> None:
         return _said(*buildah, *command)
 
     container = run("from", "scratch")
-    run("add", "--quiet", container, str(_base()), "/")
+    run("add", "--quiet", container, str(debian()), "/")
     run("commit", "--quiet", container, _BASE)
     run("rm", container)
     trusted = []

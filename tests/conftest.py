@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import systemd
 from tests.support.cgroups import cgroup2
 
 
@@ -47,6 +48,10 @@ PARTS: dict[str, tuple[str, Callable[[], bool]]] = {
     ),
     "shellcheck": ("shellcheck (Debian: shellcheck)", lambda: _has("shellcheck")),
     "systemd": ("systemd-analyze (Debian: systemd)", lambda: _has("systemd-analyze")),
+    "systemd as PID 1": (
+        "systemd, cgroup v2 and namespaces, as root (Debian: systemd)",
+        lambda: _root() and systemd.PROGRAM.exists() and systemd.hierarchy() is not None,
+    ),
     "image": ("mmdebstrap and buildah (Debian: the same)", lambda: _has("mmdebstrap", "buildah")),
     "cni": (
         "CNI's plugins (Debian: containernetworking-plugins)",

@@ -51,7 +51,7 @@ def test_a_raw_box_is_prepared_once_and_back(box: KernelBox) -> None:
 
 
 def test_the_node_has_its_address_though_another_default_route_stays(box: KernelBox) -> None:
-    """As in a container, whose way out is no cable: no interface is made for a route there."""
+    """A bridge that has no port, of somebody else: no interface is made for a route there."""
     box.ok("ip", "link", "add", "br9", "type", "bridge")
     box.ok("ip", "link", "set", "br9", "up")
     box.ok("ip", "address", "add", "10.9.0.1/24", "dev", "br9")
@@ -94,6 +94,9 @@ BREAKS: dict[str, tuple[Callable[[KernelBox], object], set[str]]] = {
     "no interface": (_no_interface, {"default route", "node address"}),
     "the address of the cable": (_another_address, {"node address"}),
     "nobody keeps the time": (_drop("var/lib/hardtack/clock"), {"clock"}),
+    "localhost not named": (
+        lambda box: box.write("etc/hosts", "127.0.0.1 box"), {"names without DNS"},
+    ),
     "images collected": (_kubelet("image-gc-high-threshold=1"), {"image collection"}),
     "old images collected": (_kubelet("image-maximum-gc-age=24h"), {"image collection"}),
     "a start that waits": (
@@ -120,6 +123,48 @@ def test_what_is_broken_is_mended(box: KernelBox, name: str) -> None:
     assert box.prepared()
     assert box.amiss() == set()
     assert box.prepared() == []
+
+
+def test_a_way_out_through_a_pair_is_a_cable(box: KernelBox) -> None:
+    """As a container has it: it leads nowhere once the host's cable is out, or the host's end."""
+    box.ok("ip", "link", "delete", "eth0")
+    box.ok("ip", "address", "add", "10.9.0.1/24", "dev", "cable")
+    box.ok("ip", "route", "replace", "default", "via", "10.9.0.2", "dev", "cable")
+    assert "default route" in box.amiss()
+    box.prepared()
+    assert box.amiss() == set()
+    box.ok("ip", "link", "delete", "cable")
+    assert box.amiss() == set()
+
+
+def test_a_full_disk_loses_what_nobody_misses(box: KernelBox) -> None:
+    """Packages, and the oldest journals; what is written to, and the newest, stay."""
+    box.prepared()
+    journal = box.root / "var/log/journal/abc"
+    names = {
+        "system@1.journal": 3,
+        "system@2.journal": 2,
+        "user-1@3.journal": 1,
+        "system.journal": 0,
+    }
+    for name, age in names.items():
+        with box.write(f"var/log/journal/abc/{name}", "").open("wb") as file:
+            file.truncate(40_000_000)
+        at = time.time() - age * 86400
+        os.utime(journal / name, (at, at))
+    package = box.write("var/cache/apt/archives/curl.deb", "x")
+    keep = box.write("var/cache/apt/archives/lock", "")
+    assert box.prepared() == []
+    full = "kubelet-arg+: [eviction-hard=nodefs.available<100%]\n"
+    box.write("etc/rancher/k3s/config.yaml.d/zzz.yaml", full)
+    assert box.amiss() == {"disk space"}
+    said = box.prepared()
+    assert [words.split()[1] for words in said] == [
+        str(package), str(journal / "system@1.journal"), str(journal / "system@2.journal"),
+        str(journal / "user-1@3.journal"),
+    ]  # fmt: skip
+    assert os.listdir(journal) == ["system.journal"]
+    assert keep.exists() and not package.exists()
 
 
 def test_a_node_that_ran_keeps_its_address(box: KernelBox) -> None:
@@ -229,7 +274,7 @@ def test_a_step_that_fails_ends_it(box: KernelBox) -> None:
     box.write("etc/rancher/k3s/config.yaml", "node-ip: [")
     done = box.prepare()
     assert done.returncode == 95
-    assert "Stopped at the step portmap: " in done.stderr
+    assert "Stopped at the step space: " in done.stderr
     assert "config.yaml:1: malformed YAML" in done.stderr
     assert not (box.root / "var/lib/hardtack/INFERENCE_FLAVOR").exists()
 

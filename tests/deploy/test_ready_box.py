@@ -76,12 +76,22 @@ def _helper(script: str | None) -> Callable[[Path], None]:
     return install
 
 
+def _pair(root: Path) -> None:
+    """As a container's way out, or a pod's."""
+    for name, number in {"ifindex": "3", "iflink": "9"}.items():
+        _write(f"sys/class/net/hardtack0/{name}", f"{number}\n")(root)
+
+
 BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "only a cable's route": (
         _edit("proc/net/route", "hardtack0", "eth1"), "default route", "hangs on a cable (eth0, ",
     ),
     "a bridge over the cable": (
         _write("sys/class/net/hardtack0/lower_eth0/mtu", ""), "default route", "cable",
+    ),
+    "the end of a pair": (_pair, "default route", "cable"),
+    "a bridge of pods": (
+        _edit("proc/net/route", "hardtack0", "cni0"), "default route", "a cable (eth0, cni0)",
     ),
     "no route at all": (_remove("proc/net/route"), "default route", "no default route"),
     "no node-ip": (_edit(K3S, "node-ip: 127.0.0.1", ""), "node address", "no node-ip"),

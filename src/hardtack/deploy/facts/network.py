@@ -16,6 +16,7 @@ _SIOCGIFCONF = 0x8912
 _ENTRY = struct.calcsize("16sHH4s16x")
 _ROOM = 1024 * _ENTRY
 _UP = 0x1
+_OF_PODS = ("cni", "flannel", "kube-", "cali", "cilium", "veth")
 
 
 def read(root: Path, addresses: Callable[[], Addresses] | None = None) -> Network:
@@ -56,12 +57,25 @@ def _defaults(root: Path) -> list[Route]:
 
 
 def _stays(root: Path, interface: str) -> bool:
-    """Whether the interface is there with every cable out: none of metal, none on top of one."""
+    """Whether the interface is there with every cable out, at the start of k3s: none of metal, none
+    on top of one, no end of a pair whose other end is elsewhere, none that pods' networks make."""
     directory = root / "sys/class/net" / interface
     if interface == "lo" or not directory.is_dir():
         return interface == "lo"
+    if interface.startswith(_OF_PODS) or _number(directory, "iflink") != _number(
+        directory, "ifindex"
+    ):
+        return False
     below = (directory / "device", *directory.glob("lower_*"))
     return not any(path.is_symlink() or path.exists() for path in below)
+
+
+def _number(directory: Path, name: str) -> str:
+    """An interface's own number (`ifindex`), or that of the one it hangs on (`iflink`)."""
+    try:
+        return (directory / name).read_text().strip()
+    except OSError:
+        return ""
 
 
 def _hosts(path: Path) -> frozenset[str]:

@@ -16,21 +16,25 @@ from hardtack.deploy.prepare import (
     forward,
     images,
     manifests,
+    names,
     order,
     portmap,
     propagation,
     route,
+    space,
 )
 from hardtack.deploy.prepare.step import Change, Step, Target
 
 STEPS: tuple[Step, ...] = (
     clock.STEP,
+    space.STEP,
     cgroups.STEP,
     propagation.STEP,
     portmap.STEP,
     forward.STEP,
     route.STEP,
     address.STEP,
+    names.STEP,
     collection.STEP,
     order.STEP,
     flavour.STEP,

@@ -67,7 +67,7 @@ def clock(facts: Facts) -> Iterable[Amiss]:
 def names(facts: Facts) -> Iterable[Amiss]:
     """What must resolve with no DNS, and what CoreDNS needs to start at all."""
     if "localhost" not in facts.network.hosts:
-        yield "/etc/hosts doesn't name localhost", "Add to it: 127.0.0.1 localhost."
+        yield "/etc/hosts doesn't name localhost", PREPARE
     if facts.k3s is not None and facts.k3s.nameservers == ():
         yield (
             "the resolv.conf that k3s is told to use names no server: CoreDNS won't start",
@@ -99,7 +99,8 @@ def disk(facts: Facts) -> Iterable[Amiss]:
         if space.free < least:
             yield (
                 f"{space.path} has {format_size(space.free)} free, less than {format_size(least)}",
-                "Free some space: hardtack cache evict, hardtack images prune.",
+                "Free some space: hardtack box prepare (old journals, kept packages), "
+                "hardtack cache evict, hardtack images prune.",
             )
         if space.inodes and space.inodes_free < _LEAST_INODES * space.inodes:
             yield f"{space.path} has {space.inodes_free} inodes free", "Remove small files."

@@ -112,18 +112,19 @@ ABOUT: dict[Check, tuple[str, str]] = {
     ),
     Check.BOX_NAMES: (
         "`localhost` is in `/etc/hosts`; CoreDNS doesn't start from a resolv.conf that names no "
-        "server.", _HAND,
+        "server.", "`box prepare`; the server by hand: only the site knows it",
     ),
     Check.BOX_COLLECTION: (
         "The kubelet removes images that can't be pulled again when the disk fills.", _PREPARE,
     ),
     Check.BOX_DISK: (
         "The kubelet evicts pods from a full disk; no inodes, no files.",
-        "`cache evict`, `images prune`",
+        "`box prepare` (old journals, kept packages); then `cache evict`, `images prune`: which "
+        "weights and images can go, only a person knows",
     ),
     Check.BOX_HELPERS: (
         "Each is tried in a namespace with no network: one that doesn't end holds up the start of "
-        "pods.", _HAND,
+        "pods.", "by hand: only a person knows whether pulls need it",
     ),
     Check.BOX_ORDER: (
         "A service after `network-online.target` waits for a network, for minutes or for ever.",
