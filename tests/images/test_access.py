@@ -272,6 +272,16 @@ def test_malformed_registries_are_told_by_line(tmp_path: Path) -> None:
     assert "\n" not in refused.value.message
 
 
+def test_a_wrong_word_in_registries_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As k3s does, it is read all the same; but a mirror that nobody asks would go unseen."""
+    file = tmp_path / "registries.yaml"
+    file.write_text("mirors: {docker.io: {endpoint: ['http://localhost:1']}}\nconfigs: {}\n")
+    assert Registries.read(file).mirrors == {}
+    assert f"{file}: 'mirors' means nothing there. Did you mean 'mirrors'?" in caplog.text
+
+
 def test_ecr_by_its_helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = 'read host; echo "{\\"Username\\":\\"AWS\\",\\"Secret\\":\\"for $host\\"}"'
     a_program(tmp_path, "docker-credential-ecr-login", told, monkeypatch)

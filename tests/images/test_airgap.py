@@ -22,6 +22,21 @@ from tests.support.faulty_registry import FaultyRegistry, faulty_registry
 
 AMD64 = Platform.parse("linux/amd64")
 NAMES = ["docker.io/rancher/pause:3.6", "docker.io/rancher/coredns:1.10.1"]
+# `k3s-images.txt` of a release is k3s's own scripts/airgap/image-list.txt; this one is of 1.34.
+RELEASED = """\
+docker.io/rancher/klipper-helm:v0.9.12-build20251215
+docker.io/rancher/klipper-lb:v0.4.13
+docker.io/rancher/local-path-provisioner:v0.0.32
+docker.io/rancher/mirrored-coredns-coredns:1.13.1
+docker.io/rancher/mirrored-library-busybox:1.37.0
+docker.io/rancher/mirrored-library-traefik:3.5.1
+docker.io/rancher/mirrored-metrics-server:v0.8.0
+docker.io/rancher/mirrored-pause:3.6
+"""
+# What k3s's package/Dockerfile puts into the image: its binaries, certificates, time zones.
+IN_ITS_IMAGE = ["bin/k3s", "bin/aux/xtables-legacy-multi", "bin/cni", "bin/kubectl",
+                "etc/ssl/certs/ca-certificates.crt", "etc/nsswitch.conf", "etc/os-release",
+                "etc/passwd", "usr/share/zoneinfo/UTC"]  # fmt: skip
 
 
 @pytest.fixture
@@ -91,7 +106,8 @@ def test_read_from_its_image(server: FaultyRegistry, path: str, data: bytes) -> 
 
 
 def test_an_image_that_says_nothing(server: FaultyRegistry) -> None:
-    k3s(server, "v1.28.8-k3s1", {"bin/aux/ip": b"x"})
+    """As upstream builds it: the list and the tarball are the release's, not the image's."""
+    k3s(server, "v1.28.8-k3s1", dict.fromkeys(IN_ITS_IMAGE, b"x"))
     image = image_of("v1.28.8+k3s1", f"{server.host}/rancher/k3s")
     with pytest.raises(NotFound, match="nor an airgap tarball") as said:
         needed_by(image, AMD64, Registry())
@@ -107,6 +123,19 @@ def test_a_damaged_tarball(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with pytest.raises(BundleError, match="k3s-airgap-images"):
         in_tarball(path)
+
+
+def test_the_list_of_a_release() -> None:
+    found = parse_list(RELEASED)
+    assert [r.name for r in found] == RELEASED.split()
+    assert {r.full_repository.rpartition("/")[0] for r in found} == {"docker.io/rancher"}
+
+
+def test_the_list_that_the_balena_server_is_built_from() -> None:
+    shipped = Path(__file__).parents[2] / "deploy/balena-k3s/server/k3s-images.txt"
+    found = {r.repository: r for r in parse_list(shipped.read_text())}
+    assert {"rancher/mirrored-pause", "rancher/mirrored-coredns-coredns"} <= found.keys()
+    assert all(reference.digest for reference in found.values())
 
 
 def test_lists() -> None:

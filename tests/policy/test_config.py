@@ -88,6 +88,25 @@ def test_a_configuration_that_is_refused(tmp_path: Path, text: str, names: str) 
     assert "policy.toml" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "place", "hint"),
+    [
+        ("platforms = []\n\n[rulse.x]\n", "policy.toml:3: rulse: 'rulse'", "'rules'?"),
+        ("[rules]\nfloating-tga.off = 'x'\n", "policy.toml:2: rules.f", "'floating-tag'?"),
+        ("[rules.floating-tag]\n'of' = 'x'\n", "policy.toml:2: ", "'off'?"),
+        ("[[own]]\nimages = 'a'\nfloating_tags = true\n", ":3: own[0].fl", "'floating-tags'?"),
+        ("rules = {zzz = {}}\n", "policy.toml:1: rules.zzz", "`hardtack policy rules`"),
+    ],
+)
+def test_a_wrong_word_is_told_with_its_line_and_the_right_one(
+    tmp_path: Path, text: str, place: str, hint: str
+) -> None:
+    with pytest.raises(PolicyError) as refused:
+        configured(tmp_path, text)
+    assert place in refused.value.message
+    assert hint in refused.value.remedy
+
+
 def test_no_configuration_and_no_lock(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match=r"none\.toml"):
         read_config(tmp_path / "none.toml", frozenset(BY_ID))

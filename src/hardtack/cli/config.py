@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +63,8 @@ def parse(path: Path) -> Settings:
     """What the file at `path` says. Raises ConfigError."""
     import tomllib  # late: most boxes are set up by flags and environment
 
+    from hardtack.core.typos import meant, toml_line
+
     try:
         text = path.read_text(encoding="utf-8")
         tables = tomllib.loads(text)
@@ -76,8 +76,8 @@ def parse(path: Path) -> Settings:
     for table, content in tables.items():
         if table not in TABLES or not isinstance(content, dict):
             raise ConfigError(
-                f"{path}:{_line(text, table)}: unknown table or key {table!r}.",
-                remedy=f"{_meant(table, TABLES)} Settings stand in the tables "
+                f"{path}:{toml_line(text, [table]) or 1}: unknown table or key {table!r}.",
+                remedy=f"{meant(table, TABLES)} Settings stand in the tables "
                 f"{', '.join(f'[{t}]' for t in TABLES)}.".lstrip(),
             )
         _take(settings, content, text, table)
@@ -86,33 +86,13 @@ def parse(path: Path) -> Settings:
 
 def _take(settings: Settings, content: dict[str, Any], text: str, table: str) -> None:
     from hardtack.cli.options import setting_names
+    from hardtack.core.typos import meant, toml_line
 
     known = setting_names()
     for key, value in content.items():
-        line = _line(text, key, table)
+        line = toml_line(text, [table, key]) or 1
         if key not in known:
-            hint = _meant(key, known) or "`hardtack config show` lists all."
+            hint = meant(key, known) or "`hardtack config show` lists all."
             raise ConfigError(f"{settings.path}:{line}: unknown setting {key!r}.", remedy=hint)
         settings.values[known[key]] = value
         settings.lines[known[key]] = line
-
-
-def _meant(word: str, known: Iterable[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"Did you mean {near[0]!r}?" if near else ""
-
-
-def _line(text: str, key: str, table: str = "") -> int:
-    """The line of `text` that names the table `key`, or sets `key` in `table`."""
-    within, word = not table, re.escape(key)
-    for number, line in enumerate(text.splitlines(), 1):
-        if heading := re.match(r"\s*\[+\s*([\w.\"'-]+)", line):
-            name = heading[1].strip("\"'")
-            within = not table or name == table or name.startswith(f"{table}.")
-            if (not table and name.partition(".")[0] == key) or name == f"{table}.{key}":
-                return number
-        elif within and re.match(rf"\s*[\"']?{word}[\"']?\s*[.=]", line):
-            return number
-    return 1

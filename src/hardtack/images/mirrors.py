@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,11 +11,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hardtack.core.errors import ConfigError
+from hardtack.core.typos import meant
 from hardtack.core.yamlerrors import told
 from hardtack.images.auth import Credentials, decode_auth
 from hardtack.images.connection import Tls
 
+log = logging.getLogger(__name__)
+
 _HUB = "registry-1.docker.io"
+_TABLES = frozenset({"mirrors", "configs", "auths"})  # k3s ignores any other
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,9 @@ class Registries:
             document = yaml.safe_load(path.read_bytes()) or {}
             mirrors, configs = document.get("mirrors") or {}, document.get("configs") or {}
             _check(mirrors, configs)
+            for key in document.keys() - _TABLES:
+                hint = meant(str(key), _TABLES)
+                log.warning("%s: %r means nothing there. %s", path, key, hint)
         except yaml.YAMLError as error:
             raise ConfigError(f"{told(error, str(path))}.") from error
         except (OSError, AttributeError, TypeError, ValueError, re.error) as error:

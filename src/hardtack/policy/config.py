@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hardtack.core.errors import PolicyError
+from hardtack.core.typos import meant, toml_line
 from hardtack.manifests.place import Severity
 from hardtack.manifests.reference import Reference
 
@@ -64,84 +65,106 @@ def read_config(path: Path, rules: frozenset[str]) -> Config:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PolicyError(f"{path} is not TOML: {error}.") from error
-    return parse_config(table, rules, str(path))
+    return _config(table, rules, _At(str(path), text))
 
 
-def parse_config(table: Any, rules: frozenset[str], where: str) -> Config:
-    """The configuration that a table says. `rules` are the ids that exist. Raises PolicyError."""
-    table = _table(table, where, {"platforms", "own", "rules", "credentials"})
+@dataclass(frozen=True)
+class _At:
+    """A key of the file, for errors: `policy.toml:3: rules.floating-tag`."""
+
+    name: str
+    text: str
+    keys: tuple[str | int, ...] = ()
+
+    def __str__(self) -> str:
+        words = [key for key in self.keys if isinstance(key, str)]
+        line = 0
+        while words and not line:  # a key that is missing: where its table stands
+            line = toml_line(self.text, words)
+            words.pop()
+        place = f"{self.name}:{line}" if line else self.name
+        label = "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in self.keys)
+        return f"{place}: {label[1:]}" if label else place
+
+    def key(self, key: str | int) -> _At:
+        return _At(self.name, self.text, (*self.keys, key))
+
+
+def _config(table: Any, rules: frozenset[str], at: _At) -> Config:
+    table = _table(table, at, {"platforms", "own", "rules", "credentials"})
     off: dict[str, str] = {}
     severity: dict[str, Severity] = {}
-    for rule, settings in _table(table.get("rules", {}), f"{where}: rules", None).items():
+    for rule, settings in _table(table.get("rules", {}), at.key("rules"), None).items():
+        here = at.key("rules").key(rule)
         if rule not in rules:
             raise PolicyError(
-                f"{where}: there is no rule {rule!r}.",
-                remedy="`hardtack policy rules` lists them.",
+                f"{here}: there is no rule {rule!r}.",
+                remedy=meant(rule, rules) or "`hardtack policy rules` lists them.",
             )
-        at = f"{where}: rules.{rule}"
-        entry = _table(settings, at, {"off", "severity"})
+        entry = _table(settings, here, {"off", "severity"})
         if "off" in entry:
-            off[rule] = _text(entry["off"], f"{at}.off", "the reason why the rule is off")
+            off[rule] = _text(entry["off"], here.key("off"), "the reason why the rule is off")
         if "severity" in entry:
-            severity[rule] = _severity(entry["severity"], at)
+            severity[rule] = _severity(entry["severity"], here.key("severity"))
     own = tuple(
-        _own(entry, f"{where}: own[{n}]")
-        for n, entry in enumerate(_list(table.get("own", []), f"{where}: own"))
+        _own(entry, at.key("own").key(n))
+        for n, entry in enumerate(_list(table.get("own", []), at.key("own")))
     )
     return Config(
-        _texts(table.get("platforms", []), f"{where}: platforms"),
+        _texts(table.get("platforms", []), at.key("platforms")),
         own,
         off,
         severity,
-        _texts(table.get("credentials", []), f"{where}: credentials"),
+        _texts(table.get("credentials", []), at.key("credentials")),
     )
 
 
-def _own(entry: Any, where: str) -> Own:
-    entry = _table(entry, where, {"images", "pull-policies", "floating-tags"})
-    policies = _texts(entry.get("pull-policies", list(PULL_POLICIES)), f"{where}.pull-policies")
+def _own(entry: Any, at: _At) -> Own:
+    entry = _table(entry, at, {"images", "pull-policies", "floating-tags"})
+    policies = _texts(entry.get("pull-policies", list(PULL_POLICIES)), at.key("pull-policies"))
     for policy in policies:
         if policy not in PULL_POLICIES:
             raise PolicyError(
-                f"{where}: {policy!r} is no pull policy; expected {', '.join(PULL_POLICIES)}."
+                f"{at.key('pull-policies')}: {policy!r} is no pull policy; "
+                f"expected {', '.join(PULL_POLICIES)}."
             )
     floating = entry.get("floating-tags", True)
     if not isinstance(floating, bool):
-        raise PolicyError(f"{where}.floating-tags is {floating!r}; expected true or false.")
-    pattern = _text(entry.get("images"), f"{where}.images", "a pattern like 'registry.example/*'")
+        raise PolicyError(f"{at.key('floating-tags')} is {floating!r}; expected true or false.")
+    pattern = _text(entry.get("images"), at.key("images"), "a pattern like 'registry.example/*'")
     return Own(pattern, policies, floating)
 
 
-def _severity(value: Any, where: str) -> Severity:
+def _severity(value: Any, at: _At) -> Severity:
     try:
         return Severity(value)
     except ValueError:
-        expected = ", ".join(Severity)
-        raise PolicyError(f"{where}.severity is {value!r}; expected {expected}.") from None
+        raise PolicyError(f"{at} is {value!r}; expected {', '.join(Severity)}.") from None
 
 
-def _table(value: Any, where: str, known: set[str] | None) -> dict[str, Any]:
+def _table(value: Any, at: _At, known: set[str] | None) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise PolicyError(f"{where} is not a table.", remedy=_REMEDY)
+        raise PolicyError(f"{at} is not a table.", remedy=_REMEDY)
     for key in value:
         if known is not None and key not in known:
             raise PolicyError(
-                f"{where}: {key!r} means nothing here; expected {', '.join(sorted(known))}."
+                f"{at.key(key)}: {key!r} means nothing here; expected {', '.join(sorted(known))}.",
+                remedy=meant(key, known) or _REMEDY,
             )
     return value
 
 
-def _list(value: Any, where: str) -> list[Any]:
+def _list(value: Any, at: _At) -> list[Any]:
     if not isinstance(value, list):
-        raise PolicyError(f"{where} is not a list.", remedy=_REMEDY)
+        raise PolicyError(f"{at} is not a list.", remedy=_REMEDY)
     return value
 
 
-def _texts(value: Any, where: str) -> tuple[str, ...]:
-    return tuple(_text(item, where, "strings") for item in _list(value, where))
+def _texts(value: Any, at: _At) -> tuple[str, ...]:
+    return tuple(_text(item, at, "strings") for item in _list(value, at))
 
 
-def _text(value: Any, where: str, wanted: str) -> str:
+def _text(value: Any, at: _At, wanted: str) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise PolicyError(f"{where} is {value!r}; expected {wanted}.", remedy=_REMEDY)
+        raise PolicyError(f"{at} is {value!r}; expected {wanted}.", remedy=_REMEDY)
     return value
