@@ -3,6 +3,7 @@ written, a reader that goes away."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -36,6 +37,13 @@ def test_an_output_that_can_not_be_written_is_told(tmp_path: Path) -> None:
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     done = _sh('"$@" | head -1', *HARDTACK, "policy", "rules", cwd=tmp_path)
     assert done.stdout.startswith("rule") and done.stderr == ""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    gone = subprocess.run(
+        [*HARDTACK, "policy", "rules"], stdout=theirs, stderr=subprocess.PIPE, check=False
+    )
+    os.close(theirs)
+    assert (gone.returncode, gone.stderr) == (141, b"")
 
 
 @pytest.mark.needs("root")

@@ -153,6 +153,8 @@ def releases(source: str, as_json: bool, **values: Any) -> None:
     if as_json:
         print_json(found)
         return
+    if not found:
+        click.echo("No release is kept: hardtack pin SOURCE NAME keeps one.", err=True)
     print_table(
         ("release", "generation", "created", "files", "bytes", "on this box"),
         (

@@ -18,6 +18,7 @@ from hardtack.core.errors import (
     ObjectChanged,
     SourceError,
     SourceUnreachable,
+    in_words,
 )
 from hardtack.source import aws_config
 from hardtack.source.credentials import CredentialChain
@@ -280,4 +281,4 @@ def explain(error: BaseException) -> str:
         return "connection refused"
     if isinstance(error, http.client.IncompleteRead):
         return "the reply broke off"
-    return str(error) or type(error).__name__
+    return str(error) or in_words(error)
