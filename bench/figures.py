@@ -60,8 +60,12 @@ def number(value: float) -> str:
 
 def median_of(times: int, *measures: Callable[[], float]) -> list[float]:
     """Medians of `times` rounds; each round takes every measure once, so that noise is shared."""
-    rounds = [[measure() for measure in measures] for _ in range(times)]
-    return [statistics.median(column) for column in zip(*rounds, strict=True)]
+    return [statistics.median(column) for column in zip(*rounds_of(times, *measures), strict=True)]
+
+
+def rounds_of(times: int, *measures: Callable[[], float]) -> list[list[float]]:
+    """What each of `times` rounds measured, in the order of `measures`."""
+    return [[measure() for measure in measures] for _ in range(times)]
 
 
 HEADINGS = ("figure", "measured", "bar", "", "what", "medians")

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,7 @@ from hardtack.images.pull import WORK, pull
 from hardtack.images.registry import Registry
 from hardtack.manifests.reference import Reference
 from tests.support import oci
+from tests.support.commands import HARDTACK
 from tests.support.faulty_registry import FaultyRegistry, Reply, Seen, faulty_registry
 
 AMD64 = Platform.parse("linux/amd64")
@@ -466,6 +468,36 @@ def test_retry_after() -> None:
     assert retry_after("12", 0) == 12
     assert retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 20) == 40
     assert retry_after("soon", 0) is None
+
+
+@pytest.mark.parametrize("waits", ["for the next attempt", "for bytes"])
+def test_ctrl_c_waits_for_nothing(tmp_path: Path, waits: str) -> None:
+    """The registry says to come back much later, or says nothing more in the middle of a blob."""
+    over = threading.Event()
+    with faulty_registry() as server:
+        server.add("v1", oci.image(LAYERS))
+        write_lock(tmp_path / "images.lock", locked(server))
+        asked = threading.Event()
+
+        def fault(seen: Seen, count: int) -> Reply | None:
+            if "/blobs/" not in seen.path:
+                return None
+            asked.set()
+            if waits == "for bytes":
+                over.wait(100)
+            return Reply(503, {"Retry-After": "100"})
+
+        server.fault = fault
+        process = subprocess.Popen(
+            [*HARDTACK, "images", "pull", "--lock", "images.lock", "--out", "out"],
+            cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert asked.wait(60)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=25)  # less than either would take
+        over.set()
+    assert process.returncode == 130
+    assert said.endswith("hardtack: interrupted\n")
 
 
 def test_killed_at_half_and_resumed(tmp_path: Path) -> None:

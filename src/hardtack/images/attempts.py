@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from hardtack.core.backoff import Backoff
@@ -19,19 +22,63 @@ AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 @dataclass(frozen=True)
 class Patience:
     """How long to keep trying. `seconds`: without any progress; `unanswered`: a registry that has
-    never answered, whose name may be wrong; `clock` and `sleep` for tests."""
+    never answered, whose name may be wrong; `clock` and `sleep` for tests (else
+    the wait that `Stop` ends)."""
 
     seconds: float = 120.0
     unanswered: float = 15.0
     backoff: Backoff = field(default_factory=lambda: Backoff(first=0.25, cap=20.0))
     clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] | None = None
+
+
+class Stop:
+    """Ends what several threads wait for: the next attempt, or bytes that don't come."""
+
+    def __init__(self) -> None:
+        self._set = threading.Event()
+        self._lock = threading.Lock()
+        self._waiting: set[socket.socket] = set()
+
+    def set(self) -> None:
+        """From now on nothing waits."""
+        self._set.set()
+        with self._lock:
+            for sock in self._waiting:
+                _cut(sock)
+
+    def is_set(self) -> bool:
+        return self._set.is_set()
+
+    def wait(self, seconds: float) -> None:
+        self._set.wait(seconds)
+
+    @contextlib.contextmanager
+    def ends(self, sock: socket.socket) -> Iterator[None]:
+        """While bytes are awaited on `sock`: it is shut down when the time has come."""
+        with self._lock:
+            self._waiting.add(sock)
+            if self._set.is_set():
+                _cut(sock)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting.discard(sock)
+
+
+def _cut(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # it has ended by itself
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 class Attempts:
     """Back-off within a deadline that progress moves."""
 
-    def __init__(self, patience: Patience, what: str, *, answered: bool) -> None:
+    def __init__(
+        self, patience: Patience, what: str, *, answered: bool, stop: Stop | None = None
+    ) -> None:
+        self.stop = stop or Stop()
         self._patience, self._what, self._answered = patience, what, answered
         self._allow(patience.seconds if answered else min(patience.unanswered, patience.seconds))
 
@@ -51,12 +98,14 @@ class Attempts:
 
     def failed(self, error: HardtackError, wait: float | None = None) -> None:
         """Wait before the next attempt, `wait` seconds if the server said so; raises `error` when
-        the deadline would pass."""
+        the deadline would pass, or nobody waits any more."""
         delay = next(self._delays) if wait is None else wait
-        if self._patience.clock() + delay > self._deadline:
+        if self.stop.is_set() or self._patience.clock() + delay > self._deadline:
             raise error
         log.info("%s: %s Again in %.1f s.", self._what, error.message, delay)
-        self._patience.sleep(delay)
+        (self._patience.sleep or self.stop.wait)(delay)
+        if self.stop.is_set():
+            raise error
 
 
 def retry_after(header: str | None, now: float) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import select
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,9 +54,12 @@ class CertificateRefused(SourceUnreachable):
 class Response:
     """A reply, its body not read yet. `done` is told whether the connection can be used again."""
 
-    def __init__(self, reply: HTTPResponse, host: str, done: Callable[[bool], None]) -> None:
+    def __init__(
+        self, reply: HTTPResponse, host: str, done: Callable[[bool], None], sock: socket.socket
+    ) -> None:
         self.status: int = reply.status
         self.headers: HTTPMessage = reply.headers
+        self.sock = sock
         self._reply, self._host, self._done = reply, host, done
 
     def readinto(self, buffer: memoryview) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from hardtack.core.errors import CorruptReply
 from hardtack.core.progress import IN_ALL, Progress
+from hardtack.images.attempts import Stop
 from hardtack.images.partial import Follower, Partial
 from hardtack.images.registry import Registry
 
@@ -107,7 +108,7 @@ class _Run:
     def __init__(self, registry: Registry, progress: Progress) -> None:
         self._registry, self._progress = registry, progress
         self._lock = threading.Lock()
-        self.stop = threading.Event()
+        self.stop = Stop()
         self.fetched = 0
 
     def parts(
@@ -150,7 +151,7 @@ class _Run:
         position = start
         if start == stop:
             return
-        for chunk in self._registry.blob(job.name, job.digest, start, stop):
+        for chunk in self._registry.blob(job.name, job.digest, start, stop, self.stop):
             place.partial.write(place.offset + position, chunk)
             position += len(chunk)
             with self._lock:

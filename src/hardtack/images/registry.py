@@ -16,7 +16,7 @@ from hardtack.core.errors import (
     RegistryError,
     SourceUnreachable,
 )
-from hardtack.images.attempts import AGAIN, Attempts, Patience, refusal, retry_after
+from hardtack.images.attempts import AGAIN, Attempts, Patience, Stop, refusal, retry_after
 from hardtack.images.auth import DockerConfig
 from hardtack.images.connection import CertificateRefused, Response
 from hardtack.images.manifest import (
@@ -72,16 +72,22 @@ class Registry:
         what = f"{name}@{reference}" if ":" in reference else f"{name}:{reference}"
         return self._anywhere(name, what, lambda e, path: self._manifest(e, path, reference, what))
 
-    def blob(self, name: str, digest: str, start: int, stop: int) -> Iterator[memoryview]:
+    def blob(
+        self, name: str, digest: str, start: int, stop: int, ended: Stop | None = None
+    ) -> Iterator[memoryview]:
         """Bytes [start, stop) of a blob in chunks of at most CHUNK bytes, resumed inside when a
         connection breaks. A chunk's bytes are there until the next one is asked for: they lie in
-        one buffer. The digest is for the caller to check. Raises as `manifest` does."""
+        one buffer. The digest is for the caller to check. `ended`: when to wait for nothing more.
+        Raises as `manifest` does."""
         position = start
         buffer = memoryview(bytearray(min(CHUNK, max(stop - start, 1))))
         errors: list[HardtackError] = []
         for endpoint, path in self._places(name):
             try:
-                for chunk in self._blob(endpoint, path, digest, position, stop, buffer):
+                parts = self._blob(
+                    endpoint, path, digest, (position, stop), buffer, ended or Stop()
+                )
+                for chunk in parts:
                     position += len(chunk)
                     yield chunk
                 return
@@ -137,20 +143,27 @@ class Registry:
         return parse(raw, response.headers.get("Content-Type", ""), what)
 
     def _blob(
-        self, endpoint: Endpoint, path: str, digest: str, start: int, stop: int, buffer: memoryview
+        self,
+        endpoint: Endpoint,
+        path: str,
+        digest: str,
+        part: tuple[int, int],
+        buffer: memoryview,
+        ended: Stop,
     ) -> Iterator[memoryview]:
         what = f"{endpoint.host}/{path}@{digest}"
-        attempts = self._attempts(endpoint, what)
-        position = start
+        attempts = self._attempts(endpoint, what, ended)
+        position, stop = part
         while position < stop:
             # The digest is over the bytes as stored: no transfer compression.
             headers = {"Range": f"bytes={position}-{stop - 1}", "Accept-Encoding": "identity"}
             response = self._get(endpoint, path, f"blobs/{digest}", headers, what, attempts)
             try:
-                for chunk in _body(response, position, stop, buffer, what):
-                    position += len(chunk)
-                    attempts.progress()
-                    yield chunk
+                with ended.ends(response.sock):
+                    for chunk in _body(response, position, stop, buffer, what):
+                        position += len(chunk)
+                        attempts.progress()
+                        yield chunk
                 if position < stop:
                     attempts.failed(
                         CorruptReply(f"{what} ends after {position} bytes; expected {stop}.")
@@ -178,7 +191,9 @@ class Registry:
             sent = self._tokens.get(endpoint, path)
             extra = {"Authorization": sent} if sent else {}
             try:
-                response = self._transport.send("GET", url, headers | extra, endpoint.tls)
+                response = self._transport.send(
+                    "GET", url, headers | extra, endpoint.tls, stop=attempts.stop
+                )
             except CertificateRefused:
                 raise
             except SourceUnreachable as error:
@@ -199,8 +214,9 @@ class Registry:
                 raise refused
             attempts.failed(refused, retry_after(response.headers.get("Retry-After"), time.time()))
 
-    def _attempts(self, endpoint: Endpoint, what: str) -> Attempts:
-        return Attempts(self._patience, what, answered=endpoint.host in self._answered)
+    def _attempts(self, endpoint: Endpoint, what: str, stop: Stop | None = None) -> Attempts:
+        known = endpoint.host in self._answered
+        return Attempts(self._patience, what, answered=known, stop=stop)
 
 
 def _body(

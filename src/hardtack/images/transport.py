@@ -11,6 +11,7 @@ from http.client import HTTPConnection, HTTPException
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from hardtack.core.errors import ConfigError, CorruptReply, SourceUnreachable
+from hardtack.images.attempts import Stop
 from hardtack.images.connection import (
     CertificateRefused,
     Response,
@@ -43,13 +44,21 @@ class Transport:
         weakref.finalize(self, _close, self._idle)  # for who forgets to
 
     def send(
-        self, method: str, url: str, headers: dict[str, str], tls: Tls, body: bytes | None = None
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        tls: Tls,
+        body: bytes | None = None,
+        stop: Stop | None = None,
     ) -> Response:
         """The response, its body not read; redirects followed, and never with `Authorization` to
-        another host. Raises SourceUnreachable, CorruptReply for endless redirects."""
+        another host. `stop`: when to wait for none any more.
+
+        Raises SourceUnreachable, CorruptReply for endless redirects."""
         home = urlsplit(url)
         for _ in range(_MAX_REDIRECTS + 1):
-            response = self._send_one(method, url, headers, tls, body)
+            response = self._send_one(method, url, headers, tls, body, stop or Stop())
             location = response.headers.get("Location")
             if response.status not in _REDIRECTS or location is None:
                 return response
@@ -68,7 +77,13 @@ class Transport:
             _close(self._idle)
 
     def _send_one(
-        self, method: str, url: str, headers: dict[str, str], tls: Tls, body: bytes | None
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        tls: Tls,
+        body: bytes | None,
+        stop: Stop,
     ) -> Response:
         parts = _parsed(url)
         if tls.insecure:
@@ -79,15 +94,17 @@ class Transport:
         connection = None
         try:
             connection = self._connection(route)
-            connection.request(method, target(route, url), body, headers)
-            reply = connection.getresponse()
+            sock = connection.sock
+            with stop.ends(sock):
+                connection.request(method, target(route, url), body, headers)
+                reply = connection.getresponse()
         except ssl.SSLError as error:
             raise tls_failed(parts.netloc, error) from error
         except (OSError, HTTPException) as error:
             raise unreachable(parts.netloc, error) from error
         else:
             sent, connection = connection, None
-            return Response(reply, parts.netloc, partial(self._give_back, route, sent))
+            return Response(reply, parts.netloc, partial(self._give_back, route, sent), sock)
         finally:
             if connection is not None:
                 connection.close()
