@@ -66,7 +66,10 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
     seen: set[Path] = set()
     for path in paths:
         if not path.exists():
-            raise ManifestError(f"There is no {path}.", remedy="Give files or directories to scan.")
+            raise ManifestError(
+                f"There is no {path}.",
+                remedy="Give files or directories that are there (ready: --deployment).",
+            )
         for file in [path] if path.is_file() else _walk(path):
             if file not in seen:
                 seen.add(file)

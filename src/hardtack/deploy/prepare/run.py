@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
@@ -26,8 +27,8 @@ from hardtack.deploy.prepare import (
 from hardtack.deploy.prepare.step import Change, Step, Target
 
 STEPS: tuple[Step, ...] = (
-    clock.STEP,
     space.STEP,
+    clock.STEP,
     cgroups.STEP,
     propagation.STEP,
     portmap.STEP,
@@ -42,7 +43,9 @@ STEPS: tuple[Step, ...] = (
     manifests.STEP,
     boot.STEP,
 )
-"""The clock first: all that is written after bears its time."""
+"""Room first, or nothing can be written; then the clock, whose time all bears that is written."""
+_ROOM = "Free some space, or inodes: hardtack cache evict, hardtack images prune."
+_RIGHTS = "Run as root, on a file system that can be written to."
 NAMES = tuple(step.name for step in STEPS)
 UNDOABLE = tuple(step.name for step in STEPS if step.undo is not None)
 
@@ -112,6 +115,6 @@ def _do(
             f"Stopped at the step {name}: {error.filename or ''} {error.strerror}.".replace(
                 "  ", " "
             ),
-            remedy="Run as root, on a file system that can be written to.",
+            remedy=_ROOM if error.errno == errno.ENOSPC else _RIGHTS,
         ) from error
     return Done(name, tuple(told))
