@@ -18,13 +18,16 @@ ZERO = SAMPLES[5]
 SCHEMATHESIS = str(Path(sys.executable).with_name("schemathesis"))
 
 
-def drive(url: str, directory: Path, *options: str) -> str:
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+
+
+def drive(url: str, directory: Path, config: Path = CONFIG) -> str:
     """Let schemathesis run against a description; what it says. It must find nothing."""
     done = subprocess.run(
-        [SCHEMATHESIS, "--config-file", str(Path(__file__).with_name("schemathesis.toml")), "run",
+        [SCHEMATHESIS, "--config-file", str(config), "run",
          url, "--seed", "5", "--generation-deterministic", "--no-color", "--phases",
          "examples,coverage,fuzzing", "--max-examples", "15", "--request-timeout", "30",
-         "--suppress-health-check", "all", *options],
+         "--suppress-health-check", "all"],
         cwd=directory, env=clean_environment({"NO_PROXY": "*"}), capture_output=True, text=True,
         check=False, timeout=110,
     )  # fmt: skip

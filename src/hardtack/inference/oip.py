@@ -14,7 +14,7 @@ from hardtack.core.errors import PictureError
 from hardtack.inference.model import Model
 from hardtack.inference.runtime import Port
 
-_TYPES = {
+TYPES = {
     "BOOL": (np.bool_, "tensor(bool)"),
     "UINT8": (np.uint8, "tensor(uint8)"),
     "INT32": (np.int32, "tensor(int32)"),
@@ -80,12 +80,12 @@ def _tensor(entry: Any) -> tuple[str, NDArray[Any]]:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise _bad("An input has no name")
     name, shape, datatype = entry["name"], entry.get("shape"), entry.get("datatype")
-    if not isinstance(datatype, str) or datatype not in _TYPES:
-        raise _bad(f"The input {name!r} has the datatype {datatype!r}; known: {list(_TYPES)}")
+    if not isinstance(datatype, str) or datatype not in TYPES:
+        raise _bad(f"The input {name!r} has the datatype {datatype!r}; known: {list(TYPES)}")
     if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
         raise _bad(f"The input {name!r} has the shape {shape!r}; expected whole numbers")
     try:
-        values: NDArray[Any] = np.asarray(entry.get("data"), _TYPES[datatype][0]).reshape(-1)
+        values: NDArray[Any] = np.asarray(entry.get("data"), TYPES[datatype][0]).reshape(-1)
     except (TypeError, ValueError, OverflowError):
         raise _bad(f"The data of the input {name!r} is not a list of {datatype}") from None
     if len(values) != math.prod(shape):
@@ -94,13 +94,13 @@ def _tensor(entry: Any) -> tuple[str, NDArray[Any]]:
 
 
 def _entry(name: str, value: NDArray[Any]) -> dict[str, Any]:
-    kind = next((ours for ours, (dtype, _) in _TYPES.items() if value.dtype == dtype), "BYTES")
+    kind = next((ours for ours, (dtype, _) in TYPES.items() if value.dtype == dtype), "BYTES")
     data = value.reshape(-1).tolist()
     return {"name": name, "shape": list(value.shape), "datatype": kind, "data": data}
 
 
 def _described(port: Port) -> dict[str, Any]:
-    kind = next((ours for ours, (_, theirs) in _TYPES.items() if port.type == theirs), "BYTES")
+    kind = next((ours for ours, (_, theirs) in TYPES.items() if port.type == theirs), "BYTES")
     return {"name": port.name, "datatype": kind, "shape": list(port.shape)}
 
 

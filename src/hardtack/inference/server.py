@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hardtack.core.errors import HardtackError, PictureError
-from hardtack.inference import oip
+from hardtack.inference import oip, openapi
 from hardtack.inference.images import MAX_PIXELS
 from hardtack.inference.loading import Telling
 from hardtack.inference.model import Model
@@ -219,6 +219,9 @@ def application(service: Service) -> Starlette:
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)
 
+    async def description(_: Request) -> Response:
+        return JSONResponse(openapi.description(service.name))
+
     async def about(_: Request) -> Response:
         return JSONResponse(oip.server_metadata())
 
@@ -246,6 +249,7 @@ def application(service: Service) -> Starlette:
         Route("/health/ready", ready),
         Route("/infer", infer, methods=["POST"]),
         Route("/metrics", metrics),
+        Route("/openapi.json", description),
         Route("/v2", about),
         Route("/v2/health/live", live),
         Route("/v2/health/ready", ready),
