@@ -240,6 +240,26 @@ def test_verify_vouches_again_for_a_file_that_was_touched_while_it_was_open(
         until(verified)
 
 
+def test_damage_of_what_the_source_has_replaced_goes_with_it(
+    tmp_path: Path, source: ScriptedSource, memory: MemorySource
+) -> None:
+    """Nobody can mend it. It stays while a release keeps it, or while the source can't say so."""
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        cache.prefetch([])
+        cache.pin("one")
+        flip(cache.content(find(cache, "models/a.bin")).path, 5000)
+        memory.put("models/a.bin", DATA[::-1])
+        assert cache.verify(repair=True).bad == (Damage("models/a.bin", 1, False),)
+        cache.unpin("one")
+        with cut(source):
+            assert cache.verify(repair=True).bad == (Damage("models/a.bin", -1, False, 1),)
+        assert cache.verify(repair=False).bad == (Damage("models/a.bin", -1, False, 1),)
+        assert cache.verify(repair=True).bad == (Damage("models/a.bin", -1, False, 1, True),)
+        assert cache.verify(repair=False).bad == ()
+        assert read(cache, find(cache, "models/a.bin")) == DATA[::-1]
+
+
 def test_what_a_sealed_file_lost_is_told_until_it_is_fetched(
     tmp_path: Path, source: ScriptedSource
 ) -> None:

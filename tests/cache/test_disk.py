@@ -80,6 +80,45 @@ def test_the_oldest_make_room(tmp_path: Path, source: ScriptedSource) -> None:
         assert cache.trusted_fd(first) is None
 
 
+def test_a_range_that_breaks_off_leaves_no_place_behind(
+    tmp_path: Path, source: ScriptedSource
+) -> None:
+    options = replace(SMALL, connections=1, max_request=64 << 10)
+    with opened(tmp_path, source, options) as cache:
+        cache.refresh()
+        entry = find(cache, "a.bin")
+        content = cache.content(entry)
+        source.script(Fault(after=8192, error=SourceUnreachable("cut")))
+        assert [path for path, _ in cache.prefetch(["a.bin"]).failed] == ["a.bin"]
+        cache.store.flush()
+        assert len(content.sums) == 2
+        blocks = content.disk.fstat(content.data.fd).st_blocks
+        assert blocks * 512 < len(DATA) // 2
+
+
+def test_what_room_costs_is_told(
+    tmp_path: Path, source: ScriptedSource, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once, however often the cache turns over; and the status has the sums."""
+    with opened(tmp_path, source, replace(SMALL, size_limit=60_000)) as cache:
+        cache.refresh()
+        first, second = find(cache, "a.bin"), find(cache, "b.bin")
+        for entry in (first, second, first, second):
+            read(cache, entry)
+            settle(cache, entry)
+        assert [r.message for r in caplog.records if "evicted" in r.message] == [
+            f"50.0 kB evicted from {tmp_path} to make room: who reads it again fetches it again."
+            " A larger --cache-size or a smaller --keep-free keeps more"
+        ]
+        assert cache.status().evicted_bytes_total == 3 * len(DATA)
+        cache.hold(second.id)
+        assert read(cache, first) == DATA
+        status = cache.status()
+        assert status.passed_bytes_total > 0
+        assert status.refusal.startswith(f"the cache {tmp_path} is full; reads stream past it")
+        assert "Raise --cache-size" in status.refusal
+
+
 def test_a_full_cache_names_itself(tmp_path: Path, source: ScriptedSource) -> None:
     with opened(tmp_path, source, replace(SMALL, size_limit=10_000)) as cache:
         cache.refresh()

@@ -113,3 +113,33 @@ def test_what_is_written_past_the_page_cache_is_read_back(tmp_path: Path) -> Non
     expected = b"A" * MIB + b"B" * MIB + b"C" * 5
     for number, disk in enumerate((Disk(), NoDirect(at_open=True), NoDirect(at_open=False))):
         assert _written(disk, tmp_path / str(number)) == expected
+
+
+class NoPlaces(Disk):
+    """A file system that can't reserve."""
+
+    def reserve(self, fd: int, offset: int, size: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+def test_a_place_on_disk_is_given_and_taken_back(tmp_path: Path) -> None:
+    """Neither changes the file's size, nor a byte of the chunks beside it."""
+    (tmp_path / "content").mkdir()
+    content = ContentFile(Disk(), tmp_path, "ab", Identity("s", "k", "e", 3 * MIB + 5), MIB)
+    content.write(0, memoryview(b"A" * MIB))
+    assert content.reserve(0, 4)
+    content.disk.fdatasync(content.data.fd)
+    assert content.disk.fstat(content.data.fd).st_blocks * 512 >= 3 * MIB + 5
+    assert content.read(0, MIB) == b"A" * MIB and content.read(MIB, MIB) == bytes(MIB)
+    content.give_back(1, 4)
+    found = content.disk.fstat(content.data.fd)
+    assert found.st_size == 3 * MIB + 5 and found.st_blocks * 512 < 2 * MIB
+    assert content.read(0, MIB) == b"A" * MIB
+
+
+def test_without_places_chunks_are_written_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "content").mkdir()
+    content = ContentFile(NoPlaces(), tmp_path, "ab", Identity("s", "k", "e", MIB), MIB)
+    assert not content.reserve(0, 1)
+    content.write(0, memoryview(b"A" * MIB))
+    assert content.read(0, MIB) == b"A" * MIB

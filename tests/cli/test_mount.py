@@ -76,6 +76,16 @@ def test_a_file_that_the_system_refuses_is_named(place: Path) -> None:
     assert not mountinfo.mounted_at(str(place / "mnt"))
 
 
+def test_a_status_before_the_first_read_claims_nothing(place: Path) -> None:
+    point = place / "mnt"
+    assert _mount(place, point).returncode == 0
+    said = run("status", point).stdout
+    assert "%" not in said, said
+    assert "not tried" not in said, said
+    assert (point / "a").read_bytes() == b"abc"
+    assert " % from the cache" in run("status", point).stdout
+
+
 def test_replace_refuses_what_it_would_not_do(place: Path) -> None:
     point = place / "mnt"
     assert _mount(place, point).returncode == 0

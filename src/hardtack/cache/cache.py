@@ -75,8 +75,7 @@ class Cache:
             self.catalogue.close()
             raise
         self.downloader = Downloader(
-            source, self.reachability, self.counters, self.pieces, self.store.land,
-            self.store.refusal,
+            source, self.reachability, self.counters, self.pieces, self.store,
             connections=options.connections, max_request=options.max_request,
         )  # fmt: skip
         self.background = Background(self)
@@ -451,6 +450,9 @@ class Cache:
                  c.header.identity.size) for c in fetching
             ),
             eta=self.background.seconds_left(left) if fetching else None,
+            evicted_bytes_total=count.evicted_bytes,
+            passed_bytes_total=count.passed_bytes,
+            refusal=self.store.complaint,
         )  # fmt: skip
 
 

@@ -183,6 +183,11 @@ class Catalogue:
         """Whether a release holds this content."""
         return bool(self._rows(KEEPS, content=content))
 
+    def lists(self, content: str, view: int) -> bool:
+        """Whether a file of `view` has this content."""
+        sql = f"SELECT 1 FROM entries WHERE content = :content AND {ALIVE} LIMIT 1"
+        return bool(self._rows(sql, content=content, view=view))
+
     def contents(self, view: int) -> Iterator[str]:
         """The distinct content ids of the files of `view`."""
         after = ""

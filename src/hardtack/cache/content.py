@@ -6,6 +6,7 @@ or is a hole. See docs/formats/content.md.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -224,6 +225,26 @@ class ContentFile:
             while len(data):
                 count = self.disk.pwrite(self.data.fd, data, offset)
                 data, offset = data[count:], offset + count
+
+    def reserve(self, start: int, stop: int) -> bool:
+        """Give chunks [start, stop), all of them holes, their place; whether the disk did.
+
+        Into a hole the kernel lets one write past the page cache at a time; into a place, several.
+        """
+        with contextlib.suppress(OSError):  # the file system can't, or the writes will tell why
+            self.disk.reserve(self.data.fd, *self._range(start, stop))
+            return True
+        return False
+
+    def give_back(self, start: int, stop: int) -> None:
+        """Chunks [start, stop), all of them holes, have no place any more."""
+        with contextlib.suppress(OSError):  # it stays reserved until they are fetched
+            self.disk.give_back(self.data.fd, *self._range(start, stop))
+
+    def _range(self, start: int, stop: int) -> tuple[int, int]:
+        """Offset and length of chunks [start, stop)."""
+        size = self.header.chunk_size
+        return start * size, min(stop * size, self.header.identity.size) - start * size
 
     def _write_direct(self, data: memoryview, offset: int) -> int:
         """The bytes written; 0 where the file system can't."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
+
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2
 
 
 class Disk:
@@ -32,6 +35,14 @@ class Disk:
         """As the kernel likes, in large pieces, which mapped readers find faster too."""
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_NORMAL)
 
+    def reserve(self, fd: int, offset: int, size: int) -> None:
+        """Give a range of the file its place on the disk; what was written there stays."""
+        _fallocate(fd, _KEEP_SIZE, offset, size)
+
+    def give_back(self, fd: int, offset: int, size: int) -> None:
+        """Take a range's place on the disk away, with its bytes."""
+        _fallocate(fd, _KEEP_SIZE | _PUNCH_HOLE, offset, size)
+
     def fdatasync(self, fd: int) -> None:
         os.fdatasync(fd)
 
@@ -48,6 +59,15 @@ class Disk:
         """(bytes free for this user, bytes in all) of the file system that holds `path`."""
         found = os.statvfs(path)
         return found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize
+
+
+def _fallocate(fd: int, mode: int, offset: int, size: int) -> None:
+    """The system call itself: where a file system has none, glibc's emulation would write."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    place = ctypes.c_int64(offset), ctypes.c_int64(size)
+    if libc.fallocate(fd, mode, *place) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 class OpenFile:

@@ -37,12 +37,14 @@ AHEAD = 32 << 20
 """Bytes that are fetched ahead of a sequential reader, at most."""
 
 
-class Land(Protocol):
-    """Writes a chunk, past the page cache with `direct`; False when the disk doesn't take it."""
+class Keeping(Protocol):
+    """Where chunks go: the part of a store that fetching asks."""
 
-    def __call__(
-        self, content: ContentFile, chunk: int, data: memoryview, *, direct: bool
-    ) -> bool: ...
+    def reserve(self, content: ContentFile, start: int, stop: int) -> bool: ...
+
+    def land(self, content: ContentFile, chunk: int, data: memoryview, *, direct: bool) -> bool: ...
+
+    def refusal(self, content: ContentFile) -> HardtackError: ...
 
 
 Finished = Callable[[HardtackError | None], None]
@@ -95,15 +97,13 @@ class Downloader:
         reachability: Reachability,
         counters: Counters,
         pieces: Pieces,
-        land: Land,
-        refusal: Callable[[ContentFile], HardtackError],
+        store: Keeping,
         *,
         connections: int,
         max_request: int,
     ) -> None:
         self._source, self._reachability, self._counters = source, reachability, counters
-        self._pieces, self._land, self._pace = pieces, land, Pace()
-        self._refusal_of = refusal
+        self._pieces, self._store, self._pace = pieces, store, Pace()
         self._connections, self._max_request = connections, max_request
         self._wake = threading.Condition()
         self._downloads: OrderedDict[str, Download] = OrderedDict()
@@ -254,9 +254,11 @@ class Downloader:
         content, info = download.content, download.info
         size, chunk = content.header.chunk_size, start
         error: HardtackError | None = None
+        reserved = False
         try:
             end = min(stop * size, info.size)
             with self._source.stream(info, start * size, end) as stream:
+                reserved = self._pace.direct and self._store.reserve(content, start, stop)
                 while chunk < stop:
                     piece = self._pieces.take(size)
                     try:
@@ -276,6 +278,8 @@ class Downloader:
         except Exception as failure:
             log.exception("fetching %s failed", info.key)
             error = SourceError(f"fetching {info.key} failed: {in_words(failure)}.")
+        if error is not None and reserved:
+            content.give_back(chunk, stop)  # nobody else writes there yet
         self._end(download, chunk, stop, error)
 
     def _fill(self, stream: ByteStream, data: memoryview, start: int, info: ObjectInfo) -> None:
@@ -306,7 +310,9 @@ class Downloader:
         if not whole:  # who read all of it doesn't ask again
             self._pieces.keep((content.id, chunk), piece)
         began = time.monotonic()
-        stored = not content.gone and self._land(content, chunk, data, direct=self._pace.direct)
+        stored = not content.gone and self._store.land(
+            content, chunk, data, direct=self._pace.direct
+        )
         self._pace.written(len(data), time.monotonic() - began)
         with self._wake:
             if not stored:  # they read it piece by piece, it may be kept only here
@@ -353,7 +359,7 @@ class Downloader:
             finished: list[Finished] = []
             if content.complete or not (download.bulk or download.flying):
                 finished, download.finished = download.finished, []
-            result = None if content.complete else download.error or self._refusal_of(content)
+            result = None if content.complete else download.error or self._store.refusal(content)
             self._wake.notify()
         if error is not None:
             _fail(refused, error)

@@ -51,12 +51,14 @@ class Release:
 @dataclass(frozen=True, slots=True)
 class Damage:
     """A bad chunk; `chunk` is -1 where the whole file is meant: it can't be read, or `missing` of
-    its chunks were damaged, and dropped earlier."""
+    its chunks were damaged, and dropped earlier. `replaced`: the source has another object in its
+    place by now, so the file was taken out of the cache."""
 
     path: str
     chunk: int
     repaired: bool
     missing: int = 0
+    replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How the cache is. Times in seconds since 1970 UTC; `eta` in seconds."""
+    """How the cache is. Times in seconds since 1970 UTC; `eta` in seconds.
+
+    Since the start of its process: bytes that went to make room, and bytes that were fetched and
+    not kept. `refusal`: why nothing is kept at present.
+    """
 
     source: str
     reachable_since: float | None
@@ -136,3 +142,6 @@ class Status:
     misses: int
     fetching: tuple[tuple[str, int, int], ...]
     eta: float | None
+    evicted_bytes_total: int = 0
+    passed_bytes_total: int = 0
+    refusal: str = ""

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import threading
+import time
 import weakref
 import zlib
 from collections import OrderedDict
@@ -30,6 +31,7 @@ from hardtack.cache.flushing import Flusher
 from hardtack.cache.index import Index, Row
 from hardtack.cache.pieces import Pieces
 from hardtack.core.errors import CacheError, FormatError, HardtackError, ObjectChanged, SourceError
+from hardtack.core.units import format_size
 from hardtack.source.api import ObjectInfo, Source
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 OPEN_CONTENTS = 128
 SPACE_STEP = 16 << 20  # bytes written between two looks at the disk's free space
 PIECE = 1 << 20
+AGAIN = 3600.0
+"""Seconds until it is said once more that files go to make room."""
 
 
 class Store:
@@ -63,7 +67,8 @@ class Store:
         self._reverified: set[str] = set()
         self._present = self.index.totals()[0]
         self._unlooked = SPACE_STEP
-        self._complaint = ""
+        self.complaint = ""
+        self._told_of_room = -AGAIN
         self._refusal = refusal.Refusal("it was evicted meanwhile", "Run it again.", False)
         self._flusher = Flusher(self._record, pieces.trim)
         self._sealer = ThreadPoolExecutor(1, "seal", initializer=_be_nice)
@@ -164,6 +169,12 @@ class Store:
         self._flusher.landed(content, chunk)
         return True
 
+    def reserve(self, content: ContentFile, start: int, stop: int) -> bool:
+        """Give holes that are about to be written their place on disk, where there is room."""
+        if content.gone or content.bad or self.shortage(content.bytes_of(range(start, stop))) > 0:
+            return False
+        return content.reserve(start, stop)
+
     def refusal(self, content: ContentFile) -> HardtackError:
         """Why `content`, which was fetched, isn't all there."""
         who = content.header.identity
@@ -176,10 +187,14 @@ class Store:
             self._refusal = refusal.unwritable(number, text, free)
         self._complain(text)
 
-    def _complain(self, text: str) -> None:
-        if text != self._complaint:
-            self._complaint = text
-            log.warning("%s; reads stream past the cache", text)
+    def _complain(self, text: str, remedy: str = "") -> None:
+        """Say once why nothing is kept any more."""
+        text = (
+            f"{text}; reads stream past it, and fetch anew what was read before. {remedy}".strip()
+        )
+        if text != self.complaint:
+            self.complaint = text
+            log.warning("%s", text)
 
     def flush(self) -> None:
         """Wait until what has landed has its records."""
@@ -327,10 +342,11 @@ class Store:
                     limit, keep_free = self._options.size_limit, self._options.keep_free
                     free, _ = self.disk.free(self._directory)
                     self._refusal = refusal.no_room(self._present, limit, free, keep_free, incoming)
-                    self._complain(f"the cache {self._directory} is full")
+                    why = self._refusal
+                    self._complain(f"the cache {self._directory} is full", why.remedy)
                     return False
             self._unlooked = 0
-            self._complaint = ""
+            self.complaint = ""
             return True
 
     def shortage(self, incoming: int) -> int:
@@ -344,6 +360,13 @@ class Store:
         freed = 0
         for row in list(victims(self.index.oldest_first(), need, self._keeps)):
             freed += self.remove(row)
+        if freed and time.monotonic() >= self._told_of_room + AGAIN:
+            self._told_of_room = time.monotonic()
+            log.warning(
+                "%s evicted from %s to make room: who reads it again fetches it again. A larger"
+                " --cache-size or a smaller --keep-free keeps more",
+                format_size(freed), self._directory,
+            )  # fmt: skip
         return freed
 
     def remove(self, row: Row) -> int:

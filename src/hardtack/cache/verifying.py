@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from hardtack.cache.chunkmap import Identity
@@ -19,6 +20,8 @@ from hardtack.source.api import ObjectInfo
 
 if TYPE_CHECKING:
     from hardtack.cache.cache import Cache
+
+log = logging.getLogger(__name__)
 
 
 def path_of(cache: Cache, id: str, identity: Identity) -> str:
@@ -36,8 +39,12 @@ class Scrubbed(NamedTuple):
 
 
 def verify(cache: Cache, repair: bool, progress: Progress) -> Verified:
-    """Read every chunk that is there; a bad one becomes a hole, and is fetched with `repair`."""
+    """Read every chunk that is there; a bad one becomes a hole, and is fetched with `repair`.
+
+    What the source has replaced can't be fetched any more: it goes, if nothing keeps it.
+    """
     files = total = 0
+    outdated = _Outdated(cache)
     bad: list[Damage] = []
     cache.store.flush()
     for row in list(cache.store.index.oldest_first()):
@@ -50,11 +57,38 @@ def verify(cache: Cache, repair: bool, progress: Progress) -> Verified:
             continue
         files, total = files + 1, total + row.present
         repaired = any(found) and repair and refetch(cache, row)
-        bad += [Damage(path, chunk, repaired) for chunk in found.bad]
+        replaced = any(found) and repair and not repaired and outdated(row)
+        bad += [Damage(path, chunk, repaired, replaced=replaced) for chunk in found.bad]
         if found.missing:
-            bad.append(Damage(path, -1, repaired, found.missing))
+            bad.append(Damage(path, -1, repaired, found.missing, replaced))
+        if replaced:
+            cache.store.remove(row)
         progress.done(path)
     return Verified(files, total, tuple(bad))
+
+
+class _Outdated:
+    """Says of a content whether the source lists it no more, and nothing here keeps it.
+
+    The source is asked for its listing once, when the first question comes.
+    """
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    @cached_property
+    def _latest(self) -> int | None:
+        try:
+            return self._cache.refresh().generation
+        except HardtackError as error:
+            log.warning("what can't be repaired stays, as the source can't be listed: %s", error)
+            return None
+
+    def __call__(self, row: Row) -> bool:
+        cache = self._cache
+        if row.identity.source != cache.source.url or self._latest is None:
+            return False
+        return not cache.catalogue.lists(row.id, self._latest) and not cache.keeps(row.id)
 
 
 def scrub(cache: Cache, row: Row, read: Callable[[int], None]) -> Scrubbed:

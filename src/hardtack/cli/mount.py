@@ -237,6 +237,9 @@ def _print(found: dict[str, Status]) -> None:
         print_facts(_facts(state))
 
 
+_ROOM = "a larger --cache-size or a smaller --keep-free keeps more"
+
+
 def _facts(state: Status) -> list[tuple[str, str]]:
     now = time.time()
     if state.unreachable_since is not None:
@@ -244,7 +247,7 @@ def _facts(state: Status) -> list[tuple[str, str]]:
     elif state.reachable_since is not None:
         reach = f"yes, for {format_duration(now - state.reachable_since)}"
     else:
-        reach = "not tried yet"
+        reach = "not asked since the mount; listings come from the catalogue meanwhile"
     reads = state.hits + state.misses
     facts = [
         ("  source", state.source),
@@ -259,6 +262,15 @@ def _facts(state: Status) -> list[tuple[str, str]]:
         ("  fetched", format_size(state.fetched_bytes_total)),
         ("  reads", f"{reads}, {100 * state.hits // reads} % from the cache" if reads else "0"),
     ]
+    if state.evicted_bytes_total:
+        facts.append(
+            ("  evicted", f"{format_size(state.evicted_bytes_total)}, to make room; {_ROOM}")
+        )
+    if state.passed_bytes_total:
+        passed = f"{format_size(state.passed_bytes_total)} fetched and not kept"
+        facts.append(
+            ("  not kept", f"{passed}: {state.refusal}" if state.refusal else f"{passed}; {_ROOM}")
+        )
     facts += [
         ("  fetching", f"{path} {100 * present // max(1, size)} %")
         for path, present, size in state.fetching

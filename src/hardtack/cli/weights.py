@@ -168,6 +168,10 @@ def releases(source: str, as_json: bool, **values: Any) -> None:
 
 
 def _told(bad: Damage) -> str:
+    if bad.replaced:
+        return (
+            "damaged, and replaced at the source since: the old bytes were taken out of the cache"
+        )
     mends = "`hardtack prefetch` or `hardtack verify --repair` mends it"
     if bad.missing:
         chunks = format_count(bad.missing, "chunk")
@@ -198,5 +202,5 @@ def verify(source: str, repair: bool, as_json: bool, **values: Any) -> None:
         )
         for bad in result.bad:
             click.echo(f"{bad.path}: {_told(bad)}")
-    if any(not bad.repaired for bad in result.bad):
+    if any(not (bad.repaired or bad.replaced) for bad in result.bad):
         sys.exit(1)
