@@ -42,6 +42,19 @@ def test_run_refuses_what_is_no_picture(tmp_path: Path) -> None:
     assert run("model", "run", MODELS / "digit", tmp_path / "x.jpg").returncode == 81
 
 
+def test_new_says_what_is_missing_before_it_writes(tmp_path: Path) -> None:
+    onnx = MODELS / "digit" / "model.onnx"
+    for options, code, said in (
+        (["--task", "multiclass"], 2, "needs --class: each class"),
+        (["--task", "boxes"], 2, "needs --class: what the boxes show"),
+        (["--task", "binary"], 11, "puts out 10 scores, and 2 classes are named: YES, NO"),
+    ):
+        done = run("model", "new", onnx, "--to", tmp_path / "1", *options)
+        assert done.returncode == code
+        assert said in done.stderr
+    assert not (tmp_path / "1").exists()
+
+
 def test_new_writes_a_package_that_runs(tmp_path: Path) -> None:
     classes = [f"--class={n}" for n in range(10)]
     directory = tmp_path / "det_d" / "primary" / "1"

@@ -160,6 +160,10 @@ def new(
     """Write a package for an ONNX file. What model.toml says of its input is a guess: check it."""
     if (picture is None) != (answer is None):
         raise click.UsageError("--golden and --answer go together.")
+    if not classes and task in ("multiclass", "count", "boxes"):
+        each = "each class, in the order of the network's output"
+        named = each if task == "multiclass" else "what the boxes show"
+        raise click.UsageError(f"--task {task} needs --class: {named}.")
     needs_extra("inference", "numpy", "onnxruntime", "PIL")
     from hardtack.inference import writing
 

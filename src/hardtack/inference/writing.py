@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 from dataclasses import fields
 from pathlib import Path
@@ -47,6 +48,15 @@ def draft(onnx: Path, task: str, classes: tuple[str, ...]) -> str:
         raise ConfigError(
             f"{onnx} takes {port.name!r} of the shape {list(port.shape)}, not pictures.",
             remedy="Expected four dimensions: one batch, channels, height and width.",
+        )
+    sides = session.outputs[0].shape[1:]
+    scores = math.prod(sides) if min(sides, default=0) > 0 else 0  # 0: not known
+    scored = task in ("binary", "multiclass") and len(classes) > 1 and scores > 1
+    if scored and scores != len(classes):
+        raise ConfigError(
+            f"{onnx} puts out {scores} scores, and {len(classes)} classes are named: "
+            f"{', '.join(classes)}.",
+            remedy="Name one for each score, in the order of the output.",
         )
     last = port.shape[3] in (1, 3)
     channels, height, width = (port.shape[i] for i in ((3, 1, 2) if last else (1, 2, 3)))
