@@ -1,6 +1,20 @@
-"""`python -m hardtack`: the same as the command `hardtack`."""
+"""The command `hardtack`, also as `python -m hardtack`."""
 
-from hardtack.cli.main import main
+from __future__ import annotations
+
+import signal
+
+
+def main() -> None:
+    """Run the command; ends the process with its exit code."""
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C amid the imports: no traceback
+    from hardtack.cli.main import main as command
+
+    signal.signal(signal.SIGINT, handler)
+    command()
+
 
 if __name__ == "__main__":
     main()
