@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from hardtack.cache.api import State
-from hardtack.cache.results import Damage
+from hardtack.cache.api import ROOT, State
+from hardtack.cache.results import Damage, Refresh
 from hardtack.core.errors import CacheBusy, CorruptContent, ObjectChanged, SourceUnreachable
 from hardtack.source.memory import MemorySource
 from hardtack.source.scripted import Fault, ScriptedSource
@@ -304,6 +304,20 @@ def test_releases_stay_and_are_rolled_back_to_offline(
         follow = replace(SMALL, follow="release one")
         with opened(tmp_path, source, follow) as cache:
             assert read(cache, find(cache, "models/a.bin")) == DATA
+
+
+def test_a_frozen_view_stays(tmp_path: Path, source: ScriptedSource, memory: MemorySource) -> None:
+    """§ 1.2: with `frozen` it never moves, also when it is told to look, also after a restart."""
+    frozen = replace(SMALL, follow="frozen")
+    for again in (False, True):
+        with opened(tmp_path, source, frozen) as cache:
+            assert cache.refresh().frozen is again  # the first listing is fetched
+            memory.put("models/new.bin", DATA)
+            assert cache.refresh() == Refresh(1, 0, 0, (), 0, frozen=True)
+            assert read(cache, find(cache, "models/a.bin")) == DATA
+            models = cache.lookup(ROOT, "models")
+            assert models is not None
+            assert cache.lookup(models.id, "new.bin") is None
 
 
 def test_a_second_owner_is_refused_by_name(tmp_path: Path, source: ScriptedSource) -> None:

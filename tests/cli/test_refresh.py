@@ -32,6 +32,24 @@ def test_a_running_mount_sees_what_was_just_published(tmp_path: Path) -> None:
         run("unmount", point)
 
 
+@pytest.mark.needs("root", "fuse")
+def test_a_frozen_mount_is_left_as_it_is(tmp_path: Path) -> None:
+    bucket, point = tmp_path / "bucket", tmp_path / "mnt"
+    for directory in (bucket, point):
+        directory.mkdir()
+    source, cache = f"file://{bucket}", ("--cache", tmp_path / "cache")
+    mounted = run("mount", source, point, *cache, "--follow", "frozen", env=LATER)
+    assert mounted.returncode == 0, mounted.stderr
+    try:
+        (bucket / "new").write_bytes(b"new")
+        done = run("refresh", source, *cache, env=LATER)
+        assert done.returncode == 0, done.stderr
+        assert "generation 1 is frozen" in done.stdout
+        assert not (point / "new").exists()
+    finally:
+        run("unmount", point)
+
+
 def test_without_a_mount_it_is_told_what_changed_and_what_is_left_out(tmp_path: Path) -> None:
     bucket = tmp_path / "bucket"
     bucket.mkdir()

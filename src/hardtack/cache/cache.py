@@ -152,11 +152,14 @@ class Cache:
         return self.view is not None
 
     def refresh(self) -> Refresh:
-        """List the source once; the view moves unless it follows a release.
+        """List the source once; the view moves unless it follows a release. A frozen one that is
+        there stays, and the source isn't asked.
 
         Raises SourceError, CacheError; nothing changes on failure.
         """
         with self._refreshing:
+            if self.options.follow == "frozen" and self.view is not None:
+                return Refresh(self.view, 0, 0, (), 0, frozen=True)
             try:
                 result = Listing(self.catalogue, self.source).run()
             except SourceUnreachable as error:

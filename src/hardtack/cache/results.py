@@ -15,13 +15,15 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """What one listing changed. `skipped` names at most 1,000 keys, `skipped_count` counts all."""
+    """What one listing changed. `skipped` names at most 1,000 keys, `skipped_count` counts all.
+    `frozen`: the view stays by the user's wish, so nothing was listed."""
 
     generation: int
     added: int
     removed: int
     skipped: tuple[Skipped, ...]
     skipped_count: int
+    frozen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,12 @@ def refresh(source: str, as_json: bool, **values: Any) -> None:
     if as_json:
         print_json(result)
         return
+    if result.frozen:
+        click.echo(
+            f"generation {result.generation} is frozen: {source} wasn't listed. "
+            "Mount it with --follow latest to see what is new."
+        )
+        return
     click.echo(f"generation {result.generation}: {result.added} new, {result.removed} gone")
     for skipped in result.skipped:
         click.echo(f"hardtack: {skipped.key!r} is left out: {skipped.reason}", err=True)
