@@ -82,7 +82,8 @@ def prefetch(
 ) -> None:
     """Fetch the files of SOURCE that match any GLOB (all without one) into the cache.
 
-    Goes on where an earlier run was interrupted.
+    Goes on where an earlier run was interrupted. SOURCE is listed if it never was; `hardtack
+    refresh` lists what was published since.
     """
     with opened(source, values, "hardtack prefetch") as cache, shown("prefetch") as progress:
         known(cache)
@@ -116,7 +117,8 @@ def prefetch(
 def pin(source: str, name: str, as_json: bool, **values: Any) -> None:
     """Keep the present generation of SOURCE as the release NAME.
 
-    Its files are never evicted; `mount --follow 'release NAME'` shows it for ever.
+    Its files are never evicted; `mount --follow 'release NAME'` shows it for ever. `hardtack
+    refresh` before it, if something was published a moment ago.
     """
     with opened(source, values, "hardtack pin") as cache:
         release = known(cache).pin(name)
