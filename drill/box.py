@@ -186,7 +186,7 @@ def remove_groups(name: str) -> None:
     In version 1 each controller has a tree of its own. What ran in them was killed, and may not
     have ended quite yet.
     """
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     for top in (_GROUPS / name, *_GROUPS.glob(f"*/{name}")):
         for directory, _, _ in os.walk(top, topdown=False):
             while not _removed(directory):

@@ -72,7 +72,7 @@ def _amiss(story: Story, asked: Damage) -> dict[str, str]:
 
 
 def _until_ready(story: Story) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not (report := story.is_ready())["ready"]:
         expect(time.monotonic() < deadline, f"Mended, it says: {report}")
         time.sleep(1)

@@ -113,7 +113,7 @@ class Reader:
         return found
 
     def _until(self, true: Any) -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         while not true():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"The reader reports nothing new: {self._report}.")
