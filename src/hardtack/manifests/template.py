@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 
 DEEPEST = 60  # blocks in blocks; deeper ones are read as if they weren't blocks
 
-# Possessive throughout: a long text without an end is given up after one pass.
-_ACTION = re.compile(
-    r"\{\{(-?)(\s*+/\*.*?\*/\s*+|"
-    r'(?:[^"`}-]|"(?:\\.|[^"\\])*+"|`[^`]*+`|\}(?!\})|-(?!\}\}))*+)(-?)\}\}',
-    re.DOTALL,
-)
+_COMMENT = re.compile(r"\s*/\*.*?\*/\s*", re.DOTALL)
+# Piece by piece, not by a possessive repeat: Debian 12's Python (3.11.2) misses matches of those.
+_PIECE = re.compile(r'[^"`}-]+|"[^"\\]*(?:\\.[^"\\]*)*"|`[^`]*`|\}(?!\})|-(?!\}\})', re.DOTALL)
+_END = re.compile(r"(-?)\}\}")
 _OPENING = re.compile(r"(if|range|with|define|block)\b\s*(.*)", re.DOTALL)
 _ELSE = re.compile(r"else\b\s*(?:if\b)?\s*(.*)", re.DOTALL)
 _NAME = re.compile(r'"([^"]+)"')
@@ -34,6 +32,16 @@ class Action:
     body: str
     breaks: int  # newlines inside the action
     bare: bool = False
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An action as it stands; `end` is behind its braces."""
+
+    body: str
+    end: int
+    trims_before: bool
+    trims_after: bool
 
 
 @dataclass
@@ -109,28 +117,41 @@ def breaks(nodes: list[Node]) -> int:
 
 def _tokens(text: str) -> list[Text | Action]:
     pieces: list[str] = []
-    found: list[re.Match[str]] = []
+    found: list[_Found] = []
     at = 0
-    while (start := text.find("{{", at)) >= 0 and (action := _ACTION.match(text, start)):
+    while (start := text.find("{{", at)) >= 0 and (action := _action(text, start + 2)):
         pieces.append(text[at:start])
         found.append(action)
-        at = action.end()
+        at = action.end
     pieces.append(text[at:])
     bare = _bare(pieces)
     tokens: list[Text | Action] = []
     for number, piece in enumerate(pieces):
         shown = piece
-        if number and found[number - 1][3]:
+        if number and found[number - 1].trims_after:
             shown = shown.lstrip()
-        if number < len(found) and found[number][1]:
+        if number < len(found) and found[number].trims_before:
             shown = shown.rstrip()
         if piece:
             tokens.append(Text(piece, shown))
         if number < len(found):
             action = found[number]
-            body = action[2].strip()
-            tokens.append(Action(body, action[0].count("\n"), bare[number]))
+            tokens.append(Action(action.body.strip(), action.body.count("\n"), bare[number]))
     return tokens
+
+
+def _action(text: str, start: int) -> _Found | None:
+    """The action whose braces open just before `start`; None where they don't close."""
+    trims = text.startswith("-", start)
+    start += trims
+    comment = _COMMENT.match(text, start)
+    if comment and (end := _END.match(text, comment.end())):
+        return _Found(comment[0], end.end(), trims, bool(end[1]))
+    at = start
+    while piece := _PIECE.match(text, at):
+        at = piece.end()
+    end = _END.match(text, at)
+    return _Found(text[start:at], end.end(), trims, bool(end[1])) if end else None
 
 
 def _bare(pieces: list[str]) -> list[bool]:
