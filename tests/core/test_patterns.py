@@ -14,9 +14,9 @@ POSSESSIVE = re.compile(r"(?<!\\)[*+?}]\+|\(\?>")
 
 def _patterns(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            if isinstance(node.func.value, ast.Name) and node.func.value.id == "re" and node.args:
-                for part in ast.walk(node.args[0]):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="re")), args=[first, *_]):
+                for part in ast.walk(first):
                     if isinstance(part, ast.Constant) and isinstance(part.value, str):
                         yield part.value
 
