@@ -21,6 +21,11 @@ from hardtack.core.errors import ConfigError
 _PATIENCE = 20.0
 _MOST_HEAD = 65536
 _SHUTDOWN = 10
+_SAID = b'{"detail": "The request head is over the limit of 65536 bytes."}'
+_TOO_LONG = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(_SAID), _SAID)
+)
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,8 @@ class _Beside(uvicorn.Server):
 
 
 class _Patient(HttpToolsProtocol):
-    """Hangs up on a connection that has sent no whole request head after a while, or a head
-    without an end."""
+    """Hangs up on a connection that has sent no whole request head after a while; refuses a head
+    that is too long, whether its end has come or not."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -78,10 +83,10 @@ class _Patient(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._head is not None:
+        if self._head is not None and not self.transport.is_closing():
             self._head += len(data)
             if self._head > _MOST_HEAD:
-                self.transport.close()
+                self._refuse()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -89,7 +94,15 @@ class _Patient(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head = None
+        # It may have come whole in one read, before any piece of it was counted.
+        if len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers) > _MOST_HEAD:
+            self._refuse()
+            raise ValueError("the request head is too long")  # so that the parser goes no further
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if not self.transport.is_closing():
+            super().send_400_response(msg)
 
     def on_response_complete(self) -> None:
         self._waiting.cancel()
@@ -99,6 +112,10 @@ class _Patient(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._waiting.cancel()
         super().connection_lost(exc)
+
+    def _refuse(self) -> None:
+        self.transport.write(_TOO_LONG)
+        self.transport.close()
 
     def _wait(self) -> None:
         self._waiting = self.loop.call_later(_PATIENCE, self._give_up)
