@@ -18,7 +18,7 @@ from hardtack.demo.detectors import SAMPLES
 from hardtack.endpoint.edgeconfig import PRESETS, Inference
 from hardtack.endpoint.escalation import Answered, Way, way
 from hardtack.endpoint.ids import new_image_query
-from tests.support.clouds import UNKNOWN, Cloud, running
+from tests.support.clouds import OTHER, UNKNOWN, Cloud, running
 from tests.support.endpoints import Endpoint, endpoint, write_detectors, write_models
 
 ZERO = SAMPLES[5]
@@ -146,7 +146,7 @@ def test_people_review_what_they_are_asked_to(box: Box, cloud: Cloud) -> None:
         assert reviewed["result"]["from_edge"] is False
 
 
-@pytest.mark.parametrize("mode", ["500", "redirect", "nonsense", "401", "hang"])
+@pytest.mark.parametrize("mode", ["500", "redirect", "nonsense", "401", "hang", "trickle"])
 def test_a_cloud_that_fails_costs_little_and_loses_nothing(
     box: Box, cloud: Cloud, mode: str
 ) -> None:
@@ -165,6 +165,23 @@ def test_a_cloud_that_fails_costs_little_and_loses_nothing(
         assert cloud.order == [first["id"], second["id"]]
         later = served.json(f"/device-api/v1/image-queries/{first['id']}")
         assert later["result"]["from_edge"] is False
+
+
+def test_json_that_is_no_image_query_is_no_answer(box: Box, cloud: Cloud) -> None:
+    with box.serving() as served:
+        sent = []
+        for cloud.mode in OTHER:
+            answered = served.submit(ZERO, **UNSURE)
+            assert answered.status == 200, cloud.mode
+            assert answered.json()["result"]["from_edge"] is True
+            assert answered.json()["done_processing"] is False
+            sent.append(answered.json()["id"])
+            path = f"/device-api/v1/image-queries/{sent[-1]}"
+            assert served.json(path)["result"]["from_edge"] is True
+        assert queue(served)["size"] == len(OTHER)
+        cloud.mode = "ok"
+        wait_until_empty(served)
+        assert cloud.order == sent
 
 
 def test_after_the_first_failure_queries_do_not_ask_a_cloud_that_hangs(

@@ -16,10 +16,19 @@ from urllib.parse import parse_qsl, urlsplit
 UNKNOWN = "det_" + "C" * 27
 """A detector that the cloud alone knows."""
 
+OTHER = {
+    "a list": b"[]",
+    "an object": b"{}",
+    "no result": b'{"id": "iq_%b", "detector_id": "det_%b"}' % (b"1" * 27, b"1" * 27),
+    "a result of text": b'{"id": "iq_%b", "detector_id": "det_%b", "result": "YES"}'
+    % (b"1" * 27, b"1" * 27),
+}
+"""Modes: JSON that is no image query."""
+
 
 @dataclass
 class Cloud:
-    """`mode`: ok, hang, 500, redirect, nonsense, 401. `received`: parameters of each image query
+    """`mode`: ok, hang, trickle, 500, redirect, nonsense, 401, or of `OTHER`. `received`: parameters of each image query
     that it took, by id; `posts` counts all that came."""
 
     port: int = 0
@@ -106,10 +115,23 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(302, b"", location="http://127.0.0.1:1/elsewhere")
         elif cloud.mode == "nonsense":
             self._send(200, b"<html>hotel login</html>")
+        elif cloud.mode in OTHER:
+            self._send(200, OTHER[cloud.mode])
+        elif cloud.mode == "trickle":
+            self._trickle()
         elif cloud.mode.isdecimal():
             self._send(int(cloud.mode), b'{"detail": "as told"}')
         else:
             self._send(*self._found(parts.path, dict(parse_qsl(parts.query)), body, posted))
+
+    def _trickle(self) -> None:
+        """A reply that comes for ever."""
+        self.send_response(200)
+        self.send_header("content-length", "1000000")
+        self.end_headers()
+        while not self.cloud.released.wait(0.05):
+            self.wfile.write(b" ")
+        self.close_connection = True
 
     def _found(
         self, path: str, query: dict[str, str], body: bytes, posted: bool

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hardtack.core.errors import UpstreamError
-from hardtack.endpoint.delivery import PATH, Delivery
+from hardtack.endpoint.delivery import PATH, Delivery, image_query
 from hardtack.endpoint.outbox import Entry, Outbox
 from hardtack.endpoint.store import Store
 from hardtack.endpoint.upstream import Reply, Upstream
@@ -64,7 +64,7 @@ class Cloud:
             )
             if reply.status != 200:
                 return body
-            return self._keep(identity, reply.json())
+            return self._keep(identity, image_query(reply))
         except UpstreamError as error:
             _log.info("%s", error)
             return body

@@ -10,6 +10,7 @@ from typing import Any
 
 from hardtack.core.backoff import Backoff
 from hardtack.core.errors import UpstreamError
+from hardtack.endpoint import ids
 from hardtack.endpoint.outbox import Entry, Outbox
 from hardtack.endpoint.upstream import Reply, Upstream
 
@@ -125,7 +126,19 @@ class Delivery:
             self._forget(entry.id, refused=True)
             return True
         if reply.status != _KNOWN:
-            self._delivered(entry, reply.json())
+            self._delivered(entry, image_query(reply))
         self._forget(entry.id)
         self.held = ""
         return True
+
+
+def image_query(reply: Reply) -> dict[str, Any]:
+    """The image query in a reply of the cloud. Raises UpstreamError."""
+    body = reply.json()
+    if (
+        not ids.IMAGE_QUERY.fullmatch(str(body.get("id")))
+        or not isinstance(body.get("detector_id"), str)
+        or not isinstance(body.get("result", ""), dict | None)
+    ):
+        raise UpstreamError(f"The cloud's reply {reply.status} is not an image query.")
+    return body

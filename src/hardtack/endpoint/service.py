@@ -20,6 +20,7 @@ from hardtack.endpoint import answers, edgeconfig, ids, phases
 from hardtack.endpoint.answers import Answer
 from hardtack.endpoint.book import Book
 from hardtack.endpoint.cloud import Cloud, Picture
+from hardtack.endpoint.delivery import image_query
 from hardtack.endpoint.detectors import Detector
 from hardtack.endpoint.edgeconfig import EdgeConfig
 from hardtack.endpoint.escalation import Answered, Way, way
@@ -267,7 +268,7 @@ class Service:
             reply = self.cloud.submit(_parameters(asked, detector), picture)
             if reply.status >= 400:
                 raise Refused(reply.status, f"The cloud refuses it: {_detail(reply)}")
-            return _image_query(reply)
+            return image_query(reply)
         except UpstreamError as error:
             raise Refused(503, str(error), _AWAY) from None
 
@@ -282,7 +283,7 @@ class Service:
             reply = self.cloud.submit(_parameters(asked, detector), picture)
             if reply.status >= 400:
                 raise UpstreamError(f"The cloud refuses it: {reply.status} {_detail(reply)}")
-            body = _image_query(reply)
+            body = image_query(reply)
         except UpstreamError as error:
             _log.info("%s: %s", asked.image_query_id, error)
             return None
@@ -367,14 +368,6 @@ def _parameters(
 
 def _json(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
-
-
-def _image_query(reply: Reply) -> dict[str, Any]:
-    """The image query in a reply of the cloud. Raises UpstreamError."""
-    body = reply.json()
-    if not ids.IMAGE_QUERY.fullmatch(str(body.get("id"))) or "detector_id" not in body:
-        raise UpstreamError(f"The cloud's reply {reply.status} is not an image query.")
-    return body
 
 
 def _detail(reply: Reply) -> str:
