@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -66,13 +66,15 @@ class Box:
         self.models = write_models(directory, [ZERO])
         self.detectors = write_detectors(directory / "detectors.yaml", [ZERO])
 
-    def serving(self, *options: str, config: str = "") -> AbstractContextManager[Endpoint]:
+    def serving(
+        self, *options: str, config: str = "", env: Mapping[str, str] | None = None
+    ) -> AbstractContextManager[Endpoint]:
         edge = self.directory / "edge.yaml"
         edge.write_text(config)
         return endpoint(
             self.directory, self.models, self.detectors, "--upstream", self.cloud.url,
             "--deadline", "1s", "--config", str(edge), *options,
-            env={"GROUNDLIGHT_API_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"},
+            env={"GROUNDLIGHT_API_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1", **(env or {})},
         )  # fmt: skip
 
 

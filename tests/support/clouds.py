@@ -28,8 +28,8 @@ OTHER = {
 
 @dataclass
 class Cloud:
-    """`mode`: ok, hang, trickle, 500, redirect, nonsense, 401, or of `OTHER`. `received`: parameters of each image query
-    that it took, by id; `posts` counts all that came."""
+    """`mode`: ok, hang, trickle, 500, redirect, nonsense, 401, or of `OTHER`. `received`: the
+    parameters of each image query that it took, by id; `posts` counts all that came."""
 
     port: int = 0
     address: str = "127.0.0.1"
