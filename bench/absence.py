@@ -10,8 +10,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.support.endpoints import write_models
+
 from bench import cloud
-from bench.edge import Edge, edge, write_models
+from bench.edge import Edge, edge
 from bench.figures import Figure
 from bench.ground import Ground
 from bench.overhead import named

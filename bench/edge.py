@@ -1,38 +1,31 @@
-"""An endpoint with detectors, run as people run it: for benches."""
+"""An endpoint with detectors, as the tests run it, with what benches measure of it."""
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
+from tests.support.endpoints import Endpoint, endpoint, write_detectors
 
-from bench.mounts import hardtack
-from hardtack.demo.detectors import SAMPLES, Sample, objects
+from hardtack.demo.detectors import SAMPLES, Sample
 
 _START = 300.0
-_THRESHOLD = 0.5
 
 
 class Edge:
     """A running endpoint on a port of loopback."""
 
-    def __init__(self, port: int, process: subprocess.Popen[bytes], begun: float) -> None:
-        self.port = port
-        self.process = process
+    def __init__(self, running: Endpoint, begun: float) -> None:
+        self.port = int(running.url.rpartition(":")[2])
         self.begun = begun
+        self._running = running
 
     def json(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as reply:
-            return json.load(reply)
+        return self._running.json(path)
 
     def wait_ready(self) -> float:
         """Seconds from the start of the process until every detector answered."""
@@ -49,9 +42,9 @@ class Edge:
 
     def memory(self) -> dict[str, float]:
         """PSS in MiB of the endpoint and of each server below it."""
-        endpoint = psutil.Process(self.process.pid)
-        servers = endpoint.children(recursive=True)
-        return {"endpoint": pss(endpoint.pid), "servers": sum(pss(s.pid) for s in servers)}
+        process = psutil.Process(self._running.process.pid)
+        servers = process.children(recursive=True)
+        return {"endpoint": pss(process.pid), "servers": sum(pss(s.pid) for s in servers)}
 
 
 def pss(pid: int) -> float:
@@ -63,56 +56,14 @@ def pss(pid: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
 
 
-def write_models(directory: Path, samples: Sequence[Sample] = SAMPLES) -> Path:
-    """The samples' packages as they lie in a bucket or on a mount; their parent directory."""
-    wanted = {sample.id for sample in samples}
-    for key, body in objects().items():
-        if key.split("/")[1] in wanted:
-            path = directory / key
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(body)
-    return directory / "models"
-
-
 @contextmanager
 def edge(
     work: Path, models: Path, samples: Sequence[Sample] = SAMPLES, *options: str,
     env: Mapping[str, str] | None = None,
 ) -> Iterator[Edge]:  # fmt: skip
     """An endpoint over `models`, its state kept in `work`; it is not ready yet."""
-    detectors = work / "detectors.yaml"
-    entries = [
-        {"id": s.id, "name": s.name, "query": s.question, "mode": _mode(s),
-         "confidence_threshold": _THRESHOLD}
-        for s in samples
-    ]  # fmt: skip
-    detectors.write_text(json.dumps({"detectors": entries}))
-    log = work / "endpoint.log"
+    # With their modes, it needs no look at models that a mount has yet to fetch.
+    detectors = write_detectors(work / "detectors.yaml", samples, modes=True)
     begun = time.monotonic()
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
-            hardtack("endpoint", "serve", "--models", str(models), "--detectors", str(detectors),
-                     "--state", str(work / "state"), "--port", "0", *options),
-            stderr=errors, stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})},
-        )  # fmt: skip
-    try:
-        yield Edge(_port(process, log), process, begun)
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def _mode(sample: Sample) -> str:
-    from hardtack.endpoint.detectors import MODES
-
-    return MODES[sample.task]
-
-
-def _port(process: subprocess.Popen[bytes], log: Path) -> int:
-    for _ in range(3000):
-        if found := re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text()):
-            return int(found[1])
-        if process.poll() is not None:
-            break
-        time.sleep(0.02)
-    raise SystemExit(f"the endpoint did not start:\n{log.read_text()}")
+    with endpoint(work, models, detectors, *options, env=env, ready=False) as running:
+        yield Edge(running, begun)

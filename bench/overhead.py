@@ -10,7 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.edge import edge, write_models
+from tests.support.endpoints import write_models
+
+from bench.edge import edge
 from bench.figures import Figure
 from bench.ground import Ground
 from bench.queries import Answers, closed, picture, request

@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.edge import Edge, edge, write_models
+from tests.support.endpoints import write_models
+
+from bench.edge import Edge, edge
 from bench.figures import Figure
 from bench.ground import Ground
 from bench.overhead import named

@@ -9,9 +9,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.endpoints import write_models
+
 from bench import mounts
 from bench.bucket import BUCKET, serving
-from bench.edge import edge, write_models
+from bench.edge import edge
 from bench.figures import Figure
 from bench.ground import MIB, Ground
 from hardtack.demo.detectors import SAMPLES

@@ -14,6 +14,7 @@ from typing import Any
 import urllib3
 
 from hardtack.demo.detectors import SAMPLES, Sample, objects
+from hardtack.endpoint.detectors import MODES
 from tests.support.commands import HARDTACK, clean_environment
 
 _THRESHOLD = 0.5
@@ -30,10 +31,13 @@ def write_models(directory: Path, samples: Sequence[Sample] = SAMPLES) -> Path:
     return directory / "models"
 
 
-def write_detectors(path: Path, samples: Sequence[Sample] = SAMPLES) -> Path:
-    """The file that names `samples`."""
+def write_detectors(
+    path: Path, samples: Sequence[Sample] = SAMPLES, *, modes: bool = False
+) -> Path:
+    """The file that names `samples`; with their `modes`, or as their models have them."""
     entries = [
         {"id": s.id, "name": s.name, "query": s.question, "confidence_threshold": _THRESHOLD}
+        | ({"mode": MODES[s.task]} if modes else {})
         for s in samples
     ]
     path.write_text(json.dumps({"detectors": entries}))
