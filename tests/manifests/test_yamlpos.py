@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from hardtack.manifests import yamlpos
 from hardtack.manifests.place import Severity
 from hardtack.manifests.yamlpos import Mapping, parse
 
@@ -47,3 +48,22 @@ def test_bad_yaml(text: str, line: int, words: str) -> None:
     _, problems = parse(text, F)
     assert [problem.place.line for problem in problems] == [line]
     assert words in problems[0].message
+
+
+def test_a_file_of_data_is_refused_before_it_fills_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(yamlpos, "MOST_IN_FILE", 100)
+    row = "- {a: b}\n"  # four values
+    assert parse(row * 24, F)[1] == []
+    for text, lines in ((row * 25, 0), (f"{row}---\n" * 25, 20)):
+        documents, (problem,) = parse(text, F)
+        assert (problem.place.line, problem.severity) == (1, Severity.ERROR)
+        assert "it has more than 100 values" in problem.message
+        assert len(documents) == lines
+
+
+def test_comments_on_any_line() -> None:
+    text = "# a\n\nb: c#d # e # f\nc: x#\n#g"
+    ((document,), _) = parse(text, F, lines=lambda n: n + 11)
+    assert document.comments == {11: "a", 13: "e # f", 15: "g"}

@@ -21,7 +21,7 @@ from hardtack.images.fetch import Job, Place, fetch
 from hardtack.images.layout import BundleImage, Layout, bundle_name, plan
 from hardtack.images.lockfile import Lock, LockedImage, names
 from hardtack.images.manifest import Manifest, parse, sha256
-from hardtack.images.partial import Partial, check_space
+from hardtack.images.partial import Partial, check_space, full
 from hardtack.images.platforms import Platform
 from hardtack.images.registry import Registry
 
@@ -227,7 +227,10 @@ class _Pull:
     def _publish(self, bundle: Bundle, partial: Partial, zstd: bool) -> None:
         if zstd:
             compressed = self._work / bundle.path.name
-            compress(partial.path, compressed)
+            try:
+                compress(partial.path, compressed)
+            except OSError as error:
+                raise full(bundle.path, error) from error
             os.rename(compressed, bundle.path)
             partial.remove()
         else:

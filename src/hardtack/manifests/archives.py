@@ -18,7 +18,7 @@ def is_packed_chart(file: Path) -> bool:
 
 def unpack(archive: Path, into: Path, problems: list[Problem]) -> list[Path]:
     """The charts' directories that the archive holds, unpacked below `into`: files only, none
-    outside it, 50 MB in all. What is wrong with it is added to `problems`."""
+    outside it, 20 MB in all. What is wrong with it is added to `problems`."""
     size = 0
     try:
         with tarfile.open(archive, "r:gz") as tar:

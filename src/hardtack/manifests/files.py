@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hardtack.manifests.place import Place, Problem, Severity
 
-LARGEST_FILE = 50 * 1024 * 1024  # bytes
+LARGEST_FILE = 20 * 1024 * 1024  # bytes; Kubernetes takes objects of 1.5 MB
 
 
 def read(file: Path, problems: list[Problem]) -> str | None:

@@ -18,10 +18,9 @@ import yaml
 
 from hardtack.manifests.place import Place, Problem, Severity
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-# Nodes that aliases may stand for in all, and depth: what a deployment never reaches and what an
-# alias bomb passes at once.
+# Nodes in one file, nodes that aliases may stand for in all, and depth: what a deployment never
+# reaches, and what an alias bomb, or a file of data that takes gigabytes as a tree, passes at once.
+MOST_IN_FILE = 500_000
 MOST_NODES = 2_000_000
 DEEPEST = 100
 
@@ -202,6 +201,28 @@ class _TooBig(Exception):
     """The document stands for more nodes than any deployment has."""
 
 
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Base):  # type: ignore[misc]
+    """Counts the nodes while they are made, at the call by which PyYAML looks for its own path
+    resolvers, of which there are none."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._nodes = 0
+
+    def descend_resolver(self, parent: object, index: object) -> None:
+        self._nodes += 1
+        if self._nodes > MOST_IN_FILE:
+            raise _TooBig(
+                f"it has more than {MOST_IN_FILE:,} values; split it if it's a deployment"
+            )
+
+    def ascend_resolver(self) -> None:
+        pass
+
+
 class _Builder:
     """Turns PyYAML's nodes into ours, each alias's target once, counting what aliases stand for."""
 
@@ -281,9 +302,15 @@ class _Builder:
 
 
 def _comments(text: str) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(text.split("\n")):
-        if "#" in line and (found := _COMMENT.search(line)):
+    number, start, at = 0, 0, text.find("#")
+    while at >= 0:
+        line = text.rfind("\n", 0, at) + 1
+        end = text.find("\n", at)
+        end = len(text) if end < 0 else end
+        number, start = number + text.count("\n", start, line), line
+        if found := _COMMENT.search(text[line:end]):
             yield number, found[1].strip()
+        at = text.find("#", end)
 
 
 def _number(text: str) -> int | float | str:
