@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -42,10 +43,25 @@ def test_a_table_is_folded_on_a_terminal_alone(tmp_path: Path) -> None:
     assert LONG in "".join(line[column:] for line in lines)
 
 
-def _on_a_terminal(*words: str) -> str:
+def test_findings_are_folded_on_a_terminal_alone(tmp_path: Path) -> None:
+    pod = "kind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - {name: a, image: busybox}\n"
+    Path(tmp_path, "p.yaml").write_text(pod)
+    Path(tmp_path, f"{'p' * 90}.yaml").write_text("x: {\n")
+    piped = run("policy", "check", ".", cwd=tmp_path).stdout
+    assert max(map(len, piped.splitlines())) > 100
+    shown = _on_a_terminal("policy", "check", ".", cwd=tmp_path, code=1).splitlines()
+    long = [line for line in shown if len(line) > 80]
+    assert [len(line.split()) for line in long] == [1]  # the path, to be copied
+    assert " ".join(line.strip() for line in shown) == " ".join(piped.split())
+    assert sum(not line.startswith(" ") for line in shown) == len(piped.splitlines())
+    as_json = _on_a_terminal("policy", "check", ".", "--json", cwd=tmp_path, code=1)
+    assert json.loads(as_json)["findings"]
+
+
+def _on_a_terminal(*words: str, cwd: Path | None = None, code: int = 0) -> str:
     ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [*HARDTACK, *words], stdout=theirs, env=clean_environment({"COLUMNS": "80"})
+        [*HARDTACK, *words], stdout=theirs, env=clean_environment({"COLUMNS": "80"}), cwd=cwd
     ) as process:
         os.close(theirs)
         told = b""
@@ -56,7 +72,7 @@ def _on_a_terminal(*words: str) -> str:
             assert hung_up.errno == 5
         finally:
             os.close(ours)
-    assert process.returncode == 0
+    assert process.returncode == code
     return told.decode()
 
 

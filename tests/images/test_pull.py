@@ -369,6 +369,44 @@ def test_disk_full_in_the_middle(
     verify(pull(made, tmp_path, a_client()).bundles[0].path)
 
 
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("zstd", [False, True])
+def test_a_file_system_that_fills_up(tmp_path: Path, zstd: bool) -> None:
+    """Somebody else's file leaves too little: with the first blob to come, or with the last, so
+    that the plain bundle fits and the compressed one beside it doesn't."""
+    layers = [oci.layer({f"f{n}": RANDOM.randbytes(1 << 20)}, level=0) for n in range(3)]
+    disk, left = tmp_path / "disk", 3 << 19
+    filler = disk / "filler"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=9m", "small", disk], check=True)
+    try:
+        with faulty_registry() as server:
+            server.add("v1", oci.image(layers))
+            made = locked(server)
+            last = min(server.blobs, key=lambda digest: len(server.blobs[digest]))
+
+            def fault(seen: Seen, count: int) -> Reply | None:
+                now = (last if zstd else "/blobs/") in seen.path
+                if now and not filler.exists():
+                    room = os.statvfs(disk)
+                    filler.write_bytes(bytes(room.f_bavail * room.f_frsize - left))
+                return None
+
+            server.fault = fault
+            with pytest.raises(DiskFull, match="no space left for images-linux-amd64-"):
+                pull(made, disk / "out", a_client(), zstd=zstd, workers=1)
+            assert filler.exists()
+            assert not list((disk / "out").glob("*.tar*"))
+            filler.unlink()
+            server.fault = lambda seen, count: None
+            done = pull(made, disk / "out", a_client(), zstd=zstd)
+            verify(done.bundles[0].path)
+            whole = sum(map(len, server.blobs.values()))
+            assert done.fetched == 0 if zstd else 0 < done.fetched < whole
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
 def test_redirects_carry_no_credentials_and_tokens_are_renewed(
     server: FaultyRegistry, tmp_path: Path
 ) -> None:

@@ -151,10 +151,8 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with (tmp_path / "huge.yaml").open("wb") as huge:
         huge.truncate(50_000_000)
     problems = scan([tmp_path]).problems
-    assert [
-        "binary" in problems[0].message,
-        "50,000,000 bytes, more than 20,971,520" in problems[1].message,
-    ] == [True, True]
+    assert "binary" in problems[0].message
+    assert "left out: 50,000,000 bytes, more than 20,971,520" in problems[1].message
     with pytest.raises(ManifestError, match="nowhere"):
         scan([tmp_path / "nowhere"])
 

@@ -54,13 +54,13 @@ def test_a_file_of_data_is_refused_before_it_fills_the_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(yamlpos, "MOST_IN_FILE", 100)
-    row = "- {a: b}\n"  # four values
-    assert parse(row * 24, F)[1] == []
-    for text, lines in ((row * 25, 0), (f"{row}---\n" * 25, 20)):
+    row = "- {a: b}\n"  # three values, in a list
+    assert parse(row * 33, F)[1] == []
+    for text, whole in ((row * 34, 0), (f"{row}---\n" * 26, 25)):
         documents, (problem,) = parse(text, F)
         assert (problem.place.line, problem.severity) == (1, Severity.ERROR)
         assert "it has more than 100 values" in problem.message
-        assert len(documents) == lines
+        assert len(documents) == whole
 
 
 def test_comments_on_any_line() -> None:

@@ -88,6 +88,22 @@ def _fold(cell: str, width: int) -> list[str]:
     return textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
 
 
+def print_lines(text: str) -> None:
+    """Each line of `text`; one that is too long for the terminal is folded at spaces, indented."""
+    room = max(NARROWEST, _room(err=False))
+    for line in text.splitlines():
+        folded = [line]
+        if len(line) > room:
+            folded = textwrap.wrap(
+                line,
+                room,
+                subsequent_indent="  ",
+                break_on_hyphens=False,
+                break_long_words=False,  # a path stays one to copy
+            )
+        click.echo("\n".join(folded))
+
+
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     """`name  value`, a line each."""
     pairs = [(name, str(value)) for name, value in facts]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from hardtack.cli.output import json_option, print_json, print_table
+from hardtack.cli.output import json_option, print_json, print_lines, print_table
 from hardtack.manifests.place import Severity
 from hardtack.policy import check as checking
 from hardtack.policy.config import Config, read_config
@@ -58,7 +58,11 @@ def check(
         for file, lines in fixed(report.findings).items():
             click.echo(f"{file}: {lines} line{'s' if lines != 1 else ''} fixed", err=True)
         report = checking.check(paths, config, lock=lock_file)
-    click.echo(FORMATS["json" if as_json else form](report), nl=False)
+    told = FORMATS["json" if as_json else form](report)
+    if form == "text" and not as_json:
+        print_lines(told)
+    else:
+        click.echo(told, nl=False)
     sys.exit(1 if report.failed(Severity.WARNING if strict else Severity.ERROR) else 0)
 
 

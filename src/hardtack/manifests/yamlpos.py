@@ -215,9 +215,7 @@ class _Loader(_Base):  # type: ignore[misc]
     def descend_resolver(self, parent: object, index: object) -> None:
         self._nodes += 1
         if self._nodes > MOST_IN_FILE:
-            raise _TooBig(
-                f"it has more than {MOST_IN_FILE:,} values; split it if it's a deployment"
-            )
+            raise _TooBig(f"it has more than {MOST_IN_FILE:,} values")
 
     def ascend_resolver(self) -> None:
         pass
