@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
+import trustme
+import urllib3
 
 from hardtack.demo.detectors import SAMPLES
 from tests.endpoint.test_escalation import UNSURE, ZERO, Box
@@ -46,6 +50,23 @@ def test_plain_http_beside_https_is_for_loopback_unless_asked_for(
             assert served.secure.startswith("https://127.0.0.2:")
             plain = "127.0.0.2" if "--plain-http" in options else "127.0.0.1"
             assert served.url.startswith(f"http://{plain}:")
+
+
+def test_an_own_certificate_is_shown_to_callers(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    made.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    made.cert_chain_pems[0].write_to_path(str(tmp_path / "own.pem"))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    options = ("--tls-cert", str(tmp_path / "own.pem"), "--tls-key", str(tmp_path / "key.pem"))
+    detectors = write_detectors(tmp_path / "detectors.yaml", [])
+    models = write_models(tmp_path, [])
+    with (
+        endpoint(tmp_path, models, detectors, "--https-port", "0", *options) as served,
+        urllib3.PoolManager(ca_certs=str(tmp_path / "ca.pem")) as pool,
+    ):
+        assert pool.request("GET", served.secure + "/ping", retries=False).status == 200
+    assert not (tmp_path / "state/tls").exists()
 
 
 @pytest.fixture
@@ -89,3 +110,35 @@ def test_the_cloud_is_reached_through_the_proxy_that_the_environment_names(
             asked = served.submit(ZERO, **UNSURE).json()
             assert asked["result"]["from_edge"] is False
             assert list(proxy.received) == [asked["id"]]
+
+
+def test_what_is_passed_on_streams_both_ways(tmp_path: Path) -> None:
+    """Neither side's first piece waits for its last."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+        cloud = Cloud(port=listener.getsockname()[1])
+        with Box(tmp_path, cloud).serving("--deadline", "20s") as served:
+            caller = http.client.HTTPConnection(*address(served), timeout=30)
+            caller.putrequest("POST", "/device-api/v1/notes")
+            caller.putheader("content-length", "11")
+            caller.endheaders(b"first")
+            upstream, _ = listener.accept()
+            with upstream:
+                upstream.settimeout(30)
+                come = b""
+                while not come.endswith(b"first"):
+                    come += upstream.recv(1000)
+                caller.send(b"second")
+                while not come.endswith(b"second"):
+                    come += upstream.recv(1000)
+                upstream.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 11\r\n\r\nbefore")
+                reply = caller.getresponse()
+                assert reply.read(6) == b"before"
+                upstream.sendall(b"after")
+                assert reply.read() == b"after"
+            caller.close()
+
+
+def address(of: Endpoint) -> tuple[str, int]:
+    host, _, port = of.url.removeprefix("http://").partition(":")
+    return host, int(port)

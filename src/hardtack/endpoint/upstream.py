@@ -26,6 +26,7 @@ from hardtack.core.errors import ConfigError, UpstreamError, in_words
 _log = logging.getLogger(__name__)
 
 _MOST_REPLY = 20_000_000
+_PIECE = 65536
 _AT_ONCE = 8
 _PROBING = Backoff(first=1.0, cap=30.0)
 TOKEN = "x-api-token"
@@ -198,7 +199,7 @@ class Upstream:
         )  # fmt: skip
         with closing(reply):
             received = bytearray()
-            for piece in reply.stream(65536):
+            for piece in _come(reply):
                 received += piece
                 if len(received) > _MOST_REPLY or time.monotonic() - begun > self.deadline:
                     raise urllib3.exceptions.HTTPError("its reply has no end")
@@ -255,8 +256,14 @@ def _pool(url: str, ca: Path | None) -> urllib3.PoolManager:
 
 def _pieces(reply: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     with closing(reply):
-        yield from reply.stream(65536, decode_content=False)
+        yield from _come(reply, decode=False)
         reply.release_conn()
+
+
+def _come(reply: urllib3.BaseHTTPResponse, *, decode: bool = True) -> Iterator[bytes]:
+    """The body in pieces as they come: one that trickles in is not waited for to fill them."""
+    while piece := reply.read1(_PIECE, decode_content=decode):
+        yield piece
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,87 @@
+"""Requests to a cloud whose replies come slowly or packed."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from hardtack.core.errors import UpstreamError
+from hardtack.endpoint.upstream import Upstream
+from tests.support.clouds import Cloud, running
+from tests.support.waiting import until
+
+ME = "/device-api/v1/me"
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    with running(Cloud()) as up:
+        yield up
+
+
+def test_replies_without_an_end_hold_nothing_up_for_longer_than_the_deadline(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    upstream = Upstream(cloud.url, deadline=0.2)
+    cloud.mode = "trickle"
+    for _ in range(12):  # more than are under way at once
+        with pytest.raises(UpstreamError):
+            upstream.request("GET", ME)
+    cloud.mode = "ok"
+
+    def answered() -> bool:
+        try:
+            return upstream.request("GET", ME).status == 200
+        except UpstreamError:
+            return False
+
+    until(answered)
+    upstream.close()
+
+
+class _Packed(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+    def do_GET(self) -> None:
+        body = gzip.compress(json.dumps({"path": self.path, "much": "x" * 200_000}).encode())
+        self.send_response(200)
+        self.send_header("content-encoding", "gzip")
+        if self.path.endswith("me"):
+            self.send_header("transfer-encoding", "chunked")
+            self.end_headers()
+            for start in range(0, len(body), 100):
+                piece = body[start : start + 100]
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            self.wfile.write(b"0\r\n\r\n")
+        else:
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+
+@pytest.mark.parametrize("path", [ME, ME + "/2"])
+def test_packed_replies_are_unpacked_or_passed_on_as_they_are(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Packed)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    upstream = Upstream(f"http://127.0.0.1:{server.server_address[1]}")
+    for _ in range(2):  # over one connection
+        assert upstream.request("GET", path).json()["path"] == path
+        streamed = upstream.stream("GET", path, "", None, {})
+        assert json.loads(gzip.decompress(b"".join(streamed.pieces)))["path"] == path
+    upstream.close()
+    server.shutdown()
+    server.server_close()
+    thread.join()
