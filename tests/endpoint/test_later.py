@@ -11,6 +11,7 @@ import pytest
 
 from hardtack.demo.detectors import SAMPLES
 from hardtack.endpoint import answers, ids
+from hardtack.endpoint.api import Api, Limits
 from hardtack.endpoint.book import Book
 from hardtack.endpoint.cloud import Picture
 from hardtack.endpoint.detectors import read_detectors
@@ -113,3 +114,28 @@ def test_what_the_endpoint_leaves_unanswered_is_closed(
     store.close()
     assert body is not None and body["done_processing"] and body["result"] is None
     assert "ended" in body["metadata"]["error"]
+
+
+def test_a_body_that_does_not_arrive_costs_its_time_and_no_more(
+    opened: Callable[[], Service],
+) -> None:
+    service = opened()
+    app = Api(service, Limits(patience=0.1)).application()
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/image-queries", "root_path": "",
+        "query_string": f"detector_id={ZERO.id}".encode(),
+        "headers": [(b"content-type", b"image/png")],
+    }  # fmt: skip
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 408
+    assert b"did not arrive in time" in sent[1]["body"]
+    service.close()
