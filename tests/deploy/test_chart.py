@@ -91,9 +91,12 @@ def test_every_combination(name: str) -> None:
     """Helm 3 and 4 render the same, and the oldest and the newest Kubernetes take it."""
     made = {v: rendered(COMBINATIONS[name], version=v, kubernetes=VERSIONS[-1]) for v in (3, 4)}
     assert _sorted(made[3]) == _sorted(made[4])
+    oldest = rendered(COMBINATIONS[name], kubernetes=VERSIONS[0])
+    for manifests in (made[4], oldest):
+        assert find(manifests, "Deployment", "edge-endpoint")
     for manifest in made[4]:
         kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
-    for manifest in rendered(COMBINATIONS[name], kubernetes=VERSIONS[0]):
+    for manifest in oldest:
         kubernetes_validate.validate(manifest, VERSIONS[0], strict=True)
 
 
@@ -103,7 +106,9 @@ def _sorted(manifests: list[Manifest]) -> list[Manifest]:
 
 @pytest.mark.parametrize("kubernetes", VERSIONS)
 def test_every_kubernetes(kubernetes: str) -> None:
-    for manifest in rendered(EVERYTHING, kubernetes=kubernetes):
+    manifests = rendered(EVERYTHING, kubernetes=kubernetes)
+    assert find(manifests, "Deployment", "edge-endpoint")
+    for manifest in manifests:
         kubernetes_validate.validate(manifest, kubernetes, strict=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -302,7 +303,7 @@ def test_weights_that_are_missing_or_short_are_waited_for(place: Place) -> None:
 def test_a_server_that_waits_ends_when_it_is_told_to(tmp_path: Path) -> None:
     with serving(tmp_path / "nowhere") as server:
         server.process.terminate()
-        server.process.wait(timeout=20)
+        assert server.process.wait(timeout=20) == 128 + signal.SIGTERM
 
 
 def test_a_port_that_is_taken_is_named(digits: Server, place: Place) -> None:

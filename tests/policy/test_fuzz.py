@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hardtack.policy.chains import chains
 from hardtack.policy.fix import fix
 from hardtack.policy.report import FORMATS
-from tests.support.deployments import checked
+from tests.support.deployments import checked, pod
 
 KEYS = st.sampled_from(
     [
@@ -107,9 +107,15 @@ TREES = st.recursive(
 KINDS = st.sampled_from(["Pod", "Deployment", "CronJob", "ConfigMap", "Role", "List", "Other"])
 
 
+CERTAIN = {"certain.yaml": pod(image="alpine:latest", policy="Always")}
+"""What there is something to say of, whatever stands beside it."""
+
+
 def survives(files: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        report = checked(Path(directory), files)
+        report = checked(Path(directory), files | CERTAIN)
+        certain = [found for found in report.findings if found.place.file.name == "certain.yaml"]
+        assert {found.rule for found in certain} >= {"floating-tag", "pull-always"}
         for form in FORMATS.values():
             form(report)
         fix(report.findings)

@@ -7,7 +7,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
@@ -187,6 +187,25 @@ def application(service: Service) -> Starlette:
         service.end()
         await loading
 
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def description(_: Request) -> Response:
+        return JSONResponse(openapi.description(service.name))
+
+    routes = [
+        *_health(service),
+        Route("/infer", _pictures(service), methods=["POST"]),
+        Route("/metrics", metrics),
+        Route("/openapi.json", description),
+        *_protocol(service),
+    ]
+    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _as_json})
+
+
+def _health(service: Service) -> list[Route]:
+    """Alive and ready, under edge-endpoint's paths and the Open Inference Protocol's."""
+
     async def live(_: Request) -> Response:
         trouble = service.trouble()
         told = {"live": False, "reason": trouble} if trouble else {"live": True}
@@ -206,6 +225,16 @@ def application(service: Service) -> Starlette:
             }
         )
 
+    return [
+        Route(f"{above}/health/{path}", handler)
+        for above in ("", "/v2")
+        for path, handler in (("live", live), ("ready", ready))
+    ]
+
+
+def _pictures(service: Service) -> Callable[[Request], Awaitable[Response]]:
+    """`/infer`, each answer counted by its status."""
+
     async def infer(request: Request) -> Response:
         try:
             with service.admitted():
@@ -216,11 +245,11 @@ def application(service: Service) -> Starlette:
         service.requests.labels("200").inc()
         return response
 
-    async def metrics(_: Request) -> Response:
-        return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)
+    return infer
 
-    async def description(_: Request) -> Response:
-        return JSONResponse(openapi.description(service.name))
+
+def _protocol(service: Service) -> list[Route]:
+    """The Open Inference Protocol, apart from its health."""
 
     async def about(_: Request) -> Response:
         return JSONResponse(oip.server_metadata())
@@ -244,23 +273,14 @@ def application(service: Service) -> Starlette:
                     raise HTTPException(400, str(error)) from None
         return JSONResponse(answer)
 
-    routes = [
-        Route("/health/live", live),
-        Route("/health/ready", ready),
-        Route("/infer", infer, methods=["POST"]),
-        Route("/metrics", metrics),
-        Route("/openapi.json", description),
-        Route("/v2", about),
-        Route("/v2/health/live", live),
-        Route("/v2/health/ready", ready),
-    ]
+    routes = [Route("/v2", about)]
     for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         routes += [
             Route(path, model_about),
             Route(path + "/ready", model_ready),
             Route(path + "/infer", model_infer, methods=["POST"]),
         ]
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _as_json})
+    return routes
 
 
 async def _infer(service: Service, request: Request) -> Response:
