@@ -46,6 +46,10 @@ PARTS: dict[str, tuple[str, Callable[[], bool]]] = {
         "cgroup v2 with a controller to pass on, as root",
         lambda: _root() and cgroup2() is not None,
     ),
+    "loop": (
+        "loop devices and ext4 as root (Debian: e2fsprogs, mount)",
+        lambda: _root() and Path("/dev/loop-control").exists() and _has("mkfs.ext4", "fsck.ext4"),
+    ),
     "shellcheck": ("shellcheck (Debian: shellcheck)", lambda: _has("shellcheck")),
     "systemd": ("systemd-analyze (Debian: systemd)", lambda: _has("systemd-analyze")),
     "systemd as PID 1": (

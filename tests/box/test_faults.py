@@ -194,6 +194,70 @@ def test_a_read_only_disk(box: Box, server: S3Server) -> None:
         refused(done, errors.CacheError, str(box.cache))
 
 
+@contextmanager
+def disk_of_its_own(image: Path, at: Path) -> Iterator[Path]:
+    """An ext4 at `at`; the file that makes the kernel find an error in it, and keep it read-only.
+
+    `mount -o remount,ro` would be refused while the cache has its files open.
+    """
+    at.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-o", "loop,errors=remount-ro", image, at], check=True)
+    try:
+        device = os.stat(at).st_dev
+        name = Path(os.path.realpath(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")).name
+        yield Path(f"/sys/fs/ext4/{name}/trigger_fs_error")
+    finally:
+        subprocess.run(["umount", "-l", at], check=True)
+
+
+@pytest.mark.needs("loop")
+def test_a_disk_that_the_kernel_makes_read_only_while_mounted(
+    box: Box, server: S3Server, tmp_path: Path
+) -> None:
+    """What was there is read, what is new streams past it, status says why; then it goes on."""
+    for key, body in (("a.bin", BODY), ("b.bin", OTHER)):
+        server.put("weights", key, body)
+    image = tmp_path / "disk"
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["mkfs.ext4", "-q", image], check=True)
+    with disk_of_its_own(image, box.cache) as breaks:
+        with box.mounted() as point:
+            box.ok("prefetch", box.source, "a.bin")
+            breaks.write_text("a test")
+            with pytest.raises(OSError, match="Read-only file system"):
+                (box.cache / "new").touch()
+            server.put("weights", "c.bin", BODY)
+            forget_caches()
+            for _ in range(2):
+                assert (point / "a.bin").read_bytes() == BODY
+                assert (point / "b.bin").read_bytes() == OTHER
+            assert state(point / "a.bin") == b"complete"
+            assert state(point / "b.bin") == b"absent"
+            until(lambda: "stays as it was" in box.ok("status", point))
+            kept, listing = (
+                next(line for line in box.ok("status", point).splitlines() if word in line)
+                for word in ("not kept", "stays as it was")
+            )
+            for line in (kept, listing):
+                assert "read-only" in line, line
+            done = box.run("prefetch", box.source)
+            assert done.returncode == 1, done.stderr
+            assert "b.bin" in done.stderr and "read-only" in done.stderr
+            assert "Traceback" not in done.stderr
+            assert os.listdir(point) == ["a.bin", "b.bin"]
+    subprocess.run(["fsck.ext4", "-fy", image], check=False, capture_output=True)
+    with disk_of_its_own(image, box.cache), box.mounted() as point:
+        server.stop()
+        assert (point / "a.bin").read_bytes() == BODY
+        server.start()
+        until((point / "c.bin").exists)
+        box.ok("prefetch", box.source)
+        for key, body in (("a.bin", BODY), ("b.bin", OTHER), ("c.bin", BODY)):
+            assert state(point / key) == b"complete"
+            assert (point / key).read_bytes() == body
+
+
 def test_a_cache_removed_underfoot(box: Box, server: S3Server) -> None:
     server.put("weights", "a.bin", BODY)
     with box.mounted() as point:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,10 +30,25 @@ def translated(path: Path, error: sqlite3.DatabaseError) -> CacheError:
         return damaged(path, str(error))
     if "full" in str(error):
         return DiskFull(f"{path} can't be written: {error}.", remedy="Free some space on its disk.")
+    if _is_read_only(path.parent):  # SQLite says "disk I/O error"
+        return CacheError(
+            f"{path} can't be written: its disk is read-only.",
+            remedy="The kernel's log (dmesg) says why; check the disk, mount it writable again, and"
+            " start anew.",
+        )
     return CacheError(
         f"{path} can't be used: {error}.",
         remedy="Check that the cache directory is there and writable.",
     )
+
+
+def _is_read_only(directory: Path) -> bool:
+    """Found by trying: a disk that the kernel made read-only after an error may not show it."""
+    try:
+        os.close(os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        return error.errno == errno.EROFS
+    return False
 
 
 def damaged(path: Path, what: str) -> FormatError:

@@ -262,6 +262,8 @@ def _facts(state: Status) -> list[tuple[str, str]]:
         ("  fetched", format_size(state.fetched_bytes_total)),
         ("  reads", f"{reads}, {100 * state.hits // reads} % from the cache" if reads else "0"),
     ]
+    if state.last_error and state.unreachable_since is None:
+        facts.insert(2, ("  listing", f"stays as it was: {state.last_error}"))
     if state.evicted_bytes_total:
         facts.append(
             ("  evicted", f"{format_size(state.evicted_bytes_total)}, to make room; {_ROOM}")
