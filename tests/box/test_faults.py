@@ -328,6 +328,23 @@ def test_a_flipped_byte_is_found_and_repaired(box: Box, server: S3Server) -> Non
     assert "a.bin" in log(box)
 
 
+def test_damage_of_what_only_a_release_has_is_said_to_be_for_good(
+    box: Box, server: S3Server
+) -> None:
+    server.put("weights", "a.bin", BODY)
+    box.ok("prefetch", box.source)
+    box.ok("pin", box.source, "first")
+    flip(content_files(box)[0], 2_000_000)
+    server.put("weights", "a.bin", OTHER)
+    for more in (("--repair",), ()):
+        done = box.run("verify", box.source, *more)
+        assert done.returncode == 1
+        assert "nobody can mend it; it stays for release first" in done.stdout
+        assert "mends it" not in done.stdout
+    server.put("weights", "a.bin", BODY)
+    assert "repaired" in box.ok("verify", box.source, "--repair")
+
+
 def test_flipped_bytes_in_the_catalogue(box: Box, server: S3Server) -> None:
     """Never wrong bytes; online it is listed anew."""
     server.put("weights", "a.bin", BODY)

@@ -250,7 +250,10 @@ def test_damage_of_what_the_source_has_replaced_goes_with_it(
         cache.pin("one")
         flip(cache.content(find(cache, "models/a.bin")).path, 5000)
         memory.put("models/a.bin", DATA[::-1])
-        assert cache.verify(repair=True).bad == (Damage("models/a.bin", 1, False),)
+        kept = replace(Damage("models/a.bin", 1, False), kept="one")
+        assert cache.verify(repair=True).bad == (kept,)
+        kept = Damage("models/a.bin", -1, False, 1, kept="one")
+        assert cache.verify(repair=False).bad == (kept,)
         cache.unpin("one")
         with cut(source):
             assert cache.verify(repair=True).bad == (Damage("models/a.bin", -1, False, 1),)
@@ -258,6 +261,24 @@ def test_damage_of_what_the_source_has_replaced_goes_with_it(
         assert cache.verify(repair=True).bad == (Damage("models/a.bin", -1, False, 1, True),)
         assert cache.verify(repair=False).bad == ()
         assert read(cache, find(cache, "models/a.bin")) == DATA[::-1]
+
+
+def test_what_a_release_lost_is_mended_by_the_old_object_alone(
+    tmp_path: Path, source: ScriptedSource, memory: MemorySource
+) -> None:
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        cache.prefetch([])
+        cache.pin("one")
+        cache.pin("two")
+        flip(cache.content(find(cache, "models/a.bin")).path, 5000)
+        memory.put("models/a.bin", DATA[::-1])
+        (found,) = cache.verify(repair=True).bad
+        assert (found.kept, found.repaired) == ("one, two", False)
+        memory.put("models/a.bin", DATA)
+        (found,) = cache.verify(repair=True).bad
+        assert (found.kept, found.repaired) == ("", True)
+        assert cache.verify(repair=False).bad == ()
 
 
 def test_what_a_sealed_file_lost_is_told_until_it_is_fetched(

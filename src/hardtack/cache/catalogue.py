@@ -25,10 +25,11 @@ KNOWN = 256
 """Entries kept in memory, by id: each read of an open file asks for one. They never change."""
 FIELDS = "id, parent, name, kind, key, size, etag, mtime_ns, target, sum"
 ALIVE = "born <= :view AND (died IS NULL OR died > :view)"
-KEEPS = (
-    "SELECT 1 FROM entries e JOIN releases r ON e.born <= r.generation"
-    " AND (e.died IS NULL OR e.died > r.generation) WHERE e.content = :content LIMIT 1"
+_KEPT = (
+    "FROM entries e JOIN releases r ON e.born <= r.generation"
+    " AND (e.died IS NULL OR e.died > r.generation) WHERE e.content = :content"
 )
+KEEPS = f"SELECT 1 {_KEPT} LIMIT 1"
 _LOOKUP = (
     f"SELECT {FIELDS} FROM entries INDEXED BY by_name"
     f" WHERE parent = :parent AND name = :name AND {ALIVE} AND id != {ROOT}"
@@ -182,6 +183,11 @@ class Catalogue:
     def keeps(self, content: str) -> bool:
         """Whether a release holds this content."""
         return bool(self._rows(KEEPS, content=content))
+
+    def kept_by(self, content: str) -> list[str]:
+        """The releases that hold this content, by name."""
+        sql = f"SELECT DISTINCT r.name {_KEPT} ORDER BY r.name"
+        return [name for (name,) in self._rows(sql, content=content)]
 
     def lists(self, content: str, view: int) -> bool:
         """Whether a file of `view` has this content."""

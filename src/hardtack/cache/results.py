@@ -54,13 +54,15 @@ class Release:
 class Damage:
     """A bad chunk; `chunk` is -1 where the whole file is meant: it can't be read, or `missing` of
     its chunks were damaged, and dropped earlier. `replaced`: the source has another object in its
-    place by now, so the file was taken out of the cache."""
+    place by now, so the file was taken out of the cache. `kept`: so it has, and nobody can mend the
+    file any more, which stays for these releases."""
 
     path: str
     chunk: int
     repaired: bool
     missing: int = 0
     replaced: bool = False
+    kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)

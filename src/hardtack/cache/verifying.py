@@ -41,10 +41,11 @@ class Scrubbed(NamedTuple):
 def verify(cache: Cache, repair: bool, progress: Progress) -> Verified:
     """Read every chunk that is there; a bad one becomes a hole, and is fetched with `repair`.
 
-    What the source has replaced can't be fetched any more: it goes, if nothing keeps it.
+    What the source has replaced can't be fetched any more: with `repair` it goes, if nothing keeps
+    it. Without, the listing that is here says what was replaced.
     """
     files = total = 0
-    outdated = _Outdated(cache)
+    outdated = _Outdated(cache, ask=repair)
     bad: list[Damage] = []
     cache.store.flush()
     for row in list(cache.store.index.oldest_first()):
@@ -57,10 +58,12 @@ def verify(cache: Cache, repair: bool, progress: Progress) -> Verified:
             continue
         files, total = files + 1, total + row.present
         repaired = any(found) and repair and refetch(cache, row)
-        replaced = any(found) and repair and not repaired and outdated(row)
-        bad += [Damage(path, chunk, repaired, replaced=replaced) for chunk in found.bad]
+        lost = any(found) and not repaired and outdated(row)
+        replaced = lost and repair and not cache.keeps(row.id)
+        kept = ", ".join(cache.catalogue.kept_by(row.id)) if lost else ""
+        bad += [Damage(path, chunk, repaired, 0, replaced, kept) for chunk in found.bad]
         if found.missing:
-            bad.append(Damage(path, -1, repaired, found.missing, replaced))
+            bad.append(Damage(path, -1, repaired, found.missing, replaced, kept))
         if replaced:
             cache.store.remove(row)
         progress.done(path)
@@ -68,16 +71,19 @@ def verify(cache: Cache, repair: bool, progress: Progress) -> Verified:
 
 
 class _Outdated:
-    """Says of a content whether the source lists it no more, and nothing here keeps it.
+    """Says of a content whether the source lists it no more.
 
-    The source is asked for its listing once, when the first question comes.
+    With `ask` the source is asked for its listing once, when the first question comes.
     """
 
-    def __init__(self, cache: Cache) -> None:
-        self._cache = cache
+    def __init__(self, cache: Cache, ask: bool) -> None:
+        self._cache, self._ask = cache, ask
 
     @cached_property
     def _latest(self) -> int | None:
+        if not self._ask:
+            known = self._cache.catalogue.latest()
+            return known.number if known else None
         try:
             return self._cache.refresh().generation
         except HardtackError as error:
@@ -88,7 +94,7 @@ class _Outdated:
         cache = self._cache
         if row.identity.source != cache.source.url or self._latest is None:
             return False
-        return not cache.catalogue.lists(row.id, self._latest) and not cache.keeps(row.id)
+        return not cache.catalogue.lists(row.id, self._latest)
 
 
 def scrub(cache: Cache, row: Row, read: Callable[[int], None]) -> Scrubbed:

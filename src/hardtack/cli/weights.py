@@ -174,6 +174,12 @@ def _told(bad: Damage) -> str:
         return (
             "damaged, and replaced at the source since: the old bytes were taken out of the cache"
         )
+    if bad.kept:
+        return (
+            "damaged, and replaced at the source since, so nobody can mend it; it stays for release"
+            f" {bad.kept}. Put the old object back at the source and run `hardtack verify"
+            " --repair`, or `hardtack unpin` the release"
+        )
     mends = "`hardtack prefetch` or `hardtack verify --repair` mends it"
     if bad.missing:
         chunks = format_count(bad.missing, "chunk")
