@@ -272,6 +272,38 @@ def test_malformed_registries_are_told_by_line(tmp_path: Path) -> None:
     assert "\n" not in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("auth", "sent"),
+    [
+        ({"username": "me", "password": "word"}, Credentials("me", "word").basic),
+        ({"auth": base64.b64encode(b"me:word").decode()}, Credentials("me", "word").basic),
+    ],
+)
+def test_a_mirror_has_the_credentials_of_registries(
+    tmp_path: Path, auth: dict[str, str], sent: str
+) -> None:
+    """And the registry itself, which is asked once the mirror fails, doesn't get them."""
+    file = tmp_path / "registries.yaml"
+    with faulty_registry() as mirror, faulty_registry() as server:
+        server.add("v1", IMAGE)
+        told = {
+            "mirrors": {"*": {"endpoint": [f"http://{mirror.host}"]}},
+            "configs": {mirror.host: {"auth": auth}},
+        }
+        file.write_text(json.dumps(told))
+        mirror.fault = wants('Basic realm="x"', sent)
+        mirror.add("v1", IMAGE)
+        client = a_client(Registries.read(file))
+        assert client.manifest(f"{server.host}/a", "v1").descriptor.digest == IMAGE.digest
+        assert server.requests == []
+        assert mirror.requests[-1].headers["authorization"] == sent
+        mirror.manifests.clear()
+        assert client.manifest(f"{server.host}/a", "v1").descriptor.digest == IMAGE.digest
+        assert server.requests
+        assert all("authorization" not in seen.headers for seen in server.requests)
+        client.close()
+
+
 def test_a_wrong_word_in_registries_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

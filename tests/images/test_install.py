@@ -104,8 +104,10 @@ def test_interrupted_at_any_step(
         with pytest.raises(Cut):
             install(tmp_path / "two", to, platform=AMD64)
             raise Cut
+    assert not list((to.parent / STAGING).glob("*.tar"))
     states = [{r.state for r in audit_directory(x, AMD64, to)} for x in (old, new)]
     assert {State.OK} in states
+    (to.parent / STAGING / "images-left-by-a-kill.tar").write_bytes(b"half")
     done = install(tmp_path / "two", to, platform=AMD64)
     assert bundles(to) == {f.name for f in done.files}
     assert not list((to.parent / STAGING).glob("*.tar"))
@@ -122,8 +124,15 @@ def test_damaged_wrong_platform_or_no_room(
     whole = bundle.read_bytes()
     at = max(m.offset for m in contents(bundle).blobs.values())
     bundle.write_bytes(whole[:at] + b"\0" + whole[at + 1 :])
-    with pytest.raises(BundleError, match="other bytes than its name says"):
+    with pytest.raises(BundleError, match=f"{bundle}: the blob .* other bytes than its name says"):
         install(out, to, platform=AMD64)
+    assert bundles(to) == set()
+    assert not list((to.parent / STAGING).glob("*.tar"))
+    for zeros in (len(whole), len(whole) - 1536):  # of the right size, as a power cut leaves them
+        bundle.write_bytes(whole[: len(whole) - zeros] + bytes(zeros))
+        with pytest.raises(BundleError, match=str(bundle)) as refused:
+            install(out, to, platform=AMD64)
+        assert "pull it again" in refused.value.remedy
     assert bundles(to) == set()
     bundle.write_bytes(whole)
     real = os.statvfs(tmp_path)

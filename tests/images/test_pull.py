@@ -267,6 +267,30 @@ def test_an_index_without_the_platform(server: FaultyRegistry) -> None:
         locked(server)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "offered", "best"),
+    [
+        ("linux/arm/v7", ["linux/arm/v6", "linux/arm/v7", "linux/arm64/v8"], "linux/arm/v7"),
+        ("linux/arm/v7", ["linux/arm64", "linux/arm/v5", "linux/arm/v6"], "linux/arm/v6"),
+        ("linux/arm64", ["linux/arm/v7", "linux/arm64/v8"], "linux/arm64/v8"),
+        ("linux/arm64/v8", ["linux/amd64", "linux/arm64"], "linux/arm64"),
+        ("linux/arm", ["linux/arm/v6", "linux/arm/v7"], "linux/arm/v7"),
+        ("linux/amd64", ["linux/amd64/v3", "linux/amd64"], "linux/amd64"),
+    ],
+)
+def test_an_index_by_variants(
+    server: FaultyRegistry, wanted: str, offered: list[str], best: str
+) -> None:
+    images = {name: oci.image(LAYERS, name, command=[name]) for name in offered}
+    for name, one in images.items():
+        server.add(name, one)
+    server.manifests["v1"] = oci.index(images), "application/vnd.oci.image.index.v1+json"
+    reference = Reference.parse(f"{server.host}/app/x:v1")
+    platform = Platform.parse(wanted)
+    found = lock({reference: ("test",)}, [platform], a_client()).images[0]
+    assert found.at(platform).digest == images[best].digest
+
+
 def test_a_manifest_that_lies_about_a_length(server: FaultyRegistry, tmp_path: Path) -> None:
     made = locked(server)
     raw, kind = server.manifests[made.images[0].digest]

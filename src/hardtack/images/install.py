@@ -126,7 +126,11 @@ def _stage_and_move(
     for bundle in new:
         staged = staging / bundle.name
         _copy(bundle, staged, progress)
-        verify(staged)
+        try:
+            verify(staged)
+        except BundleError as error:  # about the bundle that was copied: the copy goes away
+            told = error.message.replace(str(staged), str(bundle))
+            raise BundleError(told, remedy=error.remedy) from error
     # Noted first: whatever an interruption leaves behind is known to be ours.
     _note(staging, _installed(staging) | {b.name for b in new})
     for bundle in new:
@@ -200,12 +204,19 @@ def _staging(to: Path) -> Iterator[Path]:
             raise BundleError(
                 f"Another installation is at work in {to}.", remedy="Wait for it."
             ) from None
-        for path in staging.iterdir():
-            if path.name.endswith((".tar", ".tar.zst")):
-                path.unlink()
-        yield staging
+        _empty(staging)
+        try:
+            yield staging
+        finally:
+            _empty(staging)  # after Ctrl-C, or with a bundle that is damaged, it's room for nothing
     finally:
         os.close(fd)
+
+
+def _empty(staging: Path) -> None:
+    for path in staging.iterdir():
+        if path.name.endswith((".tar", ".tar.zst")):
+            path.unlink()
 
 
 def _installed(staging: Path) -> set[str]:
