@@ -1,4 +1,4 @@
-"""One process owns a cache directory."""
+"""One process owns a directory: a cache, or another room's state."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hardtack.core.errors import CacheBusy, CacheError
 class Owner:
     """Holds `<directory>/owner.lock` until `release`. Raises CacheBusy naming who has it."""
 
-    def __init__(self, directory: Path, purpose: str) -> None:
+    def __init__(self, directory: Path, purpose: str, *, kind: str = "cache") -> None:
         path = directory / "owner.lock"
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise CacheError(
-                f"the cache directory {directory} can't be written: {error.strerror}.",
+                f"the {kind} directory {directory} can't be written: {error.strerror}.",
                 remedy="Check its permissions and that its file system isn't read-only.",
             ) from error
         try:
@@ -28,8 +28,8 @@ class Owner:
             holder = _describe(os.pread(self._fd, 4096, 0))
             os.close(self._fd)
             raise CacheBusy(
-                f"the cache directory {directory} is in use by {holder}.",
-                remedy="Ask that process, stop it, or use another --cache directory.",
+                f"the {kind} directory {directory} is in use by {holder}.",
+                remedy=f"Ask that process, stop it, or use another --{kind} directory.",
             ) from None
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, json.dumps({"pid": os.getpid(), "purpose": purpose}).encode(), 0)

@@ -86,7 +86,7 @@ class CacheError(HardtackError):
 class CacheBusy(CacheError):
     exit_code = 31
     errno = errno.EBUSY
-    summary = "another process owns the cache directory"
+    summary = "another process owns the cache directory, or the endpoint's state directory"
 
 
 class FormatError(CacheError):

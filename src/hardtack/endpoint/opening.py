@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
-from hardtack.core.errors import ConfigError, FormatError
+from hardtack.cache.owner import Owner
+from hardtack.core.errors import CacheBusy, ConfigError, DiskFull, FormatError
 from hardtack.endpoint.api import Api, Limits
 from hardtack.endpoint.backends import processes
 from hardtack.endpoint.backends.keeper import Pace
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger(__name__)
+
+_PAUSE = 0.2
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Settings:
 
 
 def application(settings: Settings) -> ASGIApp:
-    """The endpoint's ASGI application. Raises ConfigError, FormatError."""
+    """The endpoint's ASGI application. Raises ConfigError, CacheError."""
     cloud = settings.upstream or "none, the box answers alone"
     _log.info("The endpoint starts. Models: %s; cloud: %s.", settings.models, cloud)
     detectors: dict[str, Detector] = {}
@@ -93,8 +98,14 @@ def application(settings: Settings) -> ASGIApp:
     token = read_token(settings.token_file) if settings.token_file else ""
     try:
         settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        own_state(settings.state)
         store = Store(settings.state)
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DiskFull(
+                f"{settings.state} can't be written: {error.strerror}.",
+                remedy="Free some space on its disk.",
+            ) from None
         raise FormatError(f"{settings.state} can't be used: {error.strerror}.") from None
     backend = _backend(settings, config.refresh_rate, programs)
     metrics = Metrics()
@@ -107,6 +118,23 @@ def application(settings: Settings) -> ASGIApp:
     )  # fmt: skip
     app = Api(service, settings.limits, settings.ready_file).application()
     return Callers(app, token) if token else app
+
+
+def own_state(directory: Path, patience: float = 15.0) -> Owner:
+    """The lock on the directory, which ends with the process. One that ends just now, as before a
+    restart, is waited for. Raises CacheBusy naming the process that has it, CacheError, OSError."""
+    deadline = time.monotonic() + patience
+    told = False
+    while True:
+        try:
+            return Owner(directory, "endpoint serve", kind="state")
+        except CacheBusy as busy:
+            if time.monotonic() > deadline:
+                raise
+            if not told:
+                _log.warning("Waiting for up to %.0f s: %s", patience, busy.message)
+            told = True
+        time.sleep(_PAUSE)
 
 
 def _backend(settings: Settings, refresh: float, programs: Mapping[str, Program]) -> Backend:
