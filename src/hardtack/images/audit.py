@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from hardtack.core.errors import BundleError, ContainerdError, HardtackError
-from hardtack.images.bundle import contents, verify
+from hardtack.images.bundle import bundles_in, contents, verify
 from hardtack.images.containerd import PINNED, Containerd, Record
 from hardtack.images.lockfile import Lock, LockedImage, names
 from hardtack.images.manifest import Descriptor, Index, Manifest, parse
@@ -54,9 +54,7 @@ def audit_directory(lock: Lock, platform: Platform, directory: Path) -> tuple[Ro
     Every bundle there is read and checked."""
     there: dict[str, set[str]] = {}
     damaged: list[str] = []
-    for path in sorted(
-        p for p in directory.glob("*") if p.name.endswith((".tar", ".tar.zst")) and p.is_file()
-    ):
+    for path in bundles_in(directory):
         try:
             for named in verify(path).names:
                 there.setdefault(named.name, set()).add(named.digest)

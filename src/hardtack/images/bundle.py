@@ -46,6 +46,13 @@ class Contents:
     blobs: dict[str, Member]
 
 
+def bundles_in(directory: Path) -> list[Path]:
+    """The files in `directory` that are bundles by their names, sorted."""
+    return sorted(
+        p for p in directory.glob("*") if p.name.endswith((".tar", ".tar.zst")) and p.is_file()
+    )
+
+
 def contents(path: Path) -> Contents:
     """The table of contents of the bundle at `path`; blobs are skipped, not read, in a plain tar.
 

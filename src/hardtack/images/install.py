@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import logging
 import os
@@ -16,10 +14,11 @@ from typing import TYPE_CHECKING
 from hardtack.core.errors import BundleError, ConfigError
 from hardtack.core.files import fsync_directory, make_directory, write_atomically
 from hardtack.core.progress import Progress, Quiet
-from hardtack.images.bundle import contents, verify
+from hardtack.images.bundle import bundles_in, contents, verify
+from hardtack.images.exclusive import exclusive
 from hardtack.images.k3s import K3S_IMAGES, restart_needed
 from hardtack.images.lockfile import Lock, names
-from hardtack.images.partial import check_space, full
+from hardtack.images.partial import NO_KERNEL_COPY, check_space, full
 from hardtack.images.platforms import Platform
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def prune(to: Path, lock: Lock, platform: Platform) -> tuple[Path, ...]:
 
 
 def _bundles(source: Path, platform: Platform) -> list[Path]:
-    paths = sorted(p for p in source.glob("*.tar*") if p.name.endswith((".tar", ".tar.zst")))
+    paths = bundles_in(source)
     found = [
         p
         for p in paths
@@ -161,7 +160,7 @@ def _move(reader: int, writer: int) -> int:
     try:
         return os.copy_file_range(reader, writer, _STEP)
     except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+        if error.errno not in NO_KERNEL_COPY:
             raise
         return os.sendfile(writer, reader, None, _STEP)
 
@@ -196,27 +195,17 @@ def _staging(to: Path) -> Iterator[Path]:
             f"{to} is a mount of its own: files can't be moved into it in one step.",
             remedy=f"Mount {to.parent} instead.",
         )
-    fd = os.open(staging / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BundleError(
-                f"Another installation is at work in {to}.", remedy="Wait for it."
-            ) from None
+    with exclusive(staging, f"Another installation is at work in {to}.", "Wait for it."):
         _empty(staging)
         try:
             yield staging
         finally:
             _empty(staging)  # after Ctrl-C, or with a bundle that is damaged, it's room for nothing
-    finally:
-        os.close(fd)
 
 
 def _empty(staging: Path) -> None:
-    for path in staging.iterdir():
-        if path.name.endswith((".tar", ".tar.zst")):
-            path.unlink()
+    for path in bundles_in(staging):
+        path.unlink()
 
 
 def _installed(staging: Path) -> set[str]:

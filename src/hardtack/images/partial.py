@@ -20,6 +20,8 @@ from hardtack.images.ranges import Ranges
 
 _RECORD = struct.Struct("<?7xQQ")  # written or thrown away, start, stop
 _READ = 1 << 20
+NO_KERNEL_COPY = (errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+"""By which copy_file_range says that it can't copy between these two files."""
 
 
 class Partial:
@@ -81,7 +83,7 @@ class Partial:
                     break
                 done += moved
         except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            if error.errno not in NO_KERNEL_COPY:
                 raise full(self.path, error) from error
             while done < count and (
                 data := os.pread(source, min(_READ, count - done), start + done)

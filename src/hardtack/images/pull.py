@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from hardtack.core.files import fsync_directory, make_directory, write_atomicall
 from hardtack.core.progress import Progress, Quiet
 from hardtack.images import notes
 from hardtack.images.bundle import compress, contents, verify
+from hardtack.images.exclusive import exclusive
 from hardtack.images.fetch import Job, Place, fetch
 from hardtack.images.layout import BundleImage, Layout, bundle_name, plan
 from hardtack.images.lockfile import Lock, LockedImage, names
@@ -100,7 +100,10 @@ def pull(
         )
     make_directory(out)
     work = out / WORK
-    with _alone(work):
+    work.mkdir(exist_ok=True)
+    with exclusive(
+        work, f"Another pull is at work in {out}.", "Wait for it, or use another --out."
+    ):
         todo = [b for b in bundles if not _sound(b, work)]
         fetched = 0
         foreign: tuple[str, ...] = ()
@@ -243,24 +246,6 @@ def _write_known(partial: Partial, layout: Layout) -> None:
         partial.write(member.offset - len(member.header), member.header)
         if member.content is not None:
             partial.write(member.offset, member.content)
-
-
-@contextlib.contextmanager
-def _alone(work: Path) -> Iterator[None]:
-    """Hold the directory's lock; it goes with the process, however that ends."""
-    work.mkdir(exist_ok=True)
-    fd = os.open(work / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BundleError(
-                f"Another pull is at work in {work.parent}.",
-                remedy="Wait for it, or use another --out.",
-            ) from None
-        yield
-    finally:
-        os.close(fd)
 
 
 def _sound(bundle: Bundle, work: Path) -> bool:

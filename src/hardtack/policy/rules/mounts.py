@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -37,56 +37,56 @@ class _Mount:
 def mounters(deployment: Deployment) -> Iterator[Container]:
     """The containers that mount a FUSE file system."""
     for container in deployment.containers:
-        words = [*children(container.node.get("command")), *children(container.node.get("args"))]
-        command = " ".join(text_of(word) for word in words)
+        command = " ".join(map(text_of, _words(container)))
         named = f"{text_of(container.node.get('name'))} {container.image}"
         shares = any(mount.propagation in _SHARES for mount in _mounts(container))
         if shares or _MOUNTER.search(command) or _MOUNTER.search(named):
             yield container
 
 
-def _propagation(deployment: Deployment) -> Iterator[Found]:
-    for container in mounters(deployment):
-        mounts = _mounts(container)
-        if all(m.propagation not in _SHARES and told(m.propagation) for m in mounts):
-            yield Found(
-                container.place,
-                f"{container.way} mounts a file system, but none of its volumeMounts has "
-                "mountPropagation: Bidirectional: no other container sees what it mounts",
-            )
+def _words(container: Container) -> tuple[Node, ...]:
+    node = container.node
+    return *children(node.get("command")), *children(node.get("args"))
 
 
-def _privileged(deployment: Deployment) -> Iterator[Found]:
-    for container in mounters(deployment):
-        privileged = text_of(container.node.get("securityContext", "privileged"))
-        if privileged != "true" and told(privileged):
-            yield Found(
-                container.place,
-                f"{container.way} mounts a file system without securityContext.privileged: true, "
-                "which Bidirectional propagation and /dev/fuse need",
-            )
+def _no_propagation(container: Container) -> bool:
+    return all(m.propagation not in _SHARES and told(m.propagation) for m in _mounts(container))
 
 
-def _memory(deployment: Deployment) -> Iterator[Found]:
-    for container in mounters(deployment):
-        if container.document.template and isinstance(container.node.get("resources"), Scalar):
-            continue  # a template's `resources: {{ … }}`, judged where it is rendered
-        if not container.node.get("resources", "requests", "memory"):
-            yield Found(
-                container.place,
-                f"{container.way} mounts a file system without a memory request: it is among the "
-                "first to be killed, and every reader hangs or fails with it",
-            )
+def _not_privileged(container: Container) -> bool:
+    privileged = text_of(container.node.get("securityContext", "privileged"))
+    return privileged != "true" and told(privileged)
 
 
-def _liveness(deployment: Deployment) -> Iterator[Found]:
-    for container in mounters(deployment):
-        if not container.node.get("livenessProbe"):
-            yield Found(
-                container.place,
-                f"{container.way} mounts a file system without a livenessProbe: "
-                "a mount that no longer answers stays so",
-            )
+def _no_memory(container: Container) -> bool:
+    if container.document.template and isinstance(container.node.get("resources"), Scalar):
+        return False  # a template's `resources: {{ … }}`, judged where it is rendered
+    return not container.node.get("resources", "requests", "memory")
+
+
+def _no_liveness(container: Container) -> bool:
+    return not container.node.get("livenessProbe")
+
+
+def _sidecar_rule(
+    name: str,
+    severity: Severity,
+    title: str,
+    explanation: str,
+    part: str,
+    lacks: Callable[[Container], bool],
+    so: str,
+) -> Rule:
+    """A rule about each container that mounts: `part` of the right example it `lacks`, `so` what
+    the finding says of it."""
+
+    def check(deployment: Deployment) -> Iterator[Found]:
+        for container in mounters(deployment):
+            if lacks(container):
+                yield Found(container.place, f"{container.way} mounts a file system{so}")
+
+    wrong, right = example(pod_yaml=_pod(without=part)), example(pod_yaml=_pod())
+    return Rule(name, severity, f"A FUSE sidecar {title}", explanation, wrong, right, check)
 
 
 def _consumers(deployment: Deployment) -> Iterator[Found]:
@@ -156,7 +156,6 @@ def _mounted_on_host(container: Container) -> Iterator[tuple[str, bool]]:
     command that lie below the bind do too. Of any other bind it may be all.
     """
     given = container.environment()
-    words = [*children(container.node.get("command")), *children(container.node.get("args"))]
     for mount in _mounts(container):
         if mount.propagation not in _SHARES or mount.host is None:
             continue
@@ -171,7 +170,7 @@ def _mounted_on_host(container: Container) -> Iterator[tuple[str, bool]]:
             continue
         for path in named:
             yield path.removeprefix(mount.path) or "/", True
-        for word in words:
+        for word in _words(container):
             text = text_of(word)
             if mount.path != "/" and text.startswith(mount.path.rstrip("/") + "/"):
                 yield text.removeprefix(mount.path.rstrip("/")), True
@@ -228,44 +227,47 @@ def _reader(propagation: str = "") -> str:
 
 
 RULES = (
-    Rule(
+    _sidecar_rule(
         "sidecar-propagation",
         Severity.ERROR,
-        "A FUSE sidecar without Bidirectional propagation",
+        "without Bidirectional propagation",
         "A mount made in a container stays in it, unless the volume it lies on is shared with "
         "`mountPropagation: Bidirectional`.",
-        example(pod_yaml=_pod(without="Bidirectional")),
-        example(pod_yaml=_pod()),
-        _propagation,
+        "Bidirectional",
+        _no_propagation,
+        ", but none of its volumeMounts has mountPropagation: Bidirectional: no other container "
+        "sees what it mounts",
     ),
-    Rule(
+    _sidecar_rule(
         "sidecar-privileged",
         Severity.ERROR,
-        "A FUSE sidecar that is not privileged",
+        "that is not privileged",
         "Kubernetes refuses Bidirectional propagation to a container that isn't privileged.",
-        example(pod_yaml=_pod(without="privileged")),
-        example(pod_yaml=_pod()),
-        _privileged,
+        "privileged",
+        _not_privileged,
+        " without securityContext.privileged: true, which Bidirectional propagation and /dev/fuse "
+        "need",
     ),
-    Rule(
+    _sidecar_rule(
         "sidecar-memory",
         Severity.WARNING,
-        "A FUSE sidecar without a memory request",
+        "without a memory request",
         "Under memory pressure the kernel kills first what asked for nothing; with the sidecar "
         "goes every open file of the mount.",
-        example(pod_yaml=_pod(without="memory")),
-        example(pod_yaml=_pod()),
-        _memory,
+        "memory",
+        _no_memory,
+        " without a memory request: it is among the first to be killed, and every reader hangs or "
+        "fails with it",
     ),
-    Rule(
+    _sidecar_rule(
         "sidecar-liveness",
         Severity.WARNING,
-        "A FUSE sidecar without a liveness probe",
+        "without a liveness probe",
         "A mount whose server hangs looks alive from outside. `hardtack health MOUNTPOINT` reads "
         "through it within a deadline, and needs no network.",
-        example(pod_yaml=_pod(without="livenessProbe")),
-        example(pod_yaml=_pod()),
-        _liveness,
+        "livenessProbe",
+        _no_liveness,
+        " without a livenessProbe: a mount that no longer answers stays so",
     ),
     Rule(
         "consumer-propagation",
