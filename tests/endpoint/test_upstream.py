@@ -1,4 +1,4 @@
-"""Requests to a cloud whose replies come slowly or packed."""
+"""A cloud whose replies come slowly or packed, and one that fails over a picture."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from hardtack.core.backoff import Backoff
 from hardtack.core.errors import UpstreamError
+from hardtack.endpoint.delivery import Delivery
+from hardtack.endpoint.ids import new_image_query
+from hardtack.endpoint.outbox import Entry, Outbox
 from hardtack.endpoint.upstream import Upstream
 from tests.support.clouds import Cloud, running
 from tests.support.waiting import until
@@ -43,6 +48,32 @@ def test_replies_without_an_end_hold_nothing_up_for_longer_than_the_deadline(
 
     until(answered)
     upstream.close()
+
+
+def test_a_picture_that_the_cloud_fails_over_holds_up_no_other(
+    tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    quick = Backoff(0.02, 0.02)
+    monkeypatch.setattr("hardtack.endpoint.upstream._PROBING", quick)
+    cloud.fatal = {b"fatal"}
+    upstream = Upstream(cloud.url, token="api_" + "1" * 20)
+    outbox = Outbox(tmp_path / "queue.sqlite")
+    delivery = Delivery(outbox, upstream, lambda *_: None, quick)
+    sent = [new_image_query() for _ in range(4)]
+    for identity in sent:
+        picture = b"fatal" if identity == sent[1] else b"picture"
+        parameters = {"image_query_id": identity, "detector_id": "det_" + "1" * 27}
+        outbox.put(Entry(identity, False, parameters, "image/png", picture))
+    upstream.start()
+    delivery.start()
+    until(lambda: outbox.status()["size"] == 1, lambda: cloud.order)
+    assert cloud.order == [sent[0], *sent[2:]]
+    assert outbox.holds(sent[1])  # it is not lost, and asked again once the cloud has worked
+    until(lambda: cloud.posts == 9, lambda: cloud.posts)
+    delivery.close()
+    upstream.close()
+    outbox.close()
 
 
 class _Packed(BaseHTTPRequestHandler):

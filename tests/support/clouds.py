@@ -29,7 +29,8 @@ OTHER = {
 @dataclass
 class Cloud:
     """`mode`: ok, hang, trickle, 500, redirect, nonsense, 401, or of `OTHER`. `received`: the
-    parameters of each image query that it took, by id; `posts` counts all that came."""
+    parameters of each image query that it took, by id; `posts` counts all that came. A picture
+    among `fatal` is answered 500."""
 
     port: int = 0
     address: str = "127.0.0.1"
@@ -41,6 +42,7 @@ class Cloud:
     tokens: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     posts: int = 0
+    fatal: set[bytes] = field(default_factory=set)
     released: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -119,8 +121,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, OTHER[cloud.mode])
         elif cloud.mode == "trickle":
             self._trickle()
-        elif cloud.mode.isdecimal():
-            self._send(int(cloud.mode), b'{"detail": "as told"}')
+        elif cloud.mode.isdecimal() or (posted and body in cloud.fatal):
+            status = int(cloud.mode) if cloud.mode.isdecimal() else 500
+            self._send(status, b'{"detail": "as told"}')
         else:
             self._send(*self._found(parts.path, dict(parse_qsl(parts.query)), body, posted))
 

@@ -1,4 +1,5 @@
-"""The queue's way to the cloud: in order, each entry once."""
+"""The queue's way to the cloud: in order, each entry once; one that the cloud fails over again and
+again lets the others by."""
 
 from __future__ import annotations
 
@@ -20,16 +21,21 @@ PATH = "/device-api/v1/image-queries"
 _HELD = (401, 403, 408, 429)
 """The cloud may take it later: with another token, or with time."""
 _KNOWN = 409
+_PAUSE = Backoff(1.0, 60.0)
 _TICK = 1.0
+_TRIES = 5
+_ASIDE = 3600.0
+"""Seconds that an entry rests which the cloud failed over so often, while those behind it go."""
 
 
 class Delivery:
     """A thread that empties the outbox while the cloud is reached."""
 
     def __init__(
-        self, outbox: Outbox, upstream: Upstream, delivered: Callable[[Entry, dict[str, Any]], None]
-    ) -> None:
-        """`delivered` is told each entry and the cloud's image query."""
+        self, outbox: Outbox, upstream: Upstream,
+        delivered: Callable[[Entry, dict[str, Any]], None], pause: Backoff = _PAUSE,
+    ) -> None:  # fmt: skip
+        """`delivered` is told each entry and the cloud's image query; `pause` follows a failure."""
         self.held = ""
         self._outbox = outbox
         self._upstream = upstream
@@ -37,6 +43,9 @@ class Delivery:
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._told: set[str] = set()
+        self._pause = pause
+        self._failures: dict[str, int] = {}
+        self._aside: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name="delivery", daemon=True)
 
     def start(self) -> None:
@@ -59,7 +68,7 @@ class Delivery:
         return kept
 
     def _run(self) -> None:
-        delays = Backoff(1.0, 60.0).delays()
+        delays = self._pause.delays()
         last, rest = time.monotonic(), 0.0
         while not self._closed.is_set():
             self._wake.wait(_TICK)
@@ -69,19 +78,45 @@ class Delivery:
                 last, passed = now, now - last
                 self._tidy(passed)
             while now >= rest and not self._closed.is_set() and self._upstream.reachable:
-                entry = self._outbox.first(besides=self._told)
+                entry = self._outbox.first(besides={*self._told, *self._resting()})
                 if entry is None:
                     break
                 if not self._deliver(entry):
                     rest = time.monotonic() + next(delays)
                     break
-                delays = Backoff(1.0, 60.0).delays()
+                delays = self._pause.delays()
+
+    def _resting(self) -> list[str]:
+        """The entries whose turn it isn't."""
+        now = time.monotonic()
+        return [identity for identity, until in self._aside.items() if now < until]
+
+    def _failed(self, entry: Entry, reason: str) -> None:
+        """One entry that the cloud fails over again and again holds up no other."""
+        count = self._failures[entry.id] = self._failures.get(entry.id, 0) + 1
+        if count >= _TRIES:
+            self._aside[entry.id] = time.monotonic() + _ASIDE
+            _log.error(
+                "The image query %s could not be delivered %d times: %s Those behind it go first.",
+                entry.id, count, reason,
+            )  # fmt: skip
+
+    def _passed(self, entry: Entry) -> None:
+        """The cloud works: what it failed over while it may not have is tried once more."""
+        self._failures.pop(entry.id, None)
+        self._aside.pop(entry.id, None)
+        for identity in self._aside:
+            if self._failures[identity] == _TRIES:
+                self._aside[identity] = 0.0
 
     def _tidy(self, passed: float) -> None:
         """Forget what the cloud has and what has become too old."""
         try:
             for identity in sorted(self._told):
                 self._forget(identity)
+            for identity in [i for i in self._failures if not self._outbox.holds(i)]:
+                del self._failures[identity]
+                self._aside.pop(identity, None)
             self._outbox.passed(passed)
             self._outbox.settle()
         except OSError as error:  # a full disk, for one: the next tick tries again
@@ -109,13 +144,17 @@ class Delivery:
                 "POST", PATH, query=entry.parameters, body=entry.picture, media=entry.media,
                 token=self._upstream.token,
             )  # fmt: skip
-            return self._settled(entry, reply)
+            settled = self._settled(entry, reply)
         except UpstreamError as error:
             self.held = str(error)
+            self._failed(entry, self.held)
             return False
         except OSError as error:
             self._say(str(error))
             return True
+        if settled:
+            self._passed(entry)
+        return settled
 
     def _settled(self, entry: Entry, reply: Reply) -> bool:
         if reply.status in _HELD:
