@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -438,6 +439,34 @@ def test_sigterm_of_a_mount_in_the_foreground(box: Box, server: S3Server) -> Non
         process.kill()
         process.wait()
     assert not os.path.ismount(box.point)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("source", ["stopped", "silent"])
+def test_a_mount_that_is_ended_while_it_waits_for_its_first_listing(
+    box: Box, server: S3Server, source: str, number: signal.Signals
+) -> None:
+    """It ends at once, and leaves no mount and no lock behind."""
+    server.put("weights", "a.bin", BODY)
+    with contextlib.ExitStack() as faults:
+        if source == "stopped":
+            server.stop()
+        else:
+            faults.enter_context(server.paused())
+        process = subprocess.Popen(
+            [*HARDTACK, "mount", "--wait", box.source, str(box.point)],
+            env=clean_environment(box.env), stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        until((box.cache / "content.db").exists)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, told
+    assert "Traceback" not in told
+    assert not os.path.ismount(box.point)
+    if source == "stopped":
+        server.start()
+    with box.mounted() as point:
+        assert (point / "a.bin").read_bytes() == BODY
 
 
 _AS_NOBODY = """

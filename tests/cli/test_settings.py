@@ -195,3 +195,31 @@ def test_fstab_options_become_flags() -> None:
         "s3://b/p",
         "/srv/models",
     ]
+
+
+def test_what_mount_8_itself_means_is_not_handed_on() -> None:
+    own = "defaults,nodiratime,strictatime,nouser,lazytime,X-mount.mkdir,comment=the models,user=me"
+    called = arguments(["s3://b", "/srv", "-sv", "-o", f"{own},virtual_host,no-wait"])
+    assert called == ["mount", "--virtual-host", "--no-wait", "s3://b", "/srv"]
+    assert arguments(["s3://b", "/srv", "-f", "-o", "ro"]) == []
+    assert arguments(["s3://b", "/srv", "-sfnv"]) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "a line of /etc/fstab like"),
+        ("s3://b", "found s3://b"),
+        ("s3://b /srv -o remount,ro", "unmount, and mount anew"),
+        ("s3://b /srv -o cache_sise=3", "cache_sise is not one of a hardtack mount; cache_size is"),
+        ("s3://b /srv -o help", "help is not one"),
+        ("s3://b /srv -o foreground", "foreground is not one"),
+        ("s3://b /srv -o uid", "expected uid=VALUE"),
+        ("s3://b /srv -o unsigned=yes", "expected unsigned alone"),
+        ("s3://b /srv -f -o nonsense", "nonsense is not one"),
+    ],
+)
+def test_a_wrong_line_of_fstab_is_told_in_its_own_words(line: str, said: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        arguments(line.split())
+    assert said in str(caught.value)

@@ -8,13 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hardtack.core.errors import MountError, MountpointError, SourceUnreachable
 from hardtack.mount import device, launch, mountinfo
-from tests.mount.conftest import Mount
+from tests.mount.conftest import ROOT, Mount, gone
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("root", "fuse")
@@ -136,7 +138,9 @@ def test_systemd_is_told(mount: Mount, tmp_path: Path, monkeypatch: pytest.Monke
 
 _FOREGROUND = """
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 from hardtack.cache.api import Options
 from hardtack.mount import launch
 from hardtack.source.options import SourceOptions
@@ -166,3 +170,68 @@ def test_a_keeper_that_cannot_be_started_leaves_no_mount(
     with pytest.raises(FileNotFoundError):
         mount.start()
     assert not mountinfo.mounted_at(str(mount.point))
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_an_end_before_the_mount_answers_leaves_nothing_behind(
+    mount: Mount, monkeypatch: pytest.MonkeyPatch, end: type[BaseException]
+) -> None:
+    keepers: list[int] = []
+    start = launch._start
+
+    def started(*about: Any) -> subprocess.Popen[bytes]:
+        process = start(*about)
+        keepers.append(process.pid)
+        return process
+
+    def interrupted(*_: object) -> None:
+        raise end
+
+    with monkeypatch.context() as patch:
+        patch.setattr(launch, "_start", started)
+        patch.setattr(mountinfo, "identity", interrupted)
+        with pytest.raises(end):
+            mount.start()
+    assert not mountinfo.mounted_at(str(mount.point))
+    assert [gone(pid) for pid in keepers] == [True]
+    mount.start()
+
+
+_NOBODY = """
+import os, sys
+from hardtack.cli.main import main
+from hardtack.cli import mount
+from hardtack.mount import launch
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.needs("fusermount3")
+def test_a_mount_of_another_user_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'src'}")
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        os.chmod(directory, 0o755)
+        mount = Mount(Path(directory)).start()
+        try:
+            for command, word in ((["unmount"], "unmounted"), (["mount", "--replace"], "replaced")):
+                done = subprocess.run(
+                    [sys.executable, "-c", _NOBODY, *command, str(mount.point)],
+                    capture_output=True, text=True, check=False, cwd="/", env={"HOME": "/"},
+                )  # fmt: skip
+                assert done.returncode == MountpointError.exit_code, done.stderr
+                assert f"{mount.point} can't be {word} by user 65534" in done.stderr
+                assert "as root (sudo)" in done.stderr
+                assert "Traceback" not in done.stderr
+            assert launch.health(mount.point)
+        finally:
+            launch.unmount(mount.point)
+            mount.end()
+
+
+def test_a_wrong_mountpoint_is_told_where_the_mounts_are(mount: Mount, tmp_path: Path) -> None:
+    mount.start()
+    with pytest.raises(MountpointError) as caught:
+        launch.unmount(tmp_path / "elsewhere")
+    assert "nothing is mounted there" in caught.value.message
+    assert str(mount.point) in caught.value.remedy

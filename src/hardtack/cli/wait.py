@@ -10,11 +10,13 @@ from pathlib import Path
 
 import click
 
+from hardtack.cli.mount import MOUNTPOINT
 from hardtack.cli.options import DURATION
 from hardtack.cli.progress import shown
+from hardtack.core.errors import MountpointError
 from hardtack.core.progress import Progress
 from hardtack.mount import waiting
-from hardtack.mount.mountinfo import absolute
+from hardtack.mount.mountinfo import absolute, mounted_at
 
 log = logging.getLogger("hardtack.wait")
 _POLL = 1.0
@@ -22,7 +24,7 @@ _AGAIN = 5.0
 
 
 @click.command()
-@click.argument("mountpoint", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("mountpoint", type=MOUNTPOINT)
 @click.argument("paths", nargs=-1, required=True)
 @click.option(
     "--timeout", type=DURATION, default="30m", show_default=True, envvar="HARDTACK_WAIT_TIMEOUT",
@@ -39,6 +41,11 @@ def wait(mountpoint: Path, paths: tuple[str, ...], timeout: float, fetch: bool) 
     when all of them are here, 1 with what is missing when the time is up.
     """
     point = absolute(str(mountpoint))
+    if not mounted_at(point) and Path(point).is_file():
+        raise MountpointError(
+            f"{point} is a file, where a mountpoint is expected.",
+            remedy="Give the mountpoint first: hardtack wait MOUNTPOINT PATH…",
+        )
     patterns = waiting.inside(point, paths)
     deadline = time.monotonic() + timeout
     with shown("waiting for files") as progress:
@@ -89,7 +96,7 @@ class _Waiter:
             self._read_again = time.monotonic() + _AGAIN
 
     def _tell(self, found: waiting.Look) -> None:
-        what = "" if found.answers else f"{self._point} doesn't answer yet"
+        what = found.why
         if found.unmatched:
             what = f"not on the mount yet: {', '.join(found.unmatched)}"
         if what and what != self._told:

@@ -176,8 +176,21 @@ def mount(
                 with contextlib.suppress(OSError):
                     device.unmount(path, lazy=True)
             raise
-    _await_answer(path, process, log_path, options.ready)
+    try:
+        _await_answer(path, process, log_path, options.ready)
+    except (KeyboardInterrupt, SystemExit):  # nothing that nobody asked for any more stays behind
+        _undo(path, process, ours=held is None)
+        raise
     return process.pid
+
+
+def _undo(path: str, process: subprocess.Popen[bytes], *, ours: bool) -> None:
+    """End the keeper, and with it the mount; one that had not begun to listen leaves it to us."""
+    process.terminate()
+    process.wait(keeper.GRACE + 5)
+    if ours and any(mounted.ours for mounted in mountinfo.mounted_at(path)):
+        with contextlib.suppress(OSError):
+            device.unmount(path, lazy=True)
 
 
 def _make(path: str) -> None:
@@ -343,7 +356,13 @@ def _require_ours(path: str) -> None:
     mounts = mountinfo.mounted_at(path)
     if not mounts or not mounts[-1].ours:
         found = f"{mounts[-1].type} is" if mounts else "nothing is"
-        raise MountpointError(f"{path} is not a hardtack mount: {found} mounted there.")
+        others = ", ".join(str(point) for point in mountpoints()[:8])
+        raise MountpointError(
+            f"{path} is not a hardtack mount: {found} mounted there.",
+            remedy=f"Mounts of hardtack are at {others}."
+            if others
+            else f"There is none on this box; hardtack mount SOURCE {path} makes one.",
+        )
 
 
 def unmount(mountpoint: str | Path, *, lazy: bool = False) -> None:
@@ -360,6 +379,8 @@ def unmount(mountpoint: str | Path, *, lazy: bool = False) -> None:
     try:
         device.unmount(path, lazy=lazy)
     except OSError as problem:
+        if problem.errno in (errno.EPERM, errno.EACCES):
+            raise _not_yours(path, "unmounted", problem) from None
         if problem.errno != errno.EBUSY:
             raise MountpointError(f"Unmounting {path} failed: {problem.strerror}.") from None
         users = ", ".join(f"{pid} ({name})" for pid, name in mountinfo.users(path)[:8])
@@ -369,6 +390,13 @@ def unmount(mountpoint: str | Path, *, lazy: bool = False) -> None:
         ) from None
     if who is not None and not lazy:
         _end_keeper(int(str(who["keeper"])))
+
+
+def _not_yours(path: str, what: str, why: OSError) -> MountpointError:
+    return MountpointError(
+        f"The mount at {path} can't be {what} by user {os.geteuid()}: {why.strerror}.",
+        remedy="Run the command as the user who mounted it, or as root (sudo).",
+    )
 
 
 def _end_keeper(pid: int) -> None:
@@ -405,11 +433,15 @@ def replace(mountpoint: str | Path, seconds: float = 30.0) -> None:
     """
     path = mountinfo.absolute(os.fspath(mountpoint))
     who = _identity(path)
-    run_file = Path(str(who["run"]))
-    run = json.loads(run_file.read_text())
-    run["worker"] = [sys.executable, "-P", "-m", "hardtack.mount.worker"]
-    write_atomically(run_file, json.dumps(run, indent=1).encode(), mode=0o600)
-    os.kill(int(str(who["keeper"])), signal.SIGHUP)
+    run_file, pid = Path(str(who["run"])), int(str(who["keeper"]))
+    try:
+        os.kill(pid, 0)
+        run = json.loads(run_file.read_text())
+        run["worker"] = [sys.executable, "-P", "-m", "hardtack.mount.worker"]
+        write_atomically(run_file, json.dumps(run, indent=1).encode(), mode=0o600)
+        os.kill(pid, signal.SIGHUP)
+    except PermissionError as problem:
+        raise _not_yours(path, "replaced", problem) from None
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         new = mountinfo.identity(path, max(0.1, deadline - time.monotonic()))

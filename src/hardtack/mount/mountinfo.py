@@ -105,7 +105,7 @@ def ask(mountpoint: str, timeout: float, *, file: str = "") -> Answer:
         data = os.read(ours, 1 << 16) if poll.poll(max(1, int(timeout * 1000))) else b""
     finally:
         os.close(ours)
-    _end(pid)
+        _end(pid)
     if not data:
         return Answer(None)
     return Answer(data[1:]) if data[:1] == b"+" else Answer(None, int(data[1:]))

@@ -64,11 +64,13 @@ class File:
 
 @dataclass(frozen=True)
 class Look:
-    """What was found: `files`, and the `unmatched` patterns. `answers`: the mount did in time."""
+    """What was found: `files`, and the `unmatched` patterns. `answers`: the mount did in time;
+    `why` it didn't."""
 
     answers: bool
     files: tuple[File, ...] = ()
     unmatched: tuple[str, ...] = ()
+    why: str = ""
 
     @property
     def complete(self) -> bool:
@@ -77,7 +79,7 @@ class Look:
     def missing(self) -> list[str]:
         """A line for each thing that isn't there yet."""
         if not self.answers:
-            return ["the mount doesn't answer"]
+            return [f"{self.why}; hardtack status tells what is mounted"]
         return [f"{pattern}: no such file" for pattern in self.unmatched] + [
             f"{file.path}: {file.state}" for file in self.files if not file.complete
         ]
@@ -104,7 +106,7 @@ def look(mountpoint: str, patterns: Sequence[str], timeout: float) -> Look:
     """
     who = mountinfo.identity(mountpoint, timeout)
     if who is None:
-        return Look(False)
+        return silent(mountpoint)
     child = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _LOOK, mountpoint, *patterns],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL,
@@ -113,13 +115,22 @@ def look(mountpoint: str, patterns: Sequence[str], timeout: float) -> Look:
         said, _ = child.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
         end(child)
-        return Look(False)
+        return silent(mountpoint)
     if child.returncode:
-        return Look(False)  # the mount went away meanwhile
+        return silent(mountpoint)  # it went away meanwhile
     found: dict[str, dict[str, tuple[int, str]]] = json.loads(said)
     files = {path: File(path, *state) for there in found.values() for path, state in there.items()}
     unmatched = tuple(pattern for pattern, there in found.items() if not there)
     return Look(True, tuple(files[path] for path in sorted(files)), unmatched)
+
+
+def silent(mountpoint: str) -> Look:
+    """What there is to say where no mount answers."""
+    mounts = mountinfo.mounted_at(mountpoint)
+    if mounts and mounts[-1].ours:
+        return Look(False, why=f"the mount at {mountpoint} doesn't answer")
+    what = f"{mounts[-1].type} is" if mounts else "nothing is"
+    return Look(False, why=f"{what} mounted at {mountpoint}, where a hardtack mount is expected")
 
 
 def fetching(mountpoint: str, files: Iterable[File]) -> subprocess.Popen[bytes]:
