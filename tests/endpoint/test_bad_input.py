@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import io
 import json
 from collections.abc import Iterator
@@ -57,6 +59,17 @@ def test_what_is_no_usable_picture_is_refused(served: Endpoint, name: str) -> No
     assert reply.status == status
     assert said in reply.json()["detail"]
     assert served.submit(ZERO).status == 200
+
+
+def test_a_body_without_a_length_is_limited_too(served: Endpoint) -> None:
+    host, _, port = served.url.removeprefix("http://").partition(":")
+    path = f"/device-api/v1/image-queries?detector_id={ZERO.id}"
+    for pieces, status in (([ZERO.picture()], 200), ([bytes(100_000)] * 21, 413)):
+        with contextlib.closing(http.client.HTTPConnection(host, int(port), timeout=60)) as caller:
+            caller.request(
+                "POST", path, iter(pieces), {"content-type": "image/png"}, encode_chunked=True
+            )
+            assert caller.getresponse().status == status
 
 
 SIXTEEN = Image.fromarray(np.asarray(DIGIT).astype(np.uint16) * 257)

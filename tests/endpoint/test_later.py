@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hardtack.endpoint.detectors import read_detectors
 from hardtack.endpoint.edgeconfig import EdgeConfig
 from hardtack.endpoint.inferring import Inferring
 from hardtack.endpoint.metrics import Metrics
-from hardtack.endpoint.query import Asked
+from hardtack.endpoint.query import Asked, Refused
 from hardtack.endpoint.service import Service
 from hardtack.endpoint.store import Store
 from tests.support.backends import FakeBackend
@@ -138,4 +139,34 @@ def test_a_body_that_does_not_arrive_costs_its_time_and_no_more(
     asyncio.run(app(scope, receive, send))
     assert sent[0]["status"] == 408
     assert b"did not arrive in time" in sent[1]["body"]
+    service.close()
+
+
+def test_no_more_wait_for_their_answers_than_can_be_kept_in_mind(
+    opened: Callable[[], Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering = threading.Event()
+
+    def infer(*_: object) -> None:
+        answering.wait(60)
+        raise Refused(503, "later")
+
+    monkeypatch.setattr(Inferring, "infer", infer)
+    monkeypatch.setattr("hardtack.endpoint.service._MOST_ASYNC", 6)
+    service = opened()
+    asked, picture = Asked(ZERO.id, want_async=True), Picture(b"picture", "image/png")
+    for _ in range(6):
+        assert service.submit(asked, picture)["result"] is None
+    with pytest.raises(Refused) as refused:
+        service.submit(asked, picture)
+    assert refused.value.status == 429 and refused.value.retry_after
+    answering.set()
+
+    def free() -> bool:
+        try:
+            return bool(service.submit(asked, picture))
+        except Refused:
+            return False
+
+    until(free)
     service.close()

@@ -202,6 +202,10 @@ def test_mount_cloud_and_queue_say_how_they_are(page: Page, served: Endpoint) ->
     expect(queue).to_contain_text("3 image queries wait for the cloud.")
     expect(queue).to_contain_text("Dropped: old audit4")
     expect(queue).to_contain_text("Lost to the disk2")
+    mount |= {"reachable_since": now - 7200, "unreachable_since": None}
+    page.unroute_all()
+    told(page, served, now=now, mount=mount)
+    expect(weights).to_contain_text("yes, for 2 h")
 
 
 def test_whether_the_cable_may_be_pulled_is_told(browser: Browser, tmp_path: Path) -> None:
