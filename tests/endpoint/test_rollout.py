@@ -173,6 +173,19 @@ def test_a_bad_version_is_refused_and_named_and_the_old_one_stays(
         assert said in server(served)["note"]
 
 
+def test_a_version_with_a_wrong_count_of_classes_is_refused(tmp_path: Path, models: Path) -> None:
+    with running(tmp_path, models) as served:
+        made = shutil.copytree(models / DIGIT.id / "primary" / "1", models / ".making")
+        text = (made / "model.toml").read_text()
+        (made / "model.toml").write_text(text.replace('"9"]', '"9", "10"]'))
+        made.rename(models / DIGIT.id / "primary" / "2")
+        until(lambda: server(served)["refused"] == ["2"], lambda: server(served))
+        state = server(served)
+        assert (state["phase"], state["version"]) == ("ready", "1")
+        assert "puts out 10 scores, model.toml names 11 classes" in state["note"]
+        assert served.submit(DIGIT).json()["result"]["label"] == "7"
+
+
 def test_a_version_that_crashes_after_the_swap_gives_way_to_the_one_before(
     tmp_path: Path, models: Path
 ) -> None:

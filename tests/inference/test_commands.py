@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
+import pytest
+
+from hardtack.core.errors import ModelError
+from hardtack.inference import fitting
+from hardtack.inference.model import open_model
 from tests.inference.conftest import MODELS, Place
 from tests.support.commands import run
 
@@ -64,3 +70,32 @@ def test_new_writes_a_package_that_runs(tmp_path: Path) -> None:
     assert done.stdout.strip() == str(directory / "model.toml")
     answer = run("model", "run", tmp_path / "det_d", MODELS / "digit-7.png", "--json")
     assert json.loads(answer.stdout)["label"] == "7"
+
+
+def test_check_finds_a_wrong_count_of_classes(place: Place) -> None:
+    directory = place("shape")
+    text = (directory / "model.toml").read_text()
+    (directory / "model.toml").write_text(
+        re.sub(r"(?m)^classes = .*", 'classes = ["a", "b"]', text)
+    )
+    done = run("model", "check", directory)
+    assert done.returncode == 1
+    assert f"{directory}: The network puts out 3 scores, model.toml names 2 classes" in done.stdout
+    assert run("model", "show", directory).returncode == 0
+
+
+def test_an_output_that_varies_is_tried(place: Place) -> None:
+    directory = place("shape")
+    text = (directory / "model.toml").read_text()
+    (directory / "model.toml").write_text(
+        re.sub(r"(?m)^classes = .*", 'classes = ["a", "b"]', text)
+    )
+    model = open_model(directory)
+    model.main.output_shape = (-1, -1)
+    with pytest.raises(ModelError, match="puts out 3 scores"):
+        fitting.check(model)
+
+
+@pytest.mark.parametrize("sample", ["digit", "shape", "parts", "focus", "zero"])
+def test_each_sample_fits(sample: str) -> None:
+    fitting.check(open_model(MODELS / sample))

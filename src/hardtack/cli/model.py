@@ -35,11 +35,12 @@ def check(directory: Path, as_json: bool) -> None:
     highest whole one counts.
     """
     needs_extra("inference", "numpy", "onnxruntime", "PIL")
-    from hardtack.inference import golden
+    from hardtack.inference import fitting, golden
     from hardtack.inference.model import open_model
 
     try:
         found = open_model(directory)
+        fitting.check(found)
         golden.check(found)
     except ModelError as error:
         if as_json:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hardtack.core.errors import ModelError
-from hardtack.inference import golden, ondisk
+from hardtack.inference import fitting, golden, ondisk
 from hardtack.inference.model import Model
 from hardtack.inference.ondisk import NotHere
 from hardtack.inference.runtime import Options
@@ -33,8 +33,8 @@ class Wanted:
     hashes: bool = True
 
     def load(self, telling: Telling) -> Model:
-        """The model, its golden picture answered. Waits as long as files are missing or can't be
-        read: a mount may come yet, or come back. Raises ModelError, ConfigError."""
+        """The model, tried, and its golden picture answered. Waits as long as files are missing or
+        can't be read: a mount may come yet, or come back. Raises ModelError, ConfigError."""
         while True:
             try:
                 return self._load(telling)
@@ -47,6 +47,7 @@ class Wanted:
             second, _ = ondisk.locate(self.outliers, hashes=self.hashes, heard=telling.heard)
         try:
             model = Model(found, second, self.options)
+            fitting.check(model)
             golden.check(model)
         except ModelError:
             for part in (found, second):

@@ -26,6 +26,8 @@ class Loaded:
         self.session = Session(path, options)
         self._input = self.session.input_name(network.input.name)
         self._output = self.session.output_name(network.output.name)
+        shapes = {port.name: port.shape for port in self.session.outputs}
+        self.output_shape = shapes[self._output]
 
     def __call__(self, image: Pixels) -> tuple[Floats, Placement]:
         """The output's first element, and where the picture lay on the input."""
@@ -137,14 +139,17 @@ def class_probabilities(scores: Floats, output: Output, classes: int) -> Floats:
         flat = postprocess.softmax(flat)
     elif output.decode == "sigmoid":
         flat = postprocess.sigmoid(flat)
-    if len(flat) == 1 and classes == 2:
-        flat = np.array([flat[0], 1 - flat[0]])
-    if len(flat) != classes:
+    demand_classes(len(flat), classes)
+    return np.array([flat[0], 1 - flat[0]]) if len(flat) < classes else flat
+
+
+def demand_classes(scores: int, classes: int) -> None:
+    """Raise ModelError unless so many scores are those of so many classes."""
+    if scores != classes and (scores, classes) != (1, 2):
         raise ModelError(
-            f"The network puts out {len(flat)} scores, model.toml names {classes} classes.",
+            f"The network puts out {scores} scores, model.toml names {classes} classes.",
             remedy="Name each class in the order of the output.",
         )
-    return flat
 
 
 def _boxes(loaded: Loaded, image: Pixels) -> tuple[list[Found], float, Placement]:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from hardtack.inference.postprocess import Floats, Found
 from hardtack.inference.preprocess import Placement
 
+CLASSIFYING = ("binary", "multiclass")
+"""The tasks whose network puts out one score a class."""
+
 
 @dataclass(frozen=True)
 class Box:
