@@ -53,3 +53,24 @@ def test_a_mount_that_hangs_at_the_start_is_named(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
+
+
+def test_a_models_directory_that_isnt_there_is_named_and_waited_for(tmp_path: Path) -> None:
+    models = write_models(tmp_path, [DIGIT])
+    away = models.rename(tmp_path / "away")
+    detectors = write_detectors(tmp_path / "detectors.yaml", [DIGIT])
+    process = subprocess.Popen(
+        [*HARDTACK, "endpoint", "serve", "--models", str(models), "--detectors",
+         str(detectors), "--state", str(tmp_path / "state"), "--port", "0"],
+        env=clean_environment(), stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stderr is not None
+        told = next((line for line in process.stderr if "can't be listed" in line), "")
+        assert f"{models} can't be listed: No such file or directory" in told
+        assert "Mount it, correct --models" in told
+        away.rename(models)
+        assert any("The endpoint listens" in line for line in process.stderr)
+    finally:
+        process.kill()
+        process.communicate()

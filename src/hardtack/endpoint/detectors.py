@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hardtack.core.errors import ModelError
+from hardtack.core.errors import ConfigError, ModelError
 from hardtack.endpoint import ids
 from hardtack.endpoint.fields import Fields, meant, read_file
 from hardtack.endpoint.servers import Program
@@ -25,6 +26,10 @@ MODES = {
 THRESHOLD = 0.9
 PATIENCE = 30.0
 _MOST_BOXES = 50
+
+
+class ModelsAway(ConfigError):
+    """There is no directory of models yet: its mount may come."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,8 @@ class Detector:
 def read_detectors(path: Path, models: Path) -> dict[str, Detector]:
     """The detectors that a file names, by id; what it leaves out, their models say.
 
-    Raises ConfigError with the place of what is wrong.
+    Raises ConfigError with the place of what is wrong, ModelsAway where the directory of the
+    models that should say something can't be listed.
     """
     top = read_file(path, "the file of detectors")
     created = _iso(path.stat().st_mtime)
@@ -106,6 +112,7 @@ def _detector(entry: Fields, models: Path, created: str) -> Detector:
     mode = entry.text("mode", MODES.get(task, "")).upper()
     if mode not in MODES.values():
         if not mode:
+            _demand_models(models, identity)
             entry.fail(
                 entry.node, f"{identity} needs a mode: there is no model yet that would say it"
             )
@@ -151,6 +158,18 @@ def _from_model(directory: Path) -> tuple[str, tuple[str, ...]]:
     except ModelError:
         return "", ()
     return "", ()
+
+
+def _demand_models(models: Path, identity: str) -> None:
+    """Raise ModelsAway unless there is a directory of models to look into."""
+    try:
+        os.scandir(models).close()
+    except OSError as error:
+        raise ModelsAway(
+            f"The models' directory {models} can't be listed: {error.strerror}. The file of "
+            f"detectors leaves it to the model to say the mode of {identity}.",
+            remedy="Mount it, correct --models, or give each detector its mode.",
+        ) from None
 
 
 def _iso(seconds: float) -> str:

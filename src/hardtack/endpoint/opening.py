@@ -21,7 +21,7 @@ from hardtack.endpoint.backends.processes import Processes
 from hardtack.endpoint.book import Book
 from hardtack.endpoint.callers import Callers, read_token
 from hardtack.endpoint.cloud import Cloud
-from hardtack.endpoint.detectors import Detector, read_detectors
+from hardtack.endpoint.detectors import Detector, ModelsAway, read_detectors
 from hardtack.endpoint.edgeconfig import KEPT_CONFIG, read_config
 from hardtack.endpoint.inferring import Inferring
 from hardtack.endpoint.metrics import Metrics
@@ -92,7 +92,7 @@ def application(settings: Settings) -> ASGIApp:
     detectors: dict[str, Detector] = {}
     if settings.detectors:
         with waiting_for(f"the models in {settings.models}, which say what the file doesn't"):
-            detectors = read_detectors(settings.detectors, settings.models)
+            detectors = _detectors(settings.detectors, settings.models)
     programs = {d.id: d.program for d in detectors.values() if d.program}
     config = read_config(settings.config, settings.state / KEPT_CONFIG)
     token = read_token(settings.token_file) if settings.token_file else ""
@@ -118,6 +118,20 @@ def application(settings: Settings) -> ASGIApp:
     )  # fmt: skip
     app = Api(service, settings.limits, settings.ready_file).application()
     return Callers(app, token) if token else app
+
+
+def _detectors(file: Path, models: Path) -> dict[str, Detector]:
+    """What the file says. Waits for the models' directory, of a mount that comes later, where the
+    file leaves something to it. Raises ConfigError."""
+    told = ""
+    while True:
+        try:
+            return read_detectors(file, models)
+        except ModelsAway as away:
+            if away.message != told:
+                _log.warning("The endpoint waits. %s", away)
+            told = away.message
+        time.sleep(_PAUSE)
 
 
 def own_state(directory: Path, patience: float = 15.0) -> Owner:
