@@ -482,6 +482,11 @@ def test_mirrors_rewrite_and_fall_back(server: FaultyRegistry, tmp_path: Path) -
             r.path.startswith("/v2/copy/x/") and f"ns={server.host.replace(':', '%3A')}" in r.path
             for r in mirror.requests
         )
+        for status in (429, 500, 503):  # it is there, and of no use
+            mirror.fault = lambda seen, count, status=status: Reply(status)  # type: ignore[misc]
+            client = a_client(registries=Registries.read(path))
+            verify(pull(made, tmp_path / str(status), client).bundles[0].path)
+        mirror.fault = lambda seen, count: None
         server.requests.clear()
         mirror.manifests, mirror.blobs = server.manifests, server.blobs
         pull(made, tmp_path / "b", a_client(registries=Registries.read(path)))

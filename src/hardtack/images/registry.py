@@ -91,13 +91,7 @@ class Registry:
                     position += len(chunk)
                     yield chunk
                 return
-            except (
-                NotFound,
-                AccessDenied,
-                SourceUnreachable,
-                CorruptReply,
-                RegistryError,
-            ) as error:
+            except _FAILURES as error:
                 errors.append(error)
         raise _best(errors)
 
@@ -113,7 +107,7 @@ class Registry:
         for endpoint, path in self._places(name):
             try:
                 return ask(endpoint, path)
-            except (NotFound, AccessDenied, SourceUnreachable, CorruptReply) as error:
+            except _FAILURES as error:
                 log.debug("%s: %s", what, error)
                 errors.append(error)
         raise _best(errors)
@@ -242,6 +236,10 @@ def _body(
             continue
         left -= count
         yield buffer[:count]
+
+
+_FAILURES = (NotFound, AccessDenied, SourceUnreachable, CorruptReply, RegistryError)
+"""Of one endpoint, after which the next is asked."""
 
 
 def _best(errors: list[HardtackError]) -> HardtackError:
