@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -151,6 +152,34 @@ def test_secrets_are_in_no_log(box: Box, server: S3Server) -> None:
     for text in [said.encode(), *written]:
         assert SECRET_KEY.encode() not in text
         assert b"Signature=" not in text
+
+
+def test_logs_for_machines_are_an_object_a_line(box: Box, server: S3Server) -> None:
+    """Keeper's, worker's and commands' alike, also of what goes wrong."""
+    server.put("weights", "a.bin", BODY)
+    with box.mounted(HARDTACK_LOG_FORMAT="json") as point:
+        worker = int(json.loads((point / ".hardtack").read_text())["worker"])
+        os.kill(worker, signal.SIGKILL)
+        until(lambda: '"hardtack.mount.keeper"' in log(box))
+        assert (point / "a.bin").read_bytes() == BODY
+        server.stop()
+        until(lambda: "stays as it was" in log(box))
+        server.start()
+    done = box.run("prefetch", box.source, HARDTACK_LOG_FORMAT="json")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (log(box) + done.stderr).splitlines()]
+    for line in lines:
+        assert {"time", "level", "logger", "message"} <= line.keys()
+    assert {line["level"] for line in lines} == {"info", "warning"}
+
+
+def test_a_prefix_by_flag_is_a_prefix_in_the_url(box: Box, server: S3Server) -> None:
+    server.put("weights", "models/a.bin", BODY)
+    server.put("weights", "other/b.bin", OTHER)
+    with box.mounted("--prefix", "models") as point:
+        assert os.listdir(point) == ["a.bin"]
+        assert box.json("status", point)[str(point)]["source"] == "s3://weights/models"
+    refused(box.run("mount", box.source, box.point, "--prefix", "none"), errors.NotFound, "none")
 
 
 # -- the disk

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from hardtack.cache import background
 from hardtack.cache.api import ROOT, State
 from hardtack.cache.results import Damage, Refresh
 from hardtack.core.errors import CacheBusy, CorruptContent, ObjectChanged, SourceUnreachable
+from hardtack.source.api import ByteStream, Checksum, ObjectInfo
 from hardtack.source.memory import MemorySource
 from hardtack.source.scripted import Fault, ScriptedSource
 from tests.support.caches import SMALL, Answer, bytes_of, find, opened, read, settle
@@ -408,3 +412,68 @@ def test_export_writes_plain_files(
         fd = cache.trusted_fd(find(cache, "models/a.bin"))
         assert fd is not None
         os.close(fd)
+
+
+@pytest.mark.parametrize("online", [True, False])
+def test_the_scrub_finds_damage_and_mends_it_where_it_can(
+    tmp_path: Path, source: ScriptedSource, monkeypatch: pytest.MonkeyPatch, online: bool
+) -> None:
+    monkeypatch.setattr(background, "SCRUB_PAUSE", 0.5)
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        cache.prefetch([])
+        path = cache.content(find(cache, "models/a.bin")).path
+    flip(path, 5000)
+    follow = replace(SMALL, scrub_rate=1 << 30, refresh_interval=0.05)
+    with contextlib.ExitStack() as network:
+        if not online:
+            network.enter_context(cut(source))
+        with opened(tmp_path, source, follow) as cache:
+            with contextlib.suppress(SourceUnreachable):
+                cache.refresh()
+            cache.start()
+            until(lambda: cache.counters.bad_chunks == 1)
+            if online:
+                until(lambda: path.read_bytes() == DATA)
+                assert cache.verify(repair=False).bad == ()
+            else:
+                assert find(cache, "models/a.bin").size == len(DATA)
+                bad = cache.verify(repair=False).bad
+                assert bad == (Damage("models/a.bin", -1, False, 1),)
+
+
+class Vast:
+    """One object of 5 TiB, whose bytes say where they are."""
+
+    url = "vast://one"
+    info = ObjectInfo("vast.bin", 5 << 40, "e" * 32 + "-9", 1)
+
+    def pages(self) -> Iterator[Sequence[ObjectInfo]]:
+        yield [self.info]
+
+    @contextmanager
+    def stream(self, info: ObjectInfo, start: int, stop: int) -> Iterator[ByteStream]:
+        body = b"".join(n.to_bytes(8, "big") for n in range(start // 8, -(-stop // 8)))
+        yield io.BytesIO(body[start % 8 :][: stop - start])
+
+    def checksum(self, info: ObjectInfo) -> Checksum | None:
+        return None
+
+    def close(self) -> None: ...
+
+
+def test_an_object_of_5_tib_takes_the_place_of_what_was_read(tmp_path: Path) -> None:
+    """§ 6.2."""
+    source = Vast()
+    with opened(tmp_path, source, replace(SMALL, chunk_size=1 << 20)) as cache:
+        cache.refresh()
+        entry = find(cache, "vast.bin")
+        for offset in (0, (1 << 42) + 4, (5 << 40) - 16):
+            first = offset // 8
+            told = b"".join(n.to_bytes(8, "big") for n in range(first, first + 3))
+            expected = told[offset % 8 :][: min(16, source.info.size - offset)]
+            assert read(cache, entry, offset, 16) == expected
+        cache.store.flush()
+        found = cache.content(entry).path.stat()
+        assert found.st_size == source.info.size
+        assert found.st_blocks * 512 <= 32 << 20

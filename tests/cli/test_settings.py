@@ -137,6 +137,14 @@ def test_completion_is_one_line_to_paste(shell: str) -> None:
     assert listed.returncode == 0
 
 
+def test_completion_completes() -> None:
+    words = {"_HARDTACK_COMPLETE": "bash_complete", "COMP_CWORD": "1"}
+    assert "plain,unmount" in run(env=words | {"COMP_WORDS": "hardtack un"}).stdout
+    words["COMP_CWORD"] = "2"
+    found = run(env=words | {"COMP_WORDS": "hardtack mount --cache-"}).stdout.split()
+    assert found == ["plain,--cache-size"]
+
+
 def test_every_command_has_help() -> None:
     from hardtack.cli.main import COMMANDS
 

@@ -36,10 +36,20 @@ HOLD_LOOK = 5.0
 """Seconds between two looks whether the hold is still there."""
 
 
+log_format = "text"
+"""As the run file says: text or json, each the same as the worker's lines."""
+
+
 def log(message: str) -> None:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    line = f"{stamp} info    keeper: {message}"
+    if log_format == "json":
+        import json
+
+        about = {"time": stamp, "level": "info", "logger": "hardtack.mount.keeper"}
+        line = json.dumps(about | {"message": message}, ensure_ascii=False)
     try:
-        os.write(2, f"{stamp} info    keeper: {message}\n".encode())
+        os.write(2, f"{line}\n".encode())
     except OSError:
         return  # a full disk or a closed terminal must not end the mount
 
@@ -116,6 +126,7 @@ class Keeper:
                 notify(f"FDSTOREREMOVE=1\nFDNAME={name}")
 
     def read_run_file(self) -> None:
+        global log_format
         import json
 
         try:
@@ -123,6 +134,7 @@ class Keeper:
                 run = json.load(file)
             self.command, self.mountpoint = list(run["worker"]), str(run["mountpoint"])
             self.hold = str(run.get("hold", ""))
+            log_format = str(run.get("log_format", "text"))
             self.about = {key: str(run.get(key, "")) for key in ("mountpoint", "source", "cache")}
         except (OSError, ValueError, KeyError, TypeError) as problem:
             log(f"{self.run_file} can't be read, going on with what was known: {problem}")
