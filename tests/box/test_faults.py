@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from hardtack.core import errors
-from tests.support.commands import HARDTACK, Box, clean_environment, forget_caches
+from tests.support.commands import HARDTACK, Box, clean_environment, forget_caches, run
 from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.support.waiting import until
 
@@ -180,6 +180,29 @@ def test_a_prefix_by_flag_is_a_prefix_in_the_url(box: Box, server: S3Server) -> 
         assert os.listdir(point) == ["a.bin"]
         assert box.json("status", point)[str(point)]["source"] == "s3://weights/models"
     refused(box.run("mount", box.source, box.point, "--prefix", "none"), errors.NotFound, "none")
+
+
+def test_owner_and_modes_are_what_was_asked(box: Box, server: S3Server) -> None:
+    server.put("weights", "models/a.bin", BODY)
+    asked = ("--uid", "1234", "--gid", "77", "--file-mode", "440", "--dir-mode", "550")
+    with box.mounted(*asked) as point:
+        for path, mode in ((point / "models", 0o40550), (point / "models/a.bin", 0o100440)):
+            found = path.stat()
+            assert (found.st_uid, found.st_gid, found.st_mode) == (1234, 77, mode)
+
+
+def test_a_sidecars_environment_is_enough(box: Box, server: S3Server) -> None:
+    """No argument, and none of hardtack's own variables."""
+    server.put("weights", "a.bin", BODY)
+    own = {"S3_BUCKET": "weights", "S3_REGION": "us-east-1", "MOUNT_PATH": str(box.point)}
+    own |= {"CACHE_PATH": str(box.cache)}
+    assert run("mount", env=server.env | own).returncode == 0
+    try:
+        assert (box.point / "a.bin").read_bytes() == BODY
+        assert list(box.cache.glob("catalogue-*.db"))
+    finally:
+        done = run("unmount", env=own)
+    assert done.returncode == 0, done.stderr
 
 
 # -- the disk
