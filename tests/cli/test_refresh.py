@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from hardtack.core.errors import NotFound
 from tests.support.commands import run
+from tests.support.waiting import until
 
 LATER = {"HARDTACK_REFRESH_INTERVAL": "1h", "HARDTACK_KEEP_FREE": "0"}
 
@@ -64,3 +66,28 @@ def test_without_a_mount_it_is_told_what_changed_and_what_is_left_out(tmp_path: 
     (bucket / "out.rclonelink").unlink()
     bucket.rmdir()
     assert run(*asked, env=LATER).returncode == NotFound.exit_code
+
+
+@pytest.mark.needs("root", "fuse")
+def test_a_mount_says_what_it_does_not_show(tmp_path: Path) -> None:
+    bucket, point, cache = tmp_path / "bucket", tmp_path / "mnt", tmp_path / "cache"
+    for directory in (bucket, point):
+        directory.mkdir()
+    for name in (b"a\xff", b"b\xff", b"c\xff", b"d\xff"):
+        Path(os.fsdecode(os.fsencode(bucket) + b"/" + name)).write_bytes(b"x")
+    (bucket / "away.rclonelink").write_text("no/such/file")
+    (bucket / "fine.rclonelink").write_text("also")
+    (bucket / "also.rclonelink").write_text("here")
+    (bucket / "here").write_bytes(b"x")
+    assert run("mount", f"file://{bucket}", point, "--cache", cache, env=LATER).returncode == 0
+    try:
+        log = cache / "hardtack.log"
+        until(lambda: "lead" in log.read_text(), log.read_text)
+        for said in (log.read_text(), run("status", point).stdout):
+            assert "4 keys are left out: 'a\\udcff' (it is not UTF-8), " in said
+            assert "and 1 more" in said
+            assert "1 link leads nowhere: 'away' → 'no/such/file'" in said
+        told = json.loads(run("status", point, "--json").stdout)[str(point)]["left_out"]
+        assert (told["count"], told["dangling"]) == (4, 1)
+    finally:
+        run("unmount", point)

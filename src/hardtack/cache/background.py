@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from hardtack.cache import verifying
+from hardtack.cache import leftout, verifying
+from hardtack.cache.results import LeftOut
 from hardtack.core.backoff import Backoff, Stagger
 from hardtack.core.errors import HardtackError
 from hardtack.core.progress import Meter
@@ -33,6 +34,7 @@ class Background:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._meter = Meter()
+        self._left_out = LeftOut()
         self.last_error = ""
 
     def start(self) -> None:
@@ -62,6 +64,7 @@ class Background:
         delays = self._delays()
         stagger = Stagger(self._cache.options.refresh_interval)
         if self._cache.has_listing():
+            self._tell_left_out()
             self._stop.wait(stagger.first())
         while not self._stop.is_set():
             wait = stagger.next()
@@ -96,9 +99,20 @@ class Background:
                 "generation %d of %s: %d new, %d gone",
                 result.generation, self._cache.source.url, result.added, result.removed,
             )  # fmt: skip
-            for skipped in result.skipped:
-                log.warning("key %r is left out: %s", skipped.key, skipped.reason)
+        self._tell_left_out()
         return True
+
+    def _tell_left_out(self) -> None:
+        """What the mount doesn't show, at its start and whenever another listing changed it."""
+        try:
+            found = leftout.read(self._cache.catalogue)
+        except HardtackError as error:
+            log.warning("what the last listing left out can't be told: %s", error)
+            return
+        if found != self._left_out:
+            for said in leftout.in_words(found):
+                log.warning("%s: %s", self._cache.source.url, said)
+        self._left_out = found
 
     def _tell(self, error: str) -> None:
         if error != self.last_error and not self._stop.is_set():

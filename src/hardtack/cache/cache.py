@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from hardtack.cache import exporting, fetching, survey, verifying
+from hardtack.cache import exporting, fetching, leftout, survey, verifying
 from hardtack.cache.api import Entry, Invalidation, Kind, Options, Presence, Reply, State
 from hardtack.cache.background import Background
 from hardtack.cache.catalogue import KEEPS, Catalogue
@@ -456,6 +456,7 @@ class Cache:
             evicted_bytes_total=count.evicted_bytes,
             passed_bytes_total=count.passed_bytes,
             refusal=self.store.complaint,
+            left_out=leftout.read(self.catalogue),
         )  # fmt: skip
 
 

@@ -225,6 +225,13 @@ class Catalogue:
         rows = self._rows(sql, number=number)
         return Generation(*rows[0]) if rows else None
 
+    def left_out(self) -> str:
+        """What the last listing wrote down of what it left out; empty where it wrote nothing."""
+        if not self._rows("SELECT 1 FROM sqlite_schema WHERE name = 'left_out'"):
+            return ""
+        rows = self._rows("SELECT document FROM left_out")
+        return str(rows[0][0]) if rows else ""
+
     def releases(self) -> list[tuple[str, int, float]]:
         """(name, generation, created) by name."""
         return self._rows("SELECT name, generation, created FROM releases ORDER BY name")

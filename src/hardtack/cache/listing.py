@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from hardtack.cache import leftout
 from hardtack.cache.api import ROOT, Kind
 from hardtack.cache.catalogue import Catalogue, row_sum
 from hardtack.cache.database import guarded
@@ -167,6 +168,7 @@ class Listing:
                 " FROM listed",
                 (generation, now, now),
             )
+        leftout.keep(db, self._skipped, self._skips)
         db.execute("COMMIT")
         return Refresh(generation, added, removed, tuple(self._skipped), self._skips)
 

@@ -14,6 +14,17 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Of the last listing: `count` keys that can't be names, and `dangling` links that lead to
+    nothing in it; the first of each, in words."""
+
+    count: int = 0
+    first: tuple[str, ...] = ()
+    dangling: int = 0
+    first_dangling: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Refresh:
     """What one listing changed. `skipped` names at most 1,000 keys, `skipped_count` counts all.
     `frozen`: the view stays by the user's wish, so nothing was listed."""
@@ -149,3 +160,4 @@ class Status:
     evicted_bytes_total: int = 0
     passed_bytes_total: int = 0
     refusal: str = ""
+    left_out: LeftOut = LeftOut()

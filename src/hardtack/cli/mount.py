@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from hardtack.cache import leftout
 from hardtack.cache.results import Status
 from hardtack.cli.options import (
     CACHE,
@@ -264,6 +265,7 @@ def _facts(state: Status) -> list[tuple[str, str]]:
     ]
     if state.last_error and state.unreachable_since is None:
         facts.insert(2, ("  listing", f"stays as it was: {state.last_error}"))
+    facts += [("  not shown", said) for said in leftout.in_words(state.left_out)]
     if state.evicted_bytes_total:
         facts.append(
             ("  evicted", f"{format_size(state.evicted_bytes_total)}, to make room; {_ROOM}")
