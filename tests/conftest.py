@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,6 +67,14 @@ PARTS: dict[str, tuple[str, Callable[[], bool]]] = {
     "promtool": ("promtool (Debian: prometheus)", lambda: _has("promtool")),
     "npm": ("npm (for Helm's binaries)", lambda: _has("npm")),
 }
+
+
+def pytest_configure() -> None:
+    """What tests start takes Ctrl-C and a hangup, also where nohup or a shell's & ignores them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

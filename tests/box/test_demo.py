@@ -70,8 +70,8 @@ def test_a_demo_that_is_ended_leaves_nothing_behind(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     demo = subprocess.Popen(
-        ["env", "--default-signal", *HARDTACK, "demo"],  # under nohup the tests ignore SIGHUP
-        env=clean_environment({"TMPDIR": str(tmp_path)}), stderr=subprocess.PIPE, text=True,
+        [*HARDTACK, "demo"], env=clean_environment({"TMPDIR": str(tmp_path)}),
+        stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert demo.stderr is not None
     while "mount the bucket" not in demo.stderr.readline():

@@ -33,7 +33,8 @@ def test_a_wheel_builds_and_runs(tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(installed)
     env = os.environ | {"PYTHONPATH": str(installed)}
     program = (
-        "import hardtack, hardtack.__main__ as m; print(hardtack.__file__); m.main(['version'])"
+        "import hardtack, sys; from hardtack.__main__ import main; print(hardtack.__file__); "
+        "sys.argv[1:] = ['version']; main()"
     )
     ran = subprocess.run(
         [sys.executable, "-P", "-c", program], env=env, capture_output=True, text=True, check=True

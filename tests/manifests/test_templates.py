@@ -138,18 +138,27 @@ def test_a_file_that_a_configmap_takes_in_is_hidden(tmp_path: Path) -> None:
     assert (hidden["pod.tpl"], hidden["seen.yaml"]) == (True, False)
 
 
-def test_a_packed_subchart_under_two_names(tmp_path: Path) -> None:
-    packed = io.BytesIO()
-    files = {"sub/Chart.yaml": "name: sub\n", "sub/values.yaml": "tag: '1'\n",
-             "sub/templates/q.yaml": "kind: Pod\nspec:\n  containers:\n"
-             "  - image: a/sub:{{ .Values.tag }}\n"}  # fmt: skip
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+def _packed(file: Path, files: dict[str, str]) -> None:
+    file.parent.mkdir(exist_ok=True)
+    with tarfile.open(file, "w:gz") as tar:
         for name, text in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(text)
             tar.addfile(member, io.BytesIO(text.encode()))
-    (tmp_path / "charts").mkdir()
-    (tmp_path / "charts/sub-1.tgz").write_bytes(packed.getvalue())
+
+
+def test_a_packed_subchart_that_leads_out_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "Chart.yaml").write_text("name: c\n")
+    _packed(tmp_path / "charts/out-1.tgz", {"../../../out.yaml": "x: y\n"})
+    (problem,) = scan([tmp_path]).problems
+    assert "'../../../out.yaml' leads out of it" in str(problem)
+
+
+def test_a_packed_subchart_under_two_names(tmp_path: Path) -> None:
+    files = {"sub/Chart.yaml": "name: sub\n", "sub/values.yaml": "tag: '1'\n",
+             "sub/templates/q.yaml": "kind: Pod\nspec:\n  containers:\n"
+             "  - image: a/sub:{{ .Values.tag }}\n"}  # fmt: skip
+    _packed(tmp_path / "charts/sub-1.tgz", files)
     (tmp_path / "charts/bad-1.tgz").write_bytes(b"no archive")
     (tmp_path / "Chart.yaml").write_text(
         "name: c\ndependencies: [{name: sub, alias: one}, {name: sub, alias: two}]\n"
