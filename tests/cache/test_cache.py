@@ -244,6 +244,17 @@ def test_verify_vouches_again_for_a_file_that_was_touched_while_it_was_open(
         until(verified)
 
 
+def test_verify_counts_what_it_read(tmp_path: Path, source: ScriptedSource) -> None:
+    """A disk that is full may have kept the index from learning what is there."""
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        cache.prefetch(["models/a.bin"])
+        entry = find(cache, "models/a.bin")
+        settle(cache, entry)
+        cache.store.index.present(cache.content(entry).id, 0)
+        assert cache.verify(repair=False).bytes == len(DATA)
+
+
 def test_damage_of_what_the_source_has_replaced_goes_with_it(
     tmp_path: Path, source: ScriptedSource, memory: MemorySource
 ) -> None:

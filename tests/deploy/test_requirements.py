@@ -85,6 +85,17 @@ def test_the_bucket_as_the_mount_asks_for_it(
     assert s3_host(settings) == expected
 
 
+def test_each_region_whose_sts_is_asked() -> None:
+    values = {"awsRegion": "us-west-2", "s3Mount": {"region": "eu-central-1"}}
+
+    def asked(values: dict[str, Any]) -> set[str]:
+        return {host for host in hosts(requirements(settings_of(values))) if "sts." in host}
+
+    assert asked(values) == {"sts.eu-central-1.amazonaws.com"}
+    both = {"sts.eu-central-1.amazonaws.com", "sts.us-west-2.amazonaws.com"}
+    assert asked(values | {"ecrRegistry": ECR}) == both
+
+
 def test_another_store_needs_nothing_of_amazon() -> None:
     found = requirements(settings_of({"s3Mount": {"endpointUrl": "https://minio.example"}}))
     assert not [host for host in hosts(found) if "amazonaws" in host]

@@ -156,7 +156,7 @@ def test_in_the_foreground_the_command_is_the_keeper(mount: Mount) -> None:
         until(lambda: mountinfo.identity(str(mount.point), 5.0))
         assert launch.health(mount.point)["keeper"] == process.pid
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 0
+        assert process.wait(30) == 130
     finally:
         process.kill()
         process.wait()

@@ -6,6 +6,7 @@ so that a flipped byte is an error and never a wrong size or name. See docs/form
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import threading
 import time
@@ -22,6 +23,7 @@ from hardtack.core.errors import CacheError, ConfigError
 APPLICATION = 0x48544B43  # "HTKC"
 VERSION = 1
 KNOWN = 256
+_RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 """Entries kept in memory, by id: each read of an open file asks for one. They never change."""
 FIELDS = "id, parent, name, kind, key, size, etag, mtime_ns, target, sum"
 ALIVE = "born <= :view AND (died IS NULL OR died > :view)"
@@ -247,7 +249,13 @@ class Catalogue:
         return known[name]
 
     def pin(self, name: str, generation: int) -> None:
-        """Name a generation. Raises ConfigError when the name is taken by another."""
+        """Name a generation. Raises ConfigError for a name that is none, or another's."""
+        if not _RELEASE.fullmatch(name):
+            raise ConfigError(
+                f"{name!r} can't be the name of a release.",
+                remedy="Use at most 128 of letters, digits, '.', '_', '-' and '+', the first a "
+                "letter or a digit, such as 2026-11.",
+            )
         for found, held, _ in self.releases():
             if found == name and held != generation:
                 raise ConfigError(

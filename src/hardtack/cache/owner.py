@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from pathlib import Path
 
 from hardtack.core.errors import CacheBusy, CacheError
@@ -39,6 +40,18 @@ class Owner:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def discard(directory: Path) -> None:
+    """Remove a cache directory that nothing was put in, unless somebody else has it by now."""
+    try:
+        owner = Owner(directory, "removing what is empty")
+    except CacheError:
+        return
+    try:
+        shutil.rmtree(directory)
+    finally:
+        owner.release()
 
 
 def _describe(data: bytes) -> str:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from hardtack.cache.chunkmap import Identity
@@ -48,15 +48,21 @@ def verify(cache: Cache, repair: bool, progress: Progress) -> Verified:
     outdated = _Outdated(cache, ask=repair)
     bad: list[Damage] = []
     cache.store.flush()
+
+    def read(count: int) -> None:
+        nonlocal total
+        total += count
+        progress.advance(path, count)
+
     for row in list(cache.store.index.oldest_first()):
         path = path_of(cache, row.id, row.identity)
         progress.task(path, row.present)
         try:
-            found = scrub(cache, row, partial(progress.advance, path))
+            found = scrub(cache, row, read)
         except (FormatError, CacheError):
             bad.append(Damage(path, -1, False))
             continue
-        files, total = files + 1, total + row.present
+        files += 1
         repaired = any(found) and repair and refetch(cache, row)
         lost = any(found) and not repaired and outdated(row)
         replaced = lost and repair and not cache.keeps(row.id)

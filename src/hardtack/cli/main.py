@@ -62,6 +62,9 @@ COMMANDS = {
 """Name → module, object in it, and the line of help that `hardtack --help` shows."""
 
 
+LINES = "\n\t"
+"""What a message of several lines may hold; it quotes names with their escapes."""
+
 SECTIONS = {
     "Weights": (
         "mount", "unmount", "status", "health", "wait", "hold", "ls", "refresh", "prefetch", "pin",
@@ -180,7 +183,9 @@ def _end(number: int, _: FrameType | None) -> None:
 
 def fail(error: HardtackError) -> Any:
     """Say what is wrong and what to do, and end with the exit code of the error's class."""
-    print(f"hardtack: {error.message}", file=sys.stderr)
+    from hardtack.core.logs import printable
+
+    print(f"hardtack: {printable(error.message, keep=LINES)}", file=sys.stderr)
     if error.remedy:
-        print(f"  {error.remedy}", file=sys.stderr)
+        print(f"  {printable(error.remedy, keep=LINES)}", file=sys.stderr)
     sys.exit(error.exit_code)

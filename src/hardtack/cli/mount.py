@@ -78,6 +78,8 @@ def mount(
     url = source_url(source, values["prefix"])
     root = ctx.find_root().params
     directory = cache_directory(values["cache_directory"], url)
+    if values["metrics_address"] and not foreground:
+        _tell_of_metrics(values["metrics_address"])
     launch.mount(
         url,
         mountpoint,
@@ -100,6 +102,18 @@ def mount(
         ),
     )
     click.echo(f"Mounted at {mountpoint}; its log is {directory / launch.LOG_FILE}.", err=True)
+
+
+def _tell_of_metrics(address: str) -> None:
+    """A port that is taken costs the metrics, not the mount: so it is said before."""
+    from hardtack.mount.metrics import refused
+
+    if problem := refused(address):
+        click.echo(
+            f"hardtack: no metrics at {address}: {problem}. The mount goes without; another "
+            "--metrics HOST:PORT needs a new mount.",
+            err=True,
+        )
 
 
 def _replace(ctx: click.Context, source: str | None, mountpoint: Path | None) -> None:

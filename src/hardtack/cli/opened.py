@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
+
+from hardtack.cache import owner
 from hardtack.cache.cache import Cache
 from hardtack.cli.options import cache_directory, cache_options, source_options, source_url
 from hardtack.core.errors import CacheError, ConfigError, DiskFull
+from hardtack.mount import launch
 from hardtack.mount.control import RemoteCache, connect
-from hardtack.source.open import open_source
+from hardtack.source.open import open_source, within
 
 
 @contextmanager
@@ -25,7 +29,8 @@ def opened(
     CacheError when nothing is known of `source` in the directory, and then creates nothing.
     """
     url = source_url(source, values["prefix"])
-    directory = cache_directory(values["cache_directory"], url)
+    directory = values["cache_directory"] or _mounts_cache(url)
+    directory = cache_directory(directory, url)
     remote = connect(directory)
     if remote is not None:
         served = remote.status().source
@@ -46,6 +51,26 @@ def opened(
         yield cache
 
 
+def _mounts_cache(url: str) -> Path | None:
+    """The cache of the mount that shows `url`, which is told if it isn't the default one.
+
+    Raises ConfigError where several mounts of it have caches of their own.
+    """
+    points = [point for point, source in launch.sources().items() if source.rstrip("/") == url]
+    caches = {cache: point for point in points if (cache := launch.cache_of(point)) is not None}
+    usual = cache_directory(None, url)
+    if not caches or usual in caches:
+        return None
+    if len(caches) > 1:
+        known = ", ".join(f"{cache} (of {point})" for cache, point in caches.items())
+        raise ConfigError(
+            f"{url} is mounted with several caches: {known}.", remedy="Name one with --cache."
+        )
+    cache, point = caches.popitem()
+    click.echo(f"hardtack: the cache is {cache}, that of the mount at {point}.", err=True)
+    return cache
+
+
 def _demand_known(cache: Cache | RemoteCache, url: str, directory: Path) -> None:
     """Raise CacheError unless there is a listing, or at least something cached."""
     if not cache.has_listing() and not cache.usage().files:
@@ -62,7 +87,13 @@ def _unknown(url: str, directory: Path) -> CacheError:
 
 @contextmanager
 def own(url: str, directory: Path, values: dict[str, Any], purpose: str) -> Iterator[Cache]:
-    """The cache in `directory`, opened by this process."""
+    """The cache in `directory`, opened by this process; a failure leaves no new one behind."""
+    if within(url, directory):
+        raise ConfigError(
+            f"The cache {directory} lies inside its own source, {url}.",
+            remedy="Name a directory outside of it with --cache.",
+        )
+    new = not directory.exists()
     source = open_source(url, source_options(values))
     try:
         cache = Cache.open(directory, source, cache_options(values), purpose=purpose)
@@ -75,9 +106,14 @@ def own(url: str, directory: Path, values: dict[str, Any], purpose: str) -> Iter
         ) from None
     except BaseException:
         source.close()
+        if new and directory.exists():
+            owner.discard(directory)
         raise
     try:
         yield cache
     finally:
+        empty = new and not cache.has_listing()
         source.close()  # first: what waits for the network would hold up the cache's end
         cache.close()
+        if empty:
+            owner.discard(directory)

@@ -60,6 +60,14 @@ def _mode(text: str) -> int:
         raise ConfigError(f"{text!r} is not an octal mode like 444.") from None
 
 
+def _metrics(text: str) -> str:
+    from hardtack.mount.metrics import parse_address
+
+    if text:
+        parse_address(text)
+    return text
+
+
 def option(
     flag: str, *names: str, env: tuple[str, ...] = (), of: str = "", **settings: Any
 ) -> Callable[[Command], Command]:
@@ -165,7 +173,12 @@ MOUNT = [
     option(
         "--dir-mode", type=Parsed("mode", _mode), default="555", show_default=True, help="Octal."
     ),
-    option("--metrics", "metrics_address", help="Serve Prometheus metrics at HOST:PORT."),
+    option(
+        "--metrics",
+        "metrics_address",
+        type=Parsed("address", _metrics),
+        help="Serve Prometheus metrics at HOST:PORT.",
+    ),
     option(
         "--hold",
         default="",
@@ -248,14 +261,48 @@ def cache_options(values: dict[str, Any]) -> Options:
     )
 
 
+_FORMS = "give s3://BUCKET/PREFIX or file:///DIRECTORY"
+
+
 def source_url(text: str | None, prefix: str) -> str:
-    """The canonical URL of SOURCE, or of `S3_BUCKET`; a bare name is a bucket."""
+    """The canonical URL of SOURCE, or of `S3_BUCKET`; a bare name is a bucket, if no directory.
+
+    A path in a hardtack mount stands for the source of that mount, whole as it is.
+    """
+    may_be_path = bool(text)  # what S3_BUCKET names is a bucket, whatever lies here
     text = text or os.environ.get("S3_BUCKET")
     if not text:
-        raise click.UsageError("SOURCE is missing: give s3://BUCKET/PREFIX, or set S3_BUCKET.")
-    if "://" not in text:
-        text = f"file://{Path(text).resolve()}" if text.startswith((".", "/")) else f"s3://{text}"
+        raise click.UsageError(f"SOURCE is missing: {_FORMS}, or set S3_BUCKET.")
+    scheme, separator, rest = text.partition("://")
+    if separator:
+        path = rest if scheme == "file" else ""
+    else:
+        is_path = text.startswith((".", "/")) or (may_be_path and Path(text).is_dir())
+        path = text if is_path else ""
+    if path and (shown := _source_shown_at(path)):
+        return shown
+    if not separator:
+        text = f"file://{Path(text).resolve()}" if path else f"s3://{text}"
+    scheme, _, rest = text.partition("://")
+    if scheme == "file" and not rest.strip("/ "):
+        raise click.UsageError(f"SOURCE names no directory: {_FORMS}.")
+    bucket = rest.partition("/")[0]
+    if scheme == "s3" and (not bucket or any(c.isspace() for c in bucket)):
+        raise click.UsageError(f"SOURCE names no bucket: {_FORMS}.")
     return "/".join([text.rstrip("/"), prefix.strip("/")]).rstrip("/")
+
+
+def _source_shown_at(path: str) -> str | None:
+    """The source of the hardtack mount that `path` lies in; the mount itself isn't touched."""
+    from hardtack.mount.mountinfo import absolute, all_mounts
+
+    place = Path(os.path.abspath(path))
+    mounts = {Path(m.mountpoint): m for m in all_mounts()}
+    for directory in (place, *place.parents):
+        found = mounts.get(directory) or mounts.get(Path(absolute(str(directory))))
+        if found is not None:
+            return found.source.rstrip("/") if found.ours else None
+    return None
 
 
 def _user_cache() -> Path:

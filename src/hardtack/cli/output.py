@@ -15,6 +15,8 @@ from typing import Any, TextIO
 
 import click
 
+from hardtack.core.logs import printable
+
 NARROWEST = 10
 """Characters below which no column is folded."""
 
@@ -39,6 +41,11 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
+def print_line(text: str, *, err: bool = False) -> None:
+    """One line that holds a name from the source, whatever is in that."""
+    click.echo(printable(text), err=err)
+
+
 def print_table(
     headings: Sequence[str], rows: Iterable[Sequence[object]], *, err: bool = False
 ) -> None:
@@ -46,7 +53,7 @@ def print_table(
 
     On a terminal that is too narrow the widest columns are folded; elsewhere a row is a line.
     """
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
     natural = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
     widths = fitted(natural, _room(err) - 2 * (len(natural) - 1))
     right = [
@@ -106,7 +113,7 @@ def print_lines(text: str) -> None:
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     """`name  value`, a line each."""
-    pairs = [(name, str(value)) for name, value in facts]
+    pairs = [(name, printable(str(value))) for name, value in facts]
     width = max((len(name) for name, _ in pairs), default=0)
     for name, value in pairs:
         first, *others = _fold(value, max(NARROWEST, _room(err=False) - width - 2))

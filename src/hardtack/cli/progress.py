@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from hardtack.core.logs import printable
 from hardtack.core.progress import IN_ALL, Meter, Progress
 from hardtack.core.units import format_duration, format_size
 
@@ -100,11 +101,13 @@ class _Bars:
         self._bars.stop()
 
     def task(self, name: str, total: int | None) -> None:
+        from rich.markup import escape
+
         with self._lock:
             if name in self._ids:
                 self._bars.update(self._ids[name], total=total)
             else:
-                self._ids[name] = self._bars.add_task(name, total=total)
+                self._ids[name] = self._bars.add_task(escape(printable(name)), total=total)
 
     def advance(self, name: str, count: int) -> None:
         with self._lock:

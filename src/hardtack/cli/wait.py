@@ -12,6 +12,7 @@ import click
 
 from hardtack.cli.mount import MOUNTPOINT
 from hardtack.cli.options import DURATION
+from hardtack.cli.output import print_line
 from hardtack.cli.progress import shown
 from hardtack.core.errors import MountpointError
 from hardtack.core.progress import Progress
@@ -54,7 +55,7 @@ def wait(mountpoint: Path, paths: tuple[str, ...], timeout: float, fetch: bool) 
         return
     click.echo(f"hardtack: not complete after {timeout:g} s:", err=True)
     for line in last.missing():
-        click.echo(f"  {line}", err=True)
+        print_line(f"  {line}", err=True)
     sys.exit(1)
 
 

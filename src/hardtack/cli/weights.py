@@ -13,7 +13,7 @@ from hardtack.cache.cache import Cache
 from hardtack.cache.results import Damage
 from hardtack.cli.opened import opened
 from hardtack.cli.options import CACHE, SOURCE, source_options, source_url, using
-from hardtack.cli.output import json_option, print_json, print_table
+from hardtack.cli.output import json_option, print_json, print_line, print_table
 from hardtack.cli.progress import shown
 from hardtack.core.errors import DiskFull
 from hardtack.core.units import format_count, format_size
@@ -53,7 +53,7 @@ def ls(source: str, offline: bool, as_json: bool, **values: Any) -> None:
         print_json([dict(zip(names, row, strict=True)) for row in rows])
     else:
         for size, date, etag, key in rows:
-            click.echo(f"{size:>14}  {date:20}  {etag:36}  {key}")
+            print_line(f"{size:>14}  {date:20}  {etag:36}  {key}")
 
 
 def _date(mtime_ns: int) -> str:
@@ -104,7 +104,7 @@ def prefetch(
         )
     for path, message in done.failed:
         about = "" if message.startswith(path) else f"{path}: "
-        click.echo(f"hardtack: {about}{message}", err=True)
+        print_line(f"hardtack: {about}{message}", err=True)
     if done.failed:
         sys.exit(DiskFull.exit_code if done.no_room == failures else 1)
 
@@ -209,6 +209,6 @@ def verify(source: str, repair: bool, as_json: bool, **values: Any) -> None:
             f"{format_count(result.files, 'file')}, {format_size(result.bytes)} read and checked."
         )
         for bad in result.bad:
-            click.echo(f"{bad.path}: {_told(bad)}")
+            print_line(f"{bad.path}: {_told(bad)}")
     if any(not (bad.repaired or bad.replaced) for bad in result.bad):
         sys.exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from typing import TextIO
@@ -27,11 +28,26 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """`text` with its control characters, but those to `keep`, written as escapes.
+
+    Names come from the source: none shall forge a line or move a terminal's cursor.
+    """
+    return _CONTROL.sub(
+        lambda found: found[0] if found[0] in keep else found[0].encode("unicode_escape").decode(),
+        text,
+    )
+
+
 class TextFormatter(logging.Formatter):
     """`2026-01-31T12:00:00Z level message`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = f"{_utc(record)} {record.levelname.lower():7} {record.getMessage()}"
+        said = printable(record.getMessage())
+        text = f"{_utc(record)} {record.levelname.lower():7} {said}"
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 

@@ -68,7 +68,8 @@ class Settings:
     """What of a deployment decides whom it talks to; empty texts where it doesn't.
 
     `endpoint_url`: another store in place of Amazon's; `registries`: of the images in the lock;
-    `ecr`: registries for which the box refreshes pull credentials; `region`: of ECR and STS;
+    `ecr`: registries for which the box refreshes pull credentials; `region`: of those
+    credentials' STS (the mount asks the one of `bucket_region`);
     `http_port` is None where plain HTTP isn't offered.
     """
 
@@ -185,7 +186,7 @@ def _weights(settings: Settings) -> Iterator[Requirement]:
     if settings.endpoint_url:
         return
     yield Requirement(
-        f"sts.{settings.region}.{_domain(settings.region)}", 443, "https",
+        f"sts.{settings.bucket_region}.{_domain(settings.bucket_region)}", 443, "https",
         "temporary credentials, regional endpoint", (When.FIRST_BOOT, When.RUN),
         only_if=_ROLES, without="what is on the box is served; nothing new is fetched",
     )  # fmt: skip
@@ -204,6 +205,12 @@ def _images(settings: Settings) -> Iterator[Requirement]:
         yield Requirement(
             f"api.ecr.{region}.{_domain(region)}", 443, "https",
             f"pull credentials of {registry}, renewed before their 12 hours end", (When.RUN,),
+            without="the secret stays as it is; pods start from images on the box",
+        )  # fmt: skip
+    if settings.ecr:
+        yield Requirement(
+            f"sts.{settings.region}.{_domain(settings.region)}", 443, "https",
+            "temporary credentials to ask for pull credentials", (When.RUN,), only_if=_ROLES,
             without="the secret stays as it is; pods start from images on the box",
         )  # fmt: skip
 

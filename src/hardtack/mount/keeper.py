@@ -143,8 +143,9 @@ class Keeper:
         arguments = [*self.command, self.run_file, *map(str, self.fds), str(self.alive)]
         try:
             self.worker = os.posix_spawn(
-                arguments[0], arguments, os.environ, setsigmask=[], setsigdef=list(SIGNALS)
-            )
+                arguments[0], arguments, os.environ, setsigdef=list(SIGNALS),
+                setsigmask=[signal.SIGINT],  # a Ctrl-C is for the keeper, which ends it
+            )  # fmt: skip
         except OSError as problem:
             log(f"the worker can't be started: {arguments[0]}: {problem}")
             self.schedule(LONGEST_DELAY)
@@ -259,7 +260,7 @@ class Keeper:
                 else:
                     self.forget()
                     self.unmount()
-                return 0
+                return 130 if number == signal.SIGINT else 0
             if number == signal.SIGHUP:
                 log("the worker is replaced")
                 self.read_run_file()

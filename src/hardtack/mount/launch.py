@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hardtack.cache import owner
 from hardtack.cache.api import Options
 from hardtack.core.errors import (
     CacheBusy,
     CacheError,
+    ConfigError,
     MountError,
     MountpointError,
     MountUnhealthy,
@@ -29,6 +31,7 @@ from hardtack.core.units import format_count
 from hardtack.mount import device, fdstore, handover, keeper, mountinfo, shared
 from hardtack.mount.control import RemoteCache, connect
 from hardtack.mount.handover import Living, in_turn
+from hardtack.source.open import within
 from hardtack.source.options import SourceOptions
 
 RUN_FILE = "mount.json"
@@ -146,6 +149,7 @@ def mount(
     path = mountinfo.absolute(os.fspath(mountpoint))
     device.check()
     cache_directory = cache_directory.absolute()
+    _refuse_inside(source_url, path, cache_directory)
     run = _run(source_url, path, source_options, cache_directory, cache_options, options)
     if options.foreground:
         _make(path)
@@ -237,9 +241,12 @@ def _run(
 
 
 def _first_listing(run: dict[str, Any], wait: bool) -> None:
-    """See to it that there is a catalogue, before anything is mounted."""
+    """See to it that there is a catalogue, before anything is mounted; a failure leaves no new
+    cache directory behind."""
     import importlib
 
+    directory = Path(run["cache"])
+    new = not directory.exists()
     module, _, name = run["opener"].partition(":")
     cache = getattr(importlib.import_module(module), name)(run)
     delay = 1.0
@@ -256,8 +263,25 @@ def _first_listing(run: dict[str, Any], wait: bool) -> None:
                 time.sleep(delay)
                 delay = min(30.0, delay * 2)
     finally:
+        empty = new and not cache.has_listing()
         cache.source.close()
         cache.close()
+        if empty:
+            owner.discard(directory)
+
+
+def _refuse_inside(source_url: str, path: str, cache_directory: Path) -> None:
+    """A source that holds its own mount or cache would grow at each listing."""
+    if within(source_url, Path(path)):
+        raise MountpointError(
+            f"The mountpoint {path} lies inside its own source, {source_url}.",
+            remedy="Mount at a directory outside of it.",
+        )
+    if within(source_url, cache_directory):
+        raise ConfigError(
+            f"The cache {cache_directory} lies inside its own source, {source_url}.",
+            remedy="Name a directory outside of it with --cache.",
+        )
 
 
 def _open_log(log: Path) -> int:
@@ -466,6 +490,12 @@ def mountpoints() -> list[Path]:
 def sources() -> dict[Path, str]:
     """Where hardtack mounts are, and the source that each shows."""
     return {Path(m.mountpoint): m.source for m in mountinfo.all_mounts() if m.ours}
+
+
+def cache_of(mountpoint: str | Path) -> Path | None:
+    """The cache directory of the mount at `mountpoint`; None when it doesn't answer."""
+    who = mountinfo.identity(mountinfo.absolute(os.fspath(mountpoint)), _PROBE_SECONDS)
+    return Path(str(who["cache"])) if who else None
 
 
 def remote(mountpoint: str | Path) -> RemoteCache:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -53,16 +54,39 @@ class _Collector:
         yield GaugeMetricFamily("hardtack_source_reachable", REACHABLE, value=reachable)
 
 
+def parse_address(address: str) -> tuple[str, int]:
+    """Host and port of `host:port`; no host is this machine alone. Raises ConfigError."""
+    host, _, port = address.rpartition(":")
+    good_port = port.isascii() and port.isdecimal() and int(port) < 65536
+    if not good_port or any(c.isspace() or c == "/" for c in host):
+        raise ConfigError(
+            f"{address!r} is not an address for metrics.", remedy="Write it like 127.0.0.1:9464."
+        )
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def refused(address: str) -> str:
+    """Why nothing can listen at `address`; empty where it can."""
+    host, port = parse_address(address)
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+            probe.listen(1)
+    except OSError as problem:
+        return problem.strerror or str(problem)
+    return ""
+
+
 def serve(cache: Cache, address: str) -> None:
     """Answer `GET /metrics` on `address` (`host:port`) from a daemon thread. Raises ConfigError."""
     from prometheus_client import CollectorRegistry, start_http_server
 
-    host, _, port = address.rpartition(":")
-    if not port.isdecimal():
-        raise ConfigError(
-            f"{address!r} is not an address for metrics.", remedy="Write it like 127.0.0.1:9464."
-        )
+    host, port = parse_address(address)
     registry = CollectorRegistry()
     registry.register(_Collector(cache))
-    start_http_server(int(port), host.strip("[]") or "127.0.0.1", registry)
+    start_http_server(port, host, registry)
     log.info("metrics on http://%s/metrics", address)

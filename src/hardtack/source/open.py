@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
     from hardtack.source.api import Source
 
 _FORMS = "Write s3://bucket/prefix or file:///directory."
+
+
+def within(url: str, path: Path) -> bool:
+    """Whether `path` is, or lies in, the directory that the URL of a source names."""
+    if not url.startswith("file://"):
+        return False
+    directory = os.path.realpath(unquote(urlsplit(url).path))
+    parent, name = os.path.split(os.path.abspath(path))  # the last part may be a mount that hangs
+    return Path(os.path.realpath(parent), name).is_relative_to(directory)
 
 
 def open_source(url: str, options: SourceOptions | None = None) -> Source:
