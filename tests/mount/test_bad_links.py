@@ -36,6 +36,7 @@ def mount(server: FaultyServer, directory: Path) -> Path:
     env = {
         "AWS_ENDPOINT_URL": server.endpoint, "AWS_REGION": "us-east-1", "HARDTACK_UNSIGNED": "1",
         "HARDTACK_CACHE": str(directory / "cache"), "HARDTACK_KEEP_FREE": "0",
+        "HARDTACK_REFRESH_INTERVAL": "1m",
     }  # fmt: skip
     done = run("mount", "s3://bucket", point, env=env)
     assert done.returncode == 0, done.stderr
