@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_MOST_REQUEST = 16 * 2**20
+
 SOCKET = "control.sock"
 _OPERATIONS: dict[str, Any] = {
     "has_listing": bool,
@@ -121,8 +123,8 @@ class Server:
         with channel, channel.makefile("rb") as stream:
             client = _Client(channel)
             try:
+                line = stream.readline(_MOST_REQUEST)  # before a refusal, which is then read too
                 _check_peer(channel)
-                line = stream.readline()
                 if line:  # else somebody only looked whether we are there
                     client.send({"result": _plain(self._call(client, json.loads(line)))})
             except ConnectionError:
