@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 from hardtack.cache.chunkmap import Identity
@@ -143,3 +144,35 @@ def test_without_places_chunks_are_written_all_the_same(tmp_path: Path) -> None:
     assert not content.reserve(0, 1)
     content.write(0, memoryview(b"A" * MIB))
     assert content.read(0, MIB) == b"A" * MIB
+
+
+class _Opened(Disk):
+    """While the first file past the page cache is being opened, `meanwhile` is done beside it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.meanwhile = threading.Thread()
+
+    def open(self, path: Path, flags: int, mode: int = 0o600) -> int:
+        if flags & os.O_DIRECT:
+            self.count += 1
+            if self.count == 1:
+                self.meanwhile.start()
+                self.meanwhile.join(0.2)  # it waits for us, if all is well
+        return super().open(path, flags, mode)
+
+
+def test_two_first_writes_share_one_descriptor(tmp_path: Path) -> None:
+    """A second one would close the first under its writer: an error, or another file's bytes."""
+    (tmp_path / "content").mkdir()
+    disk = _Opened()
+    content = ContentFile(disk, tmp_path, "ab", Identity("s", "k", "e", 2 * MIB), MIB)
+    one, two = Pieces().take(MIB), Pieces().take(MIB)
+    one.buffer[:], two.buffer[:] = b"1" * MIB, b"2" * MIB
+    disk.meanwhile = threading.Thread(
+        target=content.write, args=(1, two.buffer), kwargs={"direct": True}
+    )
+    content.write(0, one.buffer, direct=True)
+    disk.meanwhile.join()
+    assert disk.count == 1
+    assert content.path.read_bytes() == b"1" * MIB + b"2" * MIB

@@ -249,8 +249,9 @@ class ContentFile:
     def _write_direct(self, data: memoryview, offset: int) -> int:
         """The bytes written; 0 where the file system can't."""
         try:
-            if self._direct is None:
-                self._direct = OpenFile(self.disk, self.path, os.O_WRONLY | os.O_DIRECT)
+            with self.lock:  # opened once: a second one would close the first under its writer
+                if self._direct is None:
+                    self._direct = OpenFile(self.disk, self.path, os.O_WRONLY | os.O_DIRECT)
             return self.disk.pwrite(self._direct.fd, data, offset)
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Disk:
@@ -63,9 +64,8 @@ class Disk:
 
 def _fallocate(fd: int, mode: int, offset: int, size: int) -> None:
     """The system call itself: where a file system has none, glibc's emulation would write."""
-    libc = ctypes.CDLL(None, use_errno=True)
     place = ctypes.c_int64(offset), ctypes.c_int64(size)
-    if libc.fallocate(fd, mode, *place) != 0:
+    if _LIBC.fallocate(fd, mode, *place) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 
