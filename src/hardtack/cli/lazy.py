@@ -58,11 +58,10 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            import difflib
+            from hardtack.core.typos import meant  # late, as commands are
 
-            near = difflib.get_close_matches(args[0], self._table, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise click.UsageError(error.message + hint, ctx) from None
+            hint = meant(args[0], self._table)
+            raise click.UsageError(f"{error.message} {hint}".rstrip(), ctx) from None
 
 
 @contextlib.contextmanager

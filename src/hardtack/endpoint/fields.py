@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from hardtack.core import typos
 from hardtack.core.errors import ConfigError
 from hardtack.manifests import yamlpos
 from hardtack.manifests.yamlpos import Mapping, Node, Scalar, Sequence
@@ -138,8 +138,8 @@ class Fields:
 
 def meant(word: str, known: list[str]) -> str:
     """` Did you mean 'x'?`, or the known words."""
-    if near := difflib.get_close_matches(word, known, n=1):
-        return f" Did you mean {near[0]!r}?"
+    if near := typos.meant(word, known):
+        return f" {near}"
     return f" It may have: {', '.join(sorted(set(known)))}." if known else ""
 
 
