@@ -16,9 +16,13 @@ from environment import PYTHON, ROOT
 
 DRILL = "tests/drill/test_drill.py"
 
+# Tests start a thousand processes: with this set each would compile the checkout's code again.
+UNCOMPILED = "PYTHONDONTWRITEBYTECODE"
+
 
 def _environment() -> dict[str, str]:
-    return os.environ | {"PATH": f"{PYTHON.parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+    inherited = {name: value for name, value in os.environ.items() if name != UNCOMPILED}
+    return inherited | {"PATH": f"{PYTHON.parent}:{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
 
 
 def call(*command: str | Path, **extra: str) -> None:
