@@ -11,18 +11,18 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from hardtack.cache.content import ContentFile
 from hardtack.cache.counters import Counters
+from hardtack.cache.download import Download, Finished, fail, told
 from hardtack.cache.pace import Pace
 from hardtack.cache.pieces import Piece, Pieces
 from hardtack.cache.reachability import Reachability
-from hardtack.cache.readahead import MAX_CURSORS, ReadAhead, first_hole, grow
+from hardtack.cache.readahead import grow
 from hardtack.cache.reads import Read
 from hardtack.core.errors import (
-    CorruptContent,
     CorruptReply,
     HardtackError,
     SourceError,
@@ -33,9 +33,6 @@ from hardtack.source.api import ByteStream, ObjectInfo, Source
 
 log = logging.getLogger(__name__)
 
-AHEAD = 32 << 20
-"""Bytes that are fetched ahead of a sequential reader, at most."""
-
 
 class Keeping(Protocol):
     """Where chunks go: the part of a store that fetching asks."""
@@ -45,47 +42,6 @@ class Keeping(Protocol):
     def land(self, content: ContentFile, chunk: int, data: memoryview, *, direct: bool) -> bool: ...
 
     def refusal(self, content: ContentFile) -> HardtackError: ...
-
-
-Finished = Callable[[HardtackError | None], None]
-
-
-class Download:
-    """What is wanted of one object. Guarded by the downloader's lock."""
-
-    def __init__(self, content: ContentFile, info: ObjectInfo) -> None:
-        self.content, self.info = content, info
-        self.waiting: dict[int, list[Read]] = {}
-        self.flying: set[int] = set()
-        self.ahead: list[list[int]] = []
-        self.bulk: list[list[int]] = []
-        self.finished: list[Finished] = []
-        self.error: HardtackError | None = None
-        self.reading = ReadAhead(max(1, AHEAD // content.header.chunk_size))
-
-    def busy(self, chunk: int) -> bool:
-        return chunk in self.flying or chunk in self.content.sums
-
-    def wanted(self, chunk: int) -> bool:
-        """Whether a range may grow over `chunk`."""
-        if self.busy(chunk):
-            return False
-        return chunk in self.waiting or any(
-            a <= chunk < b for spans in (self.ahead, self.bulk) for a, b in spans
-        )
-
-    def look_ahead(self, start: int, stop: int) -> None:
-        """Fetch chunks [start, stop) ahead; a reader that goes on makes its last range longer."""
-        for span in self.ahead:
-            if span[0] <= start <= span[1]:
-                span[1] = max(span[1], stop)
-                return
-        self.ahead.append([start, stop])
-        del self.ahead[:-MAX_CURSORS]
-
-    @property
-    def idle(self) -> bool:
-        return not (self.waiting or self.flying or self.ahead or self.bulk)
 
 
 class Downloader:
@@ -182,10 +138,10 @@ class Downloader:
             self._wake.notify_all()
             downloads, self._downloads = list(self._downloads.values()), OrderedDict()
             threads, self._threads = self._threads, []
-            left = [(_take(d, list(d.waiting)), d.finished) for d in downloads]
+            left = [(d.take(list(d.waiting)), d.finished) for d in downloads]
         error = SourceUnreachable("the cache is being closed.")
         for reads, finished in left:
-            _fail(reads, error)
+            fail(reads, error)
             for call in finished:
                 call(error)
         for thread in threads:
@@ -213,7 +169,7 @@ class Downloader:
         if self._closed:
             return SourceUnreachable("the cache is being closed.")
         error = self._reachability.refusal()
-        return _told(error, content, chunk) if error else None
+        return told(error, content, chunk) if error else None
 
     def _call_threads(self) -> None:
         while len(self._threads) < self._connections and not self._closed:
@@ -239,7 +195,7 @@ class Downloader:
             return None
         for rank in range(3):
             for id, download in self._downloads.items():
-                chunk = _next(download, rank)
+                chunk = download.next(rank)
                 if chunk is None:
                     continue
                 self._downloads.move_to_end(id)
@@ -332,7 +288,7 @@ class Downloader:
         """End a range early when others wait and nobody waits for the rest of it, from `chunk`."""
         if chunk >= stop or any(c in download.waiting for c in range(chunk, stop)):
             return False
-        if all(_next(d, 0) is None for d in self._downloads.values()):
+        if all(d.next(0) is None for d in self._downloads.values()):
             return False
         download.flying.difference_update(range(chunk, stop))
         if download.finished:
@@ -351,52 +307,17 @@ class Downloader:
                 download.error = error
                 download.ahead.clear()
                 download.bulk.clear()
-                refused = _take(download, range(chunk, stop))
+                refused = download.take(range(chunk, stop))
             if isinstance(error, SourceUnreachable):  # nobody else needs to wait for the same
                 for other in self._downloads.values():
                     idle = [c for c in other.waiting if c not in other.flying]
-                    refused += _take(other, idle)
+                    refused += other.take(idle)
             finished: list[Finished] = []
             if content.complete or not (download.bulk or download.flying):
                 finished, download.finished = download.finished, []
             result = None if content.complete else download.error or self._store.refusal(content)
             self._wake.notify()
         if error is not None:
-            _fail(refused, error)
+            fail(refused, error)
         for call in finished:
             call(result)
-
-
-def _next(download: Download, rank: int) -> int | None:
-    if rank == 0:
-        return next((c for c in download.waiting if not download.busy(c)), None)
-    spans = download.ahead if rank == 1 else download.bulk
-    chunk = first_hole(spans, download.busy)
-    if chunk is None:
-        spans.clear()
-    return chunk
-
-
-def _take(download: Download, chunks: Iterable[int]) -> list[tuple[ContentFile, int, Read]]:
-    """The reads that wait for `chunks`, which are no longer waited for."""
-    return [
-        (download.content, chunk, read)
-        for chunk in chunks
-        for read in download.waiting.pop(chunk, ())
-    ]
-
-
-def _fail(reads: Iterable[tuple[ContentFile, int, Read]], error: HardtackError) -> None:
-    for content, chunk, read in reads:
-        read.failed(_told(error, content, chunk))
-
-
-def _told(error: HardtackError, content: ContentFile, chunk: int) -> HardtackError:
-    """A damaged chunk that can't be fetched anew is an error of its own."""
-    if chunk in content.bad and isinstance(error, SourceUnreachable):
-        return CorruptContent(
-            f"chunk {chunk} of {content.header.identity.key} is damaged in the cache and can't be"
-            f" fetched anew: {error.message}",
-            remedy="Connect the box and run `hardtack verify --repair`.",
-        )
-    return error
