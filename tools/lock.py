@@ -10,7 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
-UV = [sys.executable, "-m", "uv"]
+# The system's certificates, as pip takes them: behind a proxy that inspects TLS uv's own know nobody.
+UV = [sys.executable, "-m", "uv", "--system-certs"]
 COMPILE = [
     *UV, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11",
     "--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate",
