@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hardtack.cache.api import Entry, Options
-from hardtack.cache.cache import Cache, info_of
+from hardtack.cache.cache import Cache
 from hardtack.cache.disk import Disk
+from hardtack.cache.keys import info_of
 from hardtack.source.api import Source
 
 SMALL = Options(chunk_size=4096, max_request=16384, keep_free=0, scrub_rate=0)
@@ -80,4 +81,4 @@ def settle(cache: Cache, entry: Entry) -> None:
     assert done.wait(30)
     cache.store.flush()
     if not content.trusted:
-        assert cache.store.complete(content).result()
+        assert cache.store.sealer.seal(content).result()

@@ -6,16 +6,19 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from hardtack.cache import leftout, verifying
+from hardtack.cache import leftout
+from hardtack.cache.api import Options
+from hardtack.cache.catalogue import Catalogue
+from hardtack.cache.counters import Counters
+from hardtack.cache.reachability import Reachability
 from hardtack.cache.results import LeftOut
+from hardtack.cache.store import Store
+from hardtack.cache.verifying import Verifier
+from hardtack.cache.view import View
 from hardtack.core.backoff import Backoff, Stagger
 from hardtack.core.errors import HardtackError
 from hardtack.core.progress import Meter
-
-if TYPE_CHECKING:
-    from hardtack.cache.cache import Cache
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +32,19 @@ FLEET_BACKOFF = 180.0
 class Background:
     """The daemon threads of one cache."""
 
-    def __init__(self, cache: Cache) -> None:
-        self._cache = cache
+    def __init__(
+        self,
+        options: Options,
+        catalogue: Catalogue,
+        view: View,
+        store: Store,
+        verifier: Verifier,
+        reachability: Reachability,
+        counters: Counters,
+    ) -> None:
+        self._options, self._catalogue, self._view = options, catalogue, view
+        self._store, self._verifier = store, verifier
+        self._reachability, self._counters = reachability, counters
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._meter = Meter()
@@ -62,13 +76,13 @@ class Background:
 
     def _refresh_for_ever(self) -> None:
         delays = self._delays()
-        stagger = Stagger(self._cache.options.refresh_interval)
-        if self._cache.has_listing():
+        stagger = Stagger(self._options.refresh_interval)
+        if self._view.known:
             self._tell_left_out()
             self._stop.wait(stagger.first())
         while not self._stop.is_set():
             wait = stagger.next()
-            if self._cache.options.follow == "latest" or not self._cache.has_listing():
+            if self._options.follow == "latest" or not self._view.known:
                 began = time.monotonic()
                 if self._refresh():
                     wait = stagger.next(took=time.monotonic() - began)
@@ -78,12 +92,12 @@ class Background:
             self._stop.wait(wait)
 
     def _delays(self) -> Iterator[float]:
-        cap = FLEET_BACKOFF if self._cache.has_listing() else MAX_BACKOFF
+        cap = FLEET_BACKOFF if self._view.known else MAX_BACKOFF
         return Backoff(first=1.0, cap=cap).delays()
 
     def _refresh(self) -> bool:
         try:
-            result = self._cache.refresh()
+            result = self._view.refresh()
         except HardtackError as error:
             self._tell(str(error))
             return False
@@ -92,12 +106,12 @@ class Background:
             self.last_error = str(error)
             return False
         if self.last_error:
-            log.info("%s can be listed again", self._cache.source.url)
+            log.info("%s can be listed again", self._store.source)
             self.last_error = ""
         if result.added or result.removed:
             log.info(
                 "generation %d of %s: %d new, %d gone",
-                result.generation, self._cache.source.url, result.added, result.removed,
+                result.generation, self._store.source, result.added, result.removed,
             )  # fmt: skip
         self._tell_left_out()
         return True
@@ -105,35 +119,35 @@ class Background:
     def _tell_left_out(self) -> None:
         """What the mount doesn't show, at its start and whenever another listing changed it."""
         try:
-            found = leftout.read(self._cache.catalogue)
+            found = leftout.read(self._catalogue)
         except HardtackError as error:
             log.warning("what the last listing left out can't be told: %s", error)
             return
         if found != self._left_out:
             for said in leftout.in_words(found):
-                log.warning("%s: %s", self._cache.source.url, said)
+                log.warning("%s: %s", self._store.source, said)
         self._left_out = found
 
     def _tell(self, error: str) -> None:
         if error != self.last_error and not self._stop.is_set():
-            log.warning("the listing of %s stays as it was: %s", self._cache.source.url, error)
+            log.warning("the listing of %s stays as it was: %s", self._store.source, error)
         self.last_error = error
 
     def _upkeep(self) -> None:
         while not self._stop.wait(UPKEEP_SECONDS):
-            self._meter.sample(time.monotonic(), self._cache.counters.fetched_bytes)
+            self._meter.sample(time.monotonic(), self._counters.fetched_bytes)
             try:
-                self._cache.store.index.flush()
-                need = self._cache.store.shortage(0)
+                self._store.index.flush()
+                need = self._store.shortage(0)
                 if need > 0:
-                    self._cache.store.make_room(need)
+                    self._store.make_room(need)
             except HardtackError as error:
                 log.warning("upkeep of the cache: %s", error)
             except OSError as error:
-                log.warning("upkeep of %s: %s", self._cache.directory, error.strerror)
+                log.warning("upkeep of %s: %s", self._store.directory, error.strerror)
 
     def _scrub(self) -> None:
-        rate = self._cache.options.scrub_rate
+        rate = self._options.scrub_rate
         while rate > 0 and not self._stop.wait(SCRUB_PAUSE / 60):
             try:
                 self._scrub_all(rate)
@@ -142,10 +156,22 @@ class Background:
             self._stop.wait(SCRUB_PAUSE)
 
     def _scrub_all(self, rate: int) -> None:
-        cache, pace = self._cache, verifying.Pace(rate, self._stop)
-        for row in list(cache.store.index.oldest_first()):
+        pace = _Pace(rate, self._stop)
+        for row in list(self._store.index.oldest_first()):
             if self._stop.is_set():
                 return
-            found = verifying.scrub(cache, row, pace)
-            if any(found) and cache.reachability.error is None and not self._stop.is_set():
-                verifying.refetch(cache, row)
+            found = self._verifier.scrub(row, pace)
+            if any(found) and self._reachability.error is None and not self._stop.is_set():
+                self._verifier.refetch(row)
+
+
+class _Pace:
+    """Told how many bytes were read; waits so that they are at most `rate` a second."""
+
+    def __init__(self, rate: int, stop: threading.Event) -> None:
+        self._rate, self._stop = rate, stop
+        self._start, self._count = time.monotonic(), 0
+
+    def __call__(self, count: int) -> None:
+        self._count += count
+        self._stop.wait(max(0.0, self._start + self._count / self._rate - time.monotonic()))

@@ -22,8 +22,8 @@ from hardtack.core.errors import CacheError, ConfigError
 
 APPLICATION = 0x48544B43  # "HTKC"
 VERSION = 1
-KNOWN = 256
 _RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
+KNOWN = 256
 """Entries kept in memory, by id: each read of an open file asks for one. They never change."""
 FIELDS = "id, parent, name, kind, key, size, etag, mtime_ns, target, sum"
 ALIVE = "born <= :view AND (died IS NULL OR died > :view)"
@@ -181,6 +181,11 @@ class Catalogue:
         sql = f"SELECT {FIELDS} FROM entries WHERE content = :content ORDER BY id DESC LIMIT 1"
         rows = self._rows(sql, content=content)
         return self._entry(rows[0]) if rows else None
+
+    def path_of_content(self, content: str) -> str:
+        """The path of the youngest file with this content id; empty where there is none."""
+        entry = self.of_content(content)
+        return self.path_of(entry) if entry else ""
 
     def keeps(self, content: str) -> bool:
         """Whether a release holds this content."""

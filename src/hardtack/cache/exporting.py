@@ -7,22 +7,19 @@ import fcntl
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hardtack.cache.api import Entry, Kind
 from hardtack.cache.results import Prefetched
 from hardtack.cache.selection import Selection
+from hardtack.cache.store import Store
 from hardtack.core.errors import CacheError, HardtackError
-
-if TYPE_CHECKING:
-    from hardtack.cache.cache import Cache
 
 FICLONE = 0x40049409
 _CANT_CLONE = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS}
 _CANT_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP}
 
 
-def export(cache: Cache, selection: Selection, to: Path, done: Prefetched) -> Prefetched:
+def export(store: Store, selection: Selection, to: Path, done: Prefetched) -> Prefetched:
     """Write what was prefetched below `to`; a file that is there already stays.
 
     Raises CacheError when `to` can't be written.
@@ -32,11 +29,11 @@ def export(cache: Cache, selection: Selection, to: Path, done: Prefetched) -> Pr
         to.mkdir(parents=True, exist_ok=True)
         for path, entry in selection.entries():
             target = to / path
-            if path in failed or _same(cache, target, entry):
+            if path in failed or _same(store, target, entry):
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                _write(cache, entry, target)
+                _write(store, entry, target)
             except HardtackError as error:
                 failed[path] = str(error)
     except OSError as error:
@@ -49,7 +46,7 @@ def export(cache: Cache, selection: Selection, to: Path, done: Prefetched) -> Pr
     )
 
 
-def _same(cache: Cache, target: Path, entry: Entry) -> bool:
+def _same(store: Store, target: Path, entry: Entry) -> bool:
     if entry.kind is Kind.LINK:
         return target.is_symlink() and str(target.readlink()) == entry.target
     try:
@@ -58,24 +55,24 @@ def _same(cache: Cache, target: Path, entry: Entry) -> bool:
         return False
     if (found.st_size, found.st_mtime_ns) == (entry.size, entry.mtime_ns):
         return True
-    return os.path.samestat(found, os.stat(cache.content(entry).path))
+    return os.path.samestat(found, os.stat(store.content(entry).path))
 
 
-def _write(cache: Cache, entry: Entry, target: Path) -> None:
+def _write(store: Store, entry: Entry, target: Path) -> None:
     """Put one file or link in place whole, by a rename."""
     temporary = target.with_name(f".{entry.id}.hardtack-part")
     temporary.unlink(missing_ok=True)
     if entry.kind is Kind.LINK:
         temporary.symlink_to(entry.target)
     else:
-        _copy(cache, entry, temporary)
+        _copy(store, entry, temporary)
     temporary.rename(target)
     if entry.kind is Kind.FILE:
-        cache.store.reseal(cache.content(entry))
+        store.sealer.renew(store.content(entry))
 
 
-def _copy(cache: Cache, entry: Entry, to: Path) -> None:
-    content = cache.content(entry)
+def _copy(store: Store, entry: Entry, to: Path) -> None:
+    content = store.content(entry)
     if not _clone(content.path, to):
         if _link(content.path, to):  # shares its times with the cache's file, which are left alone
             return

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import queue
-from typing import TYPE_CHECKING
 
 from hardtack.cache.api import Entry, Kind
 from hardtack.cache.content import ContentFile
+from hardtack.cache.counters import Counters
+from hardtack.cache.downloader import Downloader
+from hardtack.cache.keys import info_of
 from hardtack.cache.results import Prefetched
 from hardtack.cache.selection import Selection
+from hardtack.cache.store import Store
 from hardtack.core.errors import CacheError, DiskFull, HardtackError
 from hardtack.core.progress import Progress
-from hardtack.source.api import ObjectInfo
-
-if TYPE_CHECKING:
-    from hardtack.cache.cache import Cache
 
 AT_ONCE = 8
 """Files that are fetched at the same time."""
@@ -37,8 +36,8 @@ class _Flight:
 
 
 class _Prefetch:
-    def __init__(self, cache: Cache, progress: Progress) -> None:
-        self._cache, self._progress = cache, progress
+    def __init__(self, store: Store, downloader: Downloader, progress: Progress) -> None:
+        self._store, self._downloader, self._progress = store, downloader, progress
         self._landed: queue.Queue[tuple[str, HardtackError | None]] = queue.Queue()
         self._flights: dict[str, _Flight] = {}
         self.failed: dict[str, str] = {}
@@ -56,7 +55,7 @@ class _Prefetch:
 
     def _begin(self, path: str, entry: Entry) -> None:
         try:
-            content = self._cache.content(entry)
+            content = self._store.content(entry)
         except HardtackError as error:
             self.fail(path, error)
             return
@@ -65,8 +64,7 @@ class _Prefetch:
         for chunk in list(content.sums):
             content.ready(chunk)
         self._flights[path] = _Flight(path, content, self._progress)
-        info = ObjectInfo(entry.key, entry.size, entry.etag, entry.mtime_ns)
-        self._cache.downloader.fetch(content, info, lambda e: self._landed.put((path, e)))
+        self._downloader.fetch(content, info_of(entry), lambda e: self._landed.put((path, e)))
 
     def _wait(self) -> None:
         try:
@@ -86,34 +84,40 @@ class _Prefetch:
         self.no_room += isinstance(error, DiskFull)
 
 
-def prefetch(cache: Cache, selection: Selection, progress: Progress) -> Prefetched:
+def prefetch(
+    store: Store,
+    downloader: Downloader,
+    counters: Counters,
+    selection: Selection,
+    progress: Progress,
+) -> Prefetched:
     """Fetch the holes of all selected files; a file that fails doesn't stop the others."""
-    before = cache.counters.fetched_bytes
-    work = _Prefetch(cache, progress)
+    before = counters.fetched_bytes
+    work = _Prefetch(store, downloader, progress)
     work.run(selection)
-    cache.store.flush()
+    store.flush()
     files = total = 0
     for path, entry in selection.entries():
         if entry.kind is Kind.FILE and path not in work.failed:
-            if reason := _unsealed(cache, entry):
+            if reason := _unsealed(store, entry):
                 work.fail(path, reason)
             else:
                 files, total = files + 1, total + entry.size
     for pattern in selection.unmatched():
         work.failed[pattern] = "no file has this name."
-    fetched = cache.counters.fetched_bytes - before
+    fetched = counters.fetched_bytes - before
     return Prefetched(files, total, fetched, tuple(work.failed.items()), work.no_room)
 
 
-def _unsealed(cache: Cache, entry: Entry) -> HardtackError | None:
+def _unsealed(store: Store, entry: Entry) -> HardtackError | None:
     """Why a file that was fetched isn't complete; None when it is."""
     try:
-        content = cache.content(entry)
+        content = store.content(entry)
     except HardtackError as error:
         return error
     if not content.complete and not content.bad:
-        return cache.store.refusal(content)  # it was written, and couldn't be made to last
-    if content.trusted or cache.store.complete(content).result() or content.complete:
+        return store.refusal(content)  # it was written, and couldn't be made to last
+    if content.trusted or store.sealer.seal(content).result() or content.complete:
         return None
     return CacheError(
         "its bytes were not those of its ETag, and are to be fetched anew.", remedy="Run it again."

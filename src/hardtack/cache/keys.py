@@ -6,7 +6,8 @@ import hashlib
 import posixpath
 from dataclasses import dataclass
 
-from hardtack.cache.api import Kind
+from hardtack.cache.api import Entry, Kind
+from hardtack.cache.chunkmap import Identity
 from hardtack.source.api import ObjectInfo
 
 LINK_SUFFIX = ".rclonelink"
@@ -71,3 +72,14 @@ def content_id(source: str, info: ObjectInfo) -> str:
     else:
         identity = f"{source}\0{info.key}\0{info.etag}\0{info.size}"
     return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def info_of(entry: Entry) -> ObjectInfo:
+    """The object that a file is."""
+    return ObjectInfo(entry.key, entry.size, entry.etag, entry.mtime_ns)
+
+
+def identity_of(source: str, entry: Entry) -> tuple[str, Identity]:
+    """The content id and the identity of a file of the source `source`."""
+    identity = Identity(source, entry.key, entry.etag, entry.size)
+    return content_id(source, info_of(entry)), identity

@@ -1,33 +1,25 @@
-"""Contents looked at one by one: verified, repaired, listed, evicted."""
+"""Contents compared with their checksums one by one, and fetched anew where they don't agree."""
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from hardtack.cache.chunkmap import Identity
-from hardtack.cache.content import ContentFile
+from hardtack.cache.catalogue import Catalogue
+from hardtack.cache.counters import Counters
+from hardtack.cache.downloader import Downloader
 from hardtack.cache.index import Row
-from hardtack.cache.results import Content, Damage, Evicted, Verified
-from hardtack.cache.selection import matches
+from hardtack.cache.keys import info_of
+from hardtack.cache.results import Damage, Refresh, Verified
+from hardtack.cache.store import Store
 from hardtack.core.errors import CacheError, FormatError, HardtackError
 from hardtack.core.progress import Progress
 from hardtack.source.api import ObjectInfo
 
-if TYPE_CHECKING:
-    from hardtack.cache.cache import Cache
-
 log = logging.getLogger(__name__)
-
-
-def path_of(cache: Cache, id: str, identity: Identity) -> str:
-    """The path of a content's youngest name; its key when the catalogue doesn't know it."""
-    entry = cache.catalogue.of_content(id)
-    return cache.catalogue.path_of(entry) if entry else identity.key
 
 
 class Scrubbed(NamedTuple):
@@ -38,161 +30,127 @@ class Scrubbed(NamedTuple):
     missing: int
 
 
-def verify(cache: Cache, repair: bool, progress: Progress) -> Verified:
-    """Read every chunk that is there; a bad one becomes a hole, and is fetched with `repair`.
+class Verifier:
+    """Verifies the contents of a directory. `refresh` lists the source; `keeps` says whether a
+    content id must stay."""
 
-    What the source has replaced can't be fetched any more: with `repair` it goes, if nothing keeps
-    it. Without, the listing that is here says what was replaced.
-    """
-    files = total = 0
-    outdated = _Outdated(cache, ask=repair)
-    bad: list[Damage] = []
-    cache.store.flush()
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        store: Store,
+        downloader: Downloader,
+        counters: Counters,
+        refresh: Callable[[], Refresh],
+        keeps: Callable[[str], bool],
+    ) -> None:
+        self._catalogue, self._store, self._downloader = catalogue, store, downloader
+        self._counters, self._refresh, self._keeps = counters, refresh, keeps
 
-    def read(count: int) -> None:
-        nonlocal total
-        total += count
-        progress.advance(path, count)
+    def verify(self, repair: bool, progress: Progress) -> Verified:
+        """Read every chunk that is there; a bad one becomes a hole, and is fetched with `repair`.
 
-    for row in list(cache.store.index.oldest_first()):
-        path = path_of(cache, row.id, row.identity)
-        progress.task(path, row.present)
-        try:
-            found = scrub(cache, row, read)
-        except (FormatError, CacheError):
-            bad.append(Damage(path, -1, False))
-            continue
-        files += 1
-        repaired = any(found) and repair and refetch(cache, row)
-        lost = any(found) and not repaired and outdated(row)
-        replaced = lost and repair and not cache.keeps(row.id)
-        kept = ", ".join(cache.catalogue.kept_by(row.id)) if lost else ""
-        bad += [Damage(path, chunk, repaired, 0, replaced, kept) for chunk in found.bad]
-        if found.missing:
-            bad.append(Damage(path, -1, repaired, found.missing, replaced, kept))
-        if replaced:
-            cache.store.remove(row)
-        progress.done(path)
-    return Verified(files, total, tuple(bad))
+        What the source has replaced can't be fetched any more: with `repair` it goes, if nothing
+        keeps it. Without, the listing that is here says what was replaced.
+        """
+        files = total = 0
+        outdated = _Outdated(self._catalogue, self._store.source, self._refresh if repair else None)
+        bad: list[Damage] = []
+        self._store.flush()
+
+        def read(count: int) -> None:
+            nonlocal total
+            total += count
+            progress.advance(path, count)
+
+        for row in list(self._store.index.oldest_first()):
+            path = self._catalogue.path_of_content(row.id) or row.identity.key
+            progress.task(path, row.present)
+            try:
+                found = self.scrub(row, read)
+            except (FormatError, CacheError):
+                bad.append(Damage(path, -1, False))
+                continue
+            files += 1
+            repaired = any(found) and repair and self.refetch(row)
+            lost = any(found) and not repaired and outdated(row)
+            replaced = lost and repair and not self._keeps(row.id)
+            kept = ", ".join(self._catalogue.kept_by(row.id)) if lost else ""
+            bad += [Damage(path, chunk, repaired, 0, replaced, kept) for chunk in found.bad]
+            if found.missing:
+                bad.append(Damage(path, -1, repaired, found.missing, replaced, kept))
+            if replaced:
+                self._store.remove(row)
+            progress.done(path)
+        return Verified(files, total, tuple(bad))
+
+    def scrub(self, row: Row, read: Callable[[int], None]) -> Scrubbed:
+        """Check each chunk of a content; a bad one becomes a hole, which its map remembers.
+
+        `read` is told the bytes of each chunk. Raises FormatError, CacheError.
+        """
+        content = self._store.open(row.id, row.identity)
+        if lost := row.seal is not None and not content.complete:
+            content.lose()
+        missing, bad = len(content.bad), []
+        for chunk in sorted(content.sums):
+            if not content.check(chunk) and chunk in content.bad:
+                bad.append(chunk)
+            read(content.header.length_of(chunk))
+        if bad or lost:
+            self._counters.add(bad_chunks=len(bad) or 1)
+            self._store.index.seal(row.id, None)
+            self._store.index.present(row.id, content.present)
+        elif content.complete and not (content.trusted and self._store.sealer.holds(content)):
+            self._store.sealer.seal(content)
+        return Scrubbed(bad, missing)
+
+    def refetch(self, row: Row) -> bool:
+        """Fetch a content's holes; whether it is complete again."""
+        entry = self._catalogue.of_content(row.id)
+        who = row.identity
+        if entry is not None:
+            info = info_of(entry)
+        elif who.source == self._store.source:
+            info = ObjectInfo(who.key, who.size, who.etag, 0)
+        else:
+            return False
+        content = self._store.open(row.id, who)
+        done = threading.Event()
+        result: list[HardtackError | None] = []
+
+        def finished(error: HardtackError | None) -> None:
+            result.append(error)
+            done.set()
+
+        self._downloader.fetch(content, info, finished)
+        done.wait()
+        self._store.flush()
+        return result[0] is None and self._store.sealer.seal(content).result()
 
 
 class _Outdated:
     """Says of a content whether the source lists it no more.
 
-    With `ask` the source is asked for its listing once, when the first question comes.
+    With `refresh` the source is asked for its listing once, when the first question comes.
     """
 
-    def __init__(self, cache: Cache, ask: bool) -> None:
-        self._cache, self._ask = cache, ask
+    def __init__(
+        self, catalogue: Catalogue, source: str, refresh: Callable[[], Refresh] | None
+    ) -> None:
+        self._catalogue, self._source, self._refresh = catalogue, source, refresh
 
     @cached_property
     def _latest(self) -> int | None:
-        if not self._ask:
-            known = self._cache.catalogue.latest()
+        if self._refresh is None:
+            known = self._catalogue.latest()
             return known.number if known else None
         try:
-            return self._cache.refresh().generation
+            return self._refresh().generation
         except HardtackError as error:
             log.warning("what can't be repaired stays, as the source can't be listed: %s", error)
             return None
 
     def __call__(self, row: Row) -> bool:
-        cache = self._cache
-        if row.identity.source != cache.source.url or self._latest is None:
+        if row.identity.source != self._source or self._latest is None:
             return False
-        return not cache.catalogue.lists(row.id, self._latest)
-
-
-def scrub(cache: Cache, row: Row, read: Callable[[int], None]) -> Scrubbed:
-    """Check each chunk of a content; a bad one becomes a hole, which its map remembers.
-
-    `read` is told the bytes of each chunk. Raises FormatError, CacheError.
-    """
-    content = cache.store.open(row.id, row.identity)
-    if lost := row.seal is not None and not content.complete:
-        content.lose()
-    missing, bad = len(content.bad), []
-    for chunk in sorted(content.sums):
-        if not content.check(chunk) and chunk in content.bad:
-            bad.append(chunk)
-        read(content.header.length_of(chunk))
-    if bad or lost:
-        cache.counters.add(bad_chunks=len(bad) or 1)
-        cache.store.index.seal(row.id, None)
-        cache.store.index.present(row.id, content.present)
-    elif content.complete and not (content.trusted and cache.store.seal_holds(content)):
-        cache.store.complete(content)
-    return Scrubbed(bad, missing)
-
-
-def refetch(cache: Cache, row: Row) -> bool:
-    """Fetch a content's holes; whether it is complete again."""
-    entry = cache.catalogue.of_content(row.id)
-    who = row.identity
-    if entry is not None:
-        info = ObjectInfo(entry.key, entry.size, entry.etag, entry.mtime_ns)
-    elif who.source == cache.source.url:
-        info = ObjectInfo(who.key, who.size, who.etag, 0)
-    else:
-        return False
-    content: ContentFile = cache.store.open(row.id, who)
-    done = threading.Event()
-    result: list[HardtackError | None] = []
-
-    def finished(error: HardtackError | None) -> None:
-        result.append(error)
-        done.set()
-
-    cache.downloader.fetch(content, info, finished)
-    done.wait()
-    cache.store.flush()
-    return result[0] is None and cache.store.complete(content).result()
-
-
-def _named(cache: Cache, patterns: Sequence[str]) -> Iterator[tuple[str, Row]]:
-    for row in list(cache.store.index.oldest_first()):
-        path = path_of(cache, row.id, row.identity)
-        if matches(path, patterns):
-            yield path, row
-
-
-def evict(cache: Cache, patterns: Sequence[str]) -> Evicted:
-    """Remove the contents that `patterns` name, but those that must stay."""
-    files = freed = kept = 0
-    cache.store.flush()
-    for _, row in _named(cache, patterns):
-        if cache.keeps(row.id):
-            kept += 1
-        else:
-            files, freed = files + 1, freed + cache.store.remove(row)
-    return Evicted(files, freed, kept)
-
-
-def contents(cache: Cache) -> list[Content]:
-    """What is in the directory, least recently used first."""
-    cache.store.flush()
-    return [
-        Content(
-            path=path,
-            key=row.identity.key,
-            etag=row.identity.etag,
-            size=row.identity.size,
-            present=row.present,
-            complete=row.present == row.identity.size,
-            pinned=cache.pinned(row.id),
-            used=row.used,
-        )
-        for path, row in _named(cache, ())
-    ]
-
-
-class Pace:
-    """Told how many bytes were read; waits so that they are at most `rate` a second."""
-
-    def __init__(self, rate: int, stop: threading.Event) -> None:
-        self._rate, self._stop = rate, stop
-        self._start, self._count = time.monotonic(), 0
-
-    def __call__(self, count: int) -> None:
-        self._count += count
-        self._stop.wait(max(0.0, self._start + self._count / self._rate - time.monotonic()))
+        return not self._catalogue.lists(row.id, self._latest)
