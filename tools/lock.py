@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
-# The system's certificates, as pip takes them: behind a proxy that inspects TLS uv's own know nobody.
+# The system's certificates, as pip takes them: behind a proxy that inspects TLS uv knows nobody.
 UV = [sys.executable, "-m", "uv", "--system-certs"]
 COMPILE = [
     *UV, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11",
