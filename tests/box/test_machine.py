@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 
 from hardtack.cache.api import Options
 from hardtack.core.errors import CacheBusy, MountError
-from hardtack.mount import launch
+from hardtack.mount import launch, running, unmounting
 from hardtack.source.options import SourceOptions
 from tests.support.commands import forget_caches
 from tests.support.s3 import S3Server, s3_server
@@ -99,7 +99,7 @@ class Box(RuleBasedStateMachine):
     @rule()
     def list_anew(self) -> None:
         """§ 2.3: a new open sees what the mount shows at that moment."""
-        patiently(lambda: launch.remote(self.point).refresh())
+        patiently(lambda: running.remote(self.point).refresh())
         found = {str(p.relative_to(self.point)): p for p in self.point.rglob("*") if p.is_file()}
         assert set(found) == set(self.now)
         for key, path in found.items():
@@ -182,7 +182,7 @@ class Box(RuleBasedStateMachine):
 
     @rule()
     def evict(self) -> None:
-        patiently(lambda: launch.remote(self.point).evict(["*"]))
+        patiently(lambda: running.remote(self.point).evict(["*"]))
 
     @rule(data=st.data())
     def flip_a_byte(self, data: st.DataObject) -> None:
@@ -201,7 +201,7 @@ class Box(RuleBasedStateMachine):
     @precondition(lambda self: self.online)
     @rule()
     def repair(self) -> None:
-        patiently(lambda: launch.remote(self.point).verify(repair=True))
+        patiently(lambda: running.remote(self.point).verify(repair=True))
 
     # -- means
 
@@ -217,11 +217,11 @@ class Box(RuleBasedStateMachine):
 
     def unmount(self) -> None:
         self.close_handles()
-        launch.unmount(self.point)
+        unmounting.unmount(self.point)
         os.waitpid(self.keeper, 0)
 
     def worker(self) -> int:
-        return int(launch.health(self.point, 30.0)["worker"])
+        return int(running.health(self.point, 30.0)["worker"])
 
     def close_handles(self) -> None:
         for fd, _, _ in self.handles:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hardtack.cache.api import Options
-from hardtack.mount import device, launch, mountinfo
+from hardtack.mount import device, launch, mountinfo, running
 from hardtack.source.options import SourceOptions
 from tests.support.waiting import until
 
@@ -38,7 +38,7 @@ class Mount:
 
     @property
     def worker(self) -> int:
-        return int(launch.health(self.point, 20.0)["worker"])
+        return int(running.health(self.point, 20.0)["worker"])
 
     def flag(self, name: str, on: bool = True) -> None:
         """Tell the fake cache something by a file."""

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from hardtack.core.errors import MountpointError, MountUnhealthy
-from hardtack.mount import launch, mountinfo
+from hardtack.mount import launch, mountinfo, running
 from tests.mount.conftest import Mount, gone
 from tests.support.waiting import until
 
@@ -99,7 +99,7 @@ def test_the_keeper_takes_its_worker_along_and_the_next_mount_clears_up(mount: M
     os.waitpid(keeper, 0)
     until(lambda: gone(worker))
     with pytest.raises(MountUnhealthy):
-        launch.health(mount.point)
+        running.health(mount.point)
     mount.start()
     assert (mount.point / "model.bin").read_bytes() == DATA
     assert len(mountinfo.mounted_at(str(mount.point))) == 1
@@ -124,7 +124,7 @@ def test_sigterm_drains_and_unmounts(mount: Mount) -> None:
     assert "was killed" not in mount.log()
     assert not mountinfo.mounted_at(str(mount.point))
     with pytest.raises(MountpointError):
-        launch.health(mount.point)
+        running.health(mount.point)
 
 
 def test_a_stopped_worker_is_unhealthy(mount: Mount) -> None:
@@ -133,8 +133,8 @@ def test_a_stopped_worker_is_unhealthy(mount: Mount) -> None:
     os.kill(worker, signal.SIGSTOP)
     try:
         with pytest.raises(MountUnhealthy) as caught:
-            launch.health(mount.point, 0.3)
+            running.health(mount.point, 0.3)
         assert str(mount.point) in str(caught.value)
     finally:
         os.kill(worker, signal.SIGCONT)
-    assert launch.health(mount.point, 20)["worker"] == worker
+    assert running.health(mount.point, 20)["worker"] == worker

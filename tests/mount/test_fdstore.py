@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hardtack.mount import device, launch, mountinfo
+from hardtack.mount import device, mountinfo, running
 from tests.mount.conftest import gone
 from tests.support.commands import HARDTACK, clean_environment
 from tests.support.service_manager import ServiceManager
@@ -39,7 +39,7 @@ class Service:
 
     @property
     def who(self) -> tuple[int, int]:
-        said = launch.health(self.point, 20.0)
+        said = running.health(self.point, 20.0)
         return int(said["keeper"]), int(said["worker"])
 
 

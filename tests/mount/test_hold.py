@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from hardtack.mount import handover, hold, launch, mountinfo
+from hardtack.mount import handover, hold, mountinfo, unmounting
 from tests.mount.conftest import ROOT, Mount, children, gone
 from tests.support.waiting import until
 
@@ -126,7 +126,7 @@ def test_another_source_is_mounted_anew(mount: Mount, kept: Process) -> None:
 def test_unmounting_ends_it(mount: Mount, kept: Process) -> None:
     mount.start(hold=kept.socket)
     until(lambda: kept.owned(mount.point))
-    launch.unmount(mount.point)
+    unmounting.unmount(mount.point)
     assert os.waitpid(mount.keeper, 0)[1] == 0
     until(lambda: kept.owned(mount.point) is None)
     mount.start(hold=kept.socket)

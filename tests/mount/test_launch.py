@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hardtack.core.errors import MountError, MountpointError, SourceUnreachable
-from hardtack.mount import device, launch, mountinfo
+from hardtack.mount import device, launch, mountinfo, place, running, unmounting
 from tests.mount.conftest import ROOT, Mount, gone
 from tests.support.waiting import until
 
@@ -41,7 +41,7 @@ def test_missing_not_a_directory_not_empty(mount: Mount, tmp_path: Path) -> None
 def test_taken_by_a_living_mount(mount: Mount) -> None:
     mount.start()
     with pytest.raises(MountpointError) as caught:
-        launch.check_mountpoint(str(mount.point))
+        place.check(str(mount.point))
     assert str(mount.keeper) in str(caught.value) and "--replace" in caught.value.remedy
 
 
@@ -59,9 +59,9 @@ def test_busy_names_who(mount: Mount) -> None:
     mount.start()
     with (mount.point / "a").open("rb") as file:
         with pytest.raises(MountpointError) as caught:
-            launch.unmount(mount.point)
+            unmounting.unmount(mount.point)
         assert str(os.getpid()) in caught.value.message and "--lazy" in caught.value.remedy
-        launch.unmount(mount.point, lazy=True)
+        unmounting.unmount(mount.point, lazy=True)
         assert file.read() == b"abc"
         assert os.listdir(mount.point) == []
     assert os.waitpid(mount.keeper, 0)[1] == 0
@@ -70,11 +70,11 @@ def test_busy_names_who(mount: Mount) -> None:
 def test_unmount_ends_keeper_and_worker(mount: Mount) -> None:
     mount.start()
     worker = mount.worker
-    launch.unmount(mount.point)
+    unmounting.unmount(mount.point)
     assert os.waitpid(mount.keeper, 0)[1] == 0
     assert not Path(f"/proc/{worker}").exists()
     with pytest.raises(MountpointError):
-        launch.unmount(mount.point)
+        unmounting.unmount(mount.point)
 
 
 def test_unmount_ends_the_copies_of_other_mount_namespaces(mount: Mount) -> None:
@@ -85,7 +85,7 @@ def test_unmount_ends_the_copies_of_other_mount_namespaces(mount: Mount) -> None
             assert other.stdout is not None
             other.stdout.readline()
             worker = mount.worker
-            launch.unmount(mount.point)
+            unmounting.unmount(mount.point)
             until(lambda: not Path(f"/proc/{worker}").exists())
             copy = Path(f"/proc/{other.pid}/root{mount.point}")
             with pytest.raises(OSError) as caught:
@@ -114,7 +114,7 @@ def test_a_worker_that_never_answers_is_undone(mount: Mount) -> None:
 def test_the_source_is_named_in_mountinfo(mount: Mount) -> None:
     mount.start()
     assert mountinfo.mounted_at(str(mount.point))[0].source == "file:///models"
-    assert mount.point in launch.mountpoints()
+    assert mount.point in running.mountpoints()
 
 
 def test_parse_escapes() -> None:
@@ -154,7 +154,7 @@ def test_in_the_foreground_the_command_is_the_keeper(mount: Mount) -> None:
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         until(lambda: mountinfo.identity(str(mount.point), 5.0))
-        assert launch.health(mount.point)["keeper"] == process.pid
+        assert running.health(mount.point)["keeper"] == process.pid
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
     finally:
@@ -201,7 +201,7 @@ _NOBODY = """
 import os, sys
 from hardtack.cli.main import main
 from hardtack.cli import mount
-from hardtack.mount import launch, mountinfo
+from hardtack.mount import launch, mountinfo, unmounting  # nobody can't import them
 who = mountinfo.identity(sys.argv[-1], 30)
 mountinfo.identity = lambda *_: who  # asked by root: nobody may not run every interpreter
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -225,15 +225,15 @@ def test_a_mount_of_another_user_is_left_alone(monkeypatch: pytest.MonkeyPatch) 
                 assert f"{mount.point} can't be {word} by user 65534" in done.stderr
                 assert "as root (sudo)" in done.stderr
                 assert "Traceback" not in done.stderr
-            assert launch.health(mount.point)
+            assert running.health(mount.point)
         finally:
-            launch.unmount(mount.point)
+            unmounting.unmount(mount.point)
             mount.end()
 
 
 def test_a_wrong_mountpoint_is_told_where_the_mounts_are(mount: Mount, tmp_path: Path) -> None:
     mount.start()
     with pytest.raises(MountpointError) as caught:
-        launch.unmount(tmp_path / "elsewhere")
+        unmounting.unmount(tmp_path / "elsewhere")
     assert "nothing is mounted there" in caught.value.message
     assert str(mount.point) in caught.value.remedy

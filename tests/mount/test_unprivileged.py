@@ -93,7 +93,7 @@ _WHOLE = """
 import os, signal, sys
 from pathlib import Path
 from hardtack.cache.api import Options
-from hardtack.mount import launch
+from hardtack.mount import launch, running, unmounting
 from hardtack.source.options import SourceOptions
 base = Path(sys.argv[1])
 point = base / "mnt"
@@ -103,13 +103,13 @@ keeper = launch.mount(
     source, point, SourceOptions(), base / "cache", Options(keep_free=0), options
 )
 try:
-    worker = launch.health(point)["worker"]
+    worker = running.health(point)["worker"]
     users = {os.stat(f"/proc/{pid}").st_uid for pid in (keeper, worker)}
     before = (point / "a").read_bytes()
     os.kill(worker, signal.SIGKILL)
-    print(users, before, (point / "b").read_bytes(), launch.health(point, 20)["worker"] != worker)
+    print(users, before, (point / "b").read_bytes(), running.health(point, 20)["worker"] != worker)
 finally:
-    launch.unmount(point)
+    unmounting.unmount(point)
 print(os.waitpid(keeper, 0)[1])
 """
 

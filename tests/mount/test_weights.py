@@ -20,7 +20,7 @@ import pytest
 
 from hardtack.cache.api import Options
 from hardtack.core.errors import CacheBusy, NotFound
-from hardtack.mount import control, launch, mountinfo
+from hardtack.mount import control, launch, mountinfo, running, unmounting
 from hardtack.source.options import SourceOptions
 from tests.mount.conftest import Mount, children, gone
 from tests.support.commands import HARDTACK, Box, clean_environment
@@ -70,7 +70,7 @@ def test_read_once_kept_for_good(weights: Weights) -> None:
     path = weights.point / "models" / "a.onnx"
     assert path.read_bytes() == DATA
     until(lambda: os.getxattr(path, "user.hardtack.state") == b"complete")
-    launch.unmount(weights.point)
+    unmounting.unmount(weights.point)
     os.waitpid(weights.keeper, 0)
     shutil.rmtree(weights.bucket)
     weights.start()
@@ -105,7 +105,7 @@ def test_a_new_generation_reaches_the_mount(weights: Weights) -> None:
 
 def test_commands_ask_the_owner(weights: Weights) -> None:
     weights.start()
-    remote = launch.remote(weights.point)
+    remote = running.remote(weights.point)
     done = remote.prefetch([])
     assert (done.files, done.bytes, done.failed) == (2, len(DATA) + 5, ())
     status = remote.status()

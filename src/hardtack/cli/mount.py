@@ -66,7 +66,7 @@ def mount(
     Returns when the mount answers. SOURCE and MOUNTPOINT may come from S3_BUCKET and MOUNT_PATH;
     with S3_BUCKET one argument is the MOUNTPOINT.
     """
-    from hardtack.mount import launch
+    from hardtack.mount import launch, running
 
     if replace:
         _replace(ctx, source, mountpoint)
@@ -101,7 +101,7 @@ def mount(
             log_format=root["log_format"],
         ),
     )
-    click.echo(f"Mounted at {mountpoint}; its log is {directory / launch.LOG_FILE}.", err=True)
+    click.echo(f"Mounted at {mountpoint}; its log is {directory / running.LOG_FILE}.", err=True)
 
 
 def _tell_of_metrics(address: str) -> None:
@@ -121,7 +121,7 @@ def _replace(ctx: click.Context, source: str | None, mountpoint: Path | None) ->
 
     What would have no effect is refused; the environment and hardtack.toml may hold anything.
     """
-    from hardtack.mount import launch
+    from hardtack.mount import launch, running
 
     given = {n for n in ctx.params if ctx.get_parameter_source(n) is ParameterSource.COMMANDLINE}
     alone = "mountpoint" not in given
@@ -134,7 +134,7 @@ def _replace(ctx: click.Context, source: str | None, mountpoint: Path | None) ->
         flags = sorted(p.opts[-1] for p in ctx.command.params if p.name in more)
         raise click.UsageError(f"{KEEPS} ({', '.join(flags)}).")
     if "source" in given and source is not None:
-        wanted, shown = source_url(source, ctx.params["prefix"]), launch.source_of(mountpoint)
+        wanted, shown = source_url(source, ctx.params["prefix"]), running.source_of(mountpoint)
         if wanted != shown:
             raise click.UsageError(f"{KEEPS} ({shown}, not {wanted}).")
     launch.replace(mountpoint)
@@ -147,9 +147,9 @@ def _replace(ctx: click.Context, source: str | None, mountpoint: Path | None) ->
 )
 def unmount(mountpoint: Path, lazy: bool) -> None:
     """Unmount MOUNTPOINT after what is under way."""
-    from hardtack.mount import launch
+    from hardtack.mount import unmounting
 
-    launch.unmount(mountpoint, lazy=lazy)
+    unmounting.unmount(mountpoint, lazy=lazy)
 
 
 @click.command()
@@ -160,9 +160,9 @@ def health(mountpoint: Path, timeout: float) -> None:
 
     It says nothing of the network: a healthy mount may be offline.
     """
-    from hardtack.mount import launch
+    from hardtack.mount import running
 
-    launch.health(mountpoint, timeout)
+    running.health(mountpoint, timeout)
 
 
 @click.command()
@@ -203,17 +203,17 @@ def status(where: str | None, as_json: bool) -> None:
 
     Of a source that isn't mounted, `hardtack cache size SOURCE` tells what its cache holds.
     """
-    from hardtack.mount import launch
+    from hardtack.mount import running
 
     if where is None:
-        points = launch.mountpoints()
+        points = running.mountpoints()
     else:
         points = _mounts_of(where) if "://" in where else [Path(where)]
     found: dict[str, Status] = {}
     failed: dict[str, HardtackError] = {}
     for point in points:
         try:
-            found[str(point)] = launch.remote(point).status()
+            found[str(point)] = running.remote(point).status()
         except HardtackError as error:
             failed[str(point)] = error
     if as_json:
@@ -229,10 +229,10 @@ def status(where: str | None, as_json: bool) -> None:
 
 def _mounts_of(url: str) -> list[Path]:
     """Where a source is mounted. Raises MountpointError where it is nowhere."""
-    from hardtack.mount import launch
+    from hardtack.mount import running
 
     wanted = source_url(url, "")
-    sources = launch.sources()
+    sources = running.sources()
     found = [point for point, source in sources.items() if source.rstrip("/") == wanted]
     if not found:
         mounted = ", ".join(f"{source} at {point}" for point, source in sources.items())

@@ -14,7 +14,7 @@ from hardtack.cache import owner
 from hardtack.cache.cache import Cache
 from hardtack.cli.options import cache_directory, cache_options, source_options, source_url
 from hardtack.core.errors import CacheError, ConfigError, DiskFull
-from hardtack.mount import launch
+from hardtack.mount import running
 from hardtack.mount.control import RemoteCache, connect
 from hardtack.source.open import open_source, within
 
@@ -56,8 +56,8 @@ def _mounts_cache(url: str) -> Path | None:
 
     Raises ConfigError where several mounts of it have caches of their own.
     """
-    points = [point for point, source in launch.sources().items() if source.rstrip("/") == url]
-    caches = {cache: point for point in points if (cache := launch.cache_of(point)) is not None}
+    points = [point for point, source in running.sources().items() if source.rstrip("/") == url]
+    caches = {cache: point for point in points if (cache := running.cache_of(point)) is not None}
     usual = cache_directory(None, url)
     if not caches or usual in caches:
         return None
