@@ -32,7 +32,7 @@ _WITHIN = 0.7
 class Link:
     """Bytes a second, percent of packets lost, seconds that an answer takes; the files and the
     size of each; how often the power is cut while they come, and how many bytes may be lost each
-    time: in a drill of minutes so few come over a slow link that a chunk is much beside them."""
+    time where few come: those of a second."""
 
     name: str
     rate: int
@@ -56,7 +56,7 @@ class Link:
 
 FULL = (
     Link("1 MB/s with 5 % loss", 1_000_000, loss=5),
-    Link("50 kB/s", 50_000, file=250_000, files=36, lost=250_000),
+    Link("50 kB/s", 50_000, file=3_000_000, files=3),
     Link("2 s latency", 10_000_000, latency=2.0, file=24_000_000),
 )
 SHORT = (Link("1 MB/s with 5 % loss", 1_000_000, loss=5, file=500_000, cuts=2, lost=1_000_000),)

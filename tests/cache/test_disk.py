@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hardtack.cache.chunkmap import unpack_header, unpack_records
+from hardtack.cache import downloader
+from hardtack.cache.chunkmap import unpack_header, unpack_parts, unpack_records
 from hardtack.cache.content import checksum
 from hardtack.core.errors import DiskFull, FormatError, HardtackError, SourceUnreachable
 from hardtack.core.units import format_size
@@ -18,6 +19,7 @@ from hardtack.source.memory import MemorySource
 from hardtack.source.scripted import Fault, ScriptedSource
 from tests.support.caches import SMALL, bytes_of, find, opened, read, settle
 from tests.support.disks import FailingDisk, RecordingDisk, Write
+from tests.support.trickle import Trickle
 
 DATA = bytes_of(50_000)
 
@@ -227,13 +229,32 @@ def test_after_a_power_cut_a_chunk_has_a_record_or_is_a_hole(
     maps = [write for write in disk.log if write.path.suffix == ".map"]
     assert len(maps) > 5
     for stop in range(len(disk.log) + 1):
-        data, chunks = survivors(disk.log[:stop])
-        for chunk, total in chunks.items():
+        data, text, chunks = survivors(disk.log[:stop])
+        for chunk, total in unpack_records(text, chunks).items():
             assert checksum(data[chunk * 4096 : (chunk + 1) * 4096]) == total
 
 
-def survivors(log: list[Write]) -> tuple[bytes, dict[int, int]]:
-    """The worst that a power cut leaves: records, but of the data only what was synced."""
+def test_after_a_power_cut_a_part_of_a_chunk_has_a_record_or_is_none(
+    tmp_path: Path, source: ScriptedSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloader, "PART", 0.0)
+    disk, trickle = RecordingDisk(), Trickle(source)
+    with opened(tmp_path / "first", trickle, disk=disk) as cache:
+        cache.refresh()
+        assert cache.prefetch(["a.bin"]).failed == ()
+    found = 0
+    for stop in range(len(disk.log) + 1):
+        data, text, chunks = survivors(disk.log[:stop])
+        for chunk, part in unpack_parts(text, chunks).items():
+            start = chunk * 4096
+            assert checksum(data[start : start + part.length]) & 0xFFFFFFFF == part.checksum
+            found += 1
+    assert found > 40
+
+
+def survivors(log: list[Write]) -> tuple[bytes, bytes, int]:
+    """The worst that a power cut leaves: records, but of the data only what was synced; and how
+    many chunks there are."""
     data, unsynced, text = bytearray(50_000), [], b""
     for write in log:
         if write.path.suffix == ".map":
@@ -246,9 +267,9 @@ def survivors(log: list[Write]) -> tuple[bytes, dict[int, int]]:
                 data[late.offset : late.offset + len(late.data)] = late.data
             unsynced = []
     if not text:
-        return bytes(data), {}
+        return bytes(data), b"", 0
     header, length = unpack_header(text)
-    return bytes(data), unpack_records(text[length:], header.chunks)
+    return bytes(data), text[length:], header.chunks
 
 
 def test_a_torn_record_does_not_shift_the_next(tmp_path: Path, source: ScriptedSource) -> None:

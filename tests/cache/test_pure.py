@@ -11,10 +11,14 @@ from hardtack.cache.chunkmap import (
     DamagedMap,
     Header,
     Identity,
+    Part,
     pack_header,
     pack_hole,
+    pack_part,
     pack_record,
     unpack_header,
+    unpack_holes,
+    unpack_parts,
     unpack_records,
 )
 from hardtack.cache.eviction import shortage, victims
@@ -62,6 +66,25 @@ def test_torn_and_flipped_records_say_nothing(
         else:
             expected[chunk] = total
     assert unpack_records(b"".join(packed) + b"x" * torn, 13) == expected
+
+
+def test_the_last_record_of_a_chunk_says_how_much_of_it_is_there() -> None:
+    part, more = Part(1000, 2**32 - 1), Part(3000, 0)
+    records = pack_part(1, part) + pack_part(2, part) + pack_part(3, part) + pack_part(12, more)
+    records += pack_record(1, 7) + pack_hole(3) + pack_part(2, more) + pack_part(13, part)
+    assert unpack_parts(records + b"torn", 13) == {2: more, 12: more}
+    assert unpack_records(records, 13) == {1: 7}
+    assert unpack_holes(records, 13) == {3}
+    assert unpack_parts(records + pack_part(3, part), 13) == {2: more, 12: more, 3: part}
+
+
+@given(st.integers(0, 15), st.integers(1, 255))
+def test_a_flipped_record_of_a_part_says_nothing(offset: int, flip: int) -> None:
+    record = bytearray(pack_part(5, Part(1000, 1234)))
+    record[offset] ^= flip
+    assert unpack_parts(bytes(record), 13) == {}
+    assert unpack_records(bytes(record), 13) == {}
+    assert unpack_holes(bytes(record), 13) == set()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """The chunk map's format: which chunks of an object are in its content file. Pure.
 
 A header, then records of 16 bytes, appended; the last record of a chunk counts. A record whose
-CRC doesn't hold, and a torn one at the end, say nothing. See docs/formats/content.md.
+CRC doesn't hold, and a torn one at the end, say nothing. The CRC of a part's record begins with
+another value, so that versions that know no parts pass over it. See docs/formats/content.md.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from hardtack.core.errors import FormatError
 MAGIC = b"HTKCHUNK"
 VERSION = 1
 _FIXED = struct.Struct("<8sHHIQI")  # magic, version, reserved, chunk size, object size, JSON length
-_RECORD = struct.Struct("<IQI")  # chunk (top bit: hole), xxh3_64 of its bytes, CRC-32 of the above
+_BODY = struct.Struct("<IQ")  # chunk (top bit: hole), xxh3_64 of its bytes; their CRC-32 follows
 _HOLE = 1 << 31
-RECORD_SIZE = _RECORD.size
+_PART = 0x54524150  # "PART": what the CRC of a part's record begins with
+RECORD_SIZE = _BODY.size + 4
 
 
 class DamagedMap(Exception):
@@ -34,6 +36,14 @@ class Identity:
     key: str
     etag: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The start of a chunk that broke off: bytes, and the low half of their xxh3_64."""
+
+    length: int
+    checksum: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +95,19 @@ def unpack_header(data: bytes) -> tuple[Header, int]:
 
 def pack_record(chunk: int, checksum: int) -> bytes:
     """`chunk` is there, and has this xxh3_64."""
-    body = struct.pack("<IQ", chunk, checksum)
+    body = _BODY.pack(chunk, checksum)
     return body + struct.pack("<I", zlib.crc32(body))
 
 
 def pack_hole(chunk: int) -> bytes:
     """`chunk` isn't there any more."""
     return pack_record(chunk | _HOLE, 0)
+
+
+def pack_part(chunk: int, part: Part) -> bytes:
+    """`part` of `chunk` is there."""
+    body = _BODY.pack(chunk, part.length << 32 | part.checksum)
+    return body + struct.pack("<I", zlib.crc32(body, _PART))
 
 
 def unpack_records(data: bytes, chunks: int) -> dict[int, int]:
@@ -120,9 +136,27 @@ def unpack_holes(data: bytes, chunks: int) -> set[int]:
     return holes
 
 
+def unpack_parts(data: bytes, chunks: int) -> dict[int, Part]:
+    """Chunk → what `data` (records only) says is there of chunks that broke off."""
+    parts: dict[int, Part] = {}
+    for body, crc in _records(data):
+        chunk, value = _BODY.unpack(body)
+        if zlib.crc32(body) == crc:
+            parts.pop(chunk & ~_HOLE, None)
+        elif zlib.crc32(body, _PART) == crc and chunk < chunks:
+            parts[chunk] = Part(value >> 32, value & 0xFFFFFFFF)
+    return parts
+
+
 def _valid(data: bytes) -> Iterator[tuple[int, int]]:
+    for body, crc in _records(data):
+        if zlib.crc32(body) == crc:
+            yield _BODY.unpack(body)
+
+
+def _records(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Body and CRC of each record."""
     whole = len(data) - len(data) % RECORD_SIZE
     for offset in range(0, whole, RECORD_SIZE):
-        chunk, checksum, crc = _RECORD.unpack_from(data, offset)
-        if zlib.crc32(data[offset : offset + 12]) == crc:
-            yield chunk, checksum
+        end = offset + _BODY.size
+        yield data[offset:end], int.from_bytes(data[end : end + 4], "little")

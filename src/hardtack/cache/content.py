@@ -1,7 +1,8 @@
 """One object's bytes on disk: a sparse file that is exactly the object, and its chunk map.
 
 Order of writing: chunk → fdatasync → record; so after a crash a chunk either has a valid record
-or is a hole. See docs/formats/content.md.
+or is a hole. Of a chunk that comes slowly the part that came has a record too, in the same order.
+See docs/formats/content.md.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import errno
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -21,11 +23,14 @@ from hardtack.cache.chunkmap import (
     DamagedMap,
     Header,
     Identity,
+    Part,
     pack_header,
     pack_hole,
+    pack_part,
     pack_record,
     unpack_header,
     unpack_holes,
+    unpack_parts,
     unpack_records,
 )
 from hardtack.cache.disk import Disk, OpenFile
@@ -36,6 +41,9 @@ log = logging.getLogger(__name__)
 Fingerprint = tuple[int, int, int, int]
 """(inode, size, mtime in ns, ctime in ns): holds while nobody touches the file."""
 
+
+LASTING = 1.0
+"""Seconds of records that a power cut may take, while more of them come."""
 
 ALIGNED = 4096
 """What offset and length of a write past the page cache are multiples of."""
@@ -56,8 +64,9 @@ class ContentFile:
 
     `checked` are the chunks whose bytes were compared in this process; with `trusted` all were,
     now or earlier, under a fingerprint that holds. `bad` are those that were damaged and haven't
-    been fetched anew since, in this process or an earlier one: the map remembers them. Not
-    thread-safe beyond single assignments; `lock` guards what takes more.
+    been fetched anew since, in this process or an earlier one: the map remembers them. `parts` are
+    the starts of holes that broke off. Not thread-safe beyond single assignments; `lock` guards
+    what takes more.
     """
 
     def __init__(
@@ -71,6 +80,8 @@ class ContentFile:
         self.unseal: Callable[[], None] = lambda: None
         self.checked: set[int] = set()
         self.bad: set[int] = set()
+        self.parts: dict[int, Part] = {}
+        self._lasting_since = -LASTING
         try:
             self._open(Header(chunk_size, identity))
         except OSError as error:
@@ -111,6 +122,7 @@ class ContentFile:
         else:
             self.sums = unpack_records(text[length:], self.header.chunks)
             self.bad = unpack_holes(text[length:], self.header.chunks)
+            self.parts = unpack_parts(text[length:], self.header.chunks)
             if torn := (len(text) - length) % RECORD_SIZE:
                 self.disk.ftruncate(self.map.fd, len(text) - torn)
         if self.disk.fstat(self.data.fd).st_size != self.header.identity.size:
@@ -218,13 +230,38 @@ class ContentFile:
         """
         offset = chunk * self.header.chunk_size
         whole = offset % ALIGNED == len(data) % ALIGNED == 0
-        if direct and whole and chunk not in self.bad:  # readers may have a bad one mapped
+        cached = chunk in self.bad or chunk in self.parts  # readers may have a bad one mapped
+        if direct and whole and not cached:
             count = self._write_direct(data, offset)
             data, offset = data[count:], offset + count
+        self._write_cached(data, offset)
+
+    def _write_cached(self, data: memoryview, offset: int) -> None:
         with self._writing:
             while len(data):
                 count = self.disk.pwrite(self.data.fd, data, offset)
                 data, offset = data[count:], offset + count
+
+    def keep_part(self, chunk: int, data: memoryview, kept: int) -> None:
+        """Make `data`, the start of a hole, last; its first `kept` bytes do. Raises OSError."""
+        self._write_cached(data[kept:], chunk * self.header.chunk_size + kept)
+        part = Part(len(data), checksum(data) & 0xFFFFFFFF)
+        self.disk.fdatasync(self.data.fd)
+        self._append(pack_part(chunk, part))
+        self._make_records_last()
+        self.parts[chunk] = part
+
+    def part_of(self, chunk: int) -> bytes:
+        """The bytes that are there of a hole, compared with their checksum; mostly none."""
+        part = self.parts.get(chunk)
+        if part is None:
+            return b""
+        with contextlib.suppress(OSError):  # then it is fetched from its start
+            data = self.read(chunk * self.header.chunk_size, part.length)
+            if len(data) == part.length and checksum(data) & 0xFFFFFFFF == part.checksum:
+                return data
+        log.warning("what came of chunk %d of %s is lost", chunk, self.header.identity.key)
+        return b""
 
     def reserve(self, start: int, stop: int) -> bool:
         """Give chunks [start, stop), all of them holes, their place; whether the disk did.
@@ -262,6 +299,7 @@ class ContentFile:
         """The chunk's bytes are in the data file, and were good when they were written."""
         self.checked.add(chunk)
         self.bad.discard(chunk)
+        self.parts.pop(chunk, None)
         self.sums[chunk] = total
 
     def record(self, chunks: list[int]) -> None:
@@ -269,10 +307,20 @@ class ContentFile:
         self.disk.fdatasync(self.data.fd)
         with self.lock:
             alive = [chunk for chunk in chunks if chunk in self.sums]
-            records = b"".join(pack_record(chunk, self.sums[chunk]) for chunk in alive)
-            if records and self.disk.append(self.map.fd, records) != len(records):
-                raise OSError(errno.ENOSPC, "short write", str(self.path))
+            if alive:
+                self._append(b"".join(pack_record(chunk, self.sums[chunk]) for chunk in alive))
             self.recorded.update(alive)
+        self._make_records_last()
+
+    def _append(self, records: bytes) -> None:
+        if self.disk.append(self.map.fd, records) != len(records):
+            raise OSError(errno.ENOSPC, "short write", str(self.path))
+
+    def _make_records_last(self) -> None:
+        now = time.monotonic()
+        if now - self._lasting_since >= LASTING:
+            self._lasting_since = now
+            self.disk.fdatasync(self.map.fd)
 
 
 class PassingContent(ContentFile):

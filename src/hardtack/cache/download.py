@@ -33,8 +33,8 @@ class Download:
         return chunk in self.flying or chunk in self.content.sums
 
     def wanted(self, chunk: int) -> bool:
-        """Whether a range may grow over `chunk`."""
-        if self.busy(chunk):
+        """Whether a range may grow over `chunk`; one that broke off begins a range."""
+        if self.busy(chunk) or chunk in self.content.parts:
             return False
         return chunk in self.waiting or any(
             a <= chunk < b for spans in (self.ahead, self.bulk) for a, b in spans

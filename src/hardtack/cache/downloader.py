@@ -2,7 +2,8 @@
 
 A small pool of threads serves all downloads in turn. A chunk that a reader waits for goes first;
 then what is fetched ahead of sequential readers; then whole objects. Each thread fills one buffer
-at a time: the chunk is handed to its readers from there, then written.
+at a time: the chunk is handed to its readers from there, then written. A chunk that takes long is
+written as it comes, so that what breaks off goes on where it broke.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from hardtack.source.api import ByteStream, ObjectInfo, Source
 
 log = logging.getLogger(__name__)
 
+PART = 1.0
+"""Seconds for which the bytes of a chunk come before they are made to last."""
+
 
 class Keeping(Protocol):
     """Where chunks go: the part of a store that fetching asks."""
@@ -40,6 +44,8 @@ class Keeping(Protocol):
     def reserve(self, content: ContentFile, start: int, stop: int) -> bool: ...
 
     def land(self, content: ContentFile, chunk: int, data: memoryview, *, direct: bool) -> bool: ...
+
+    def keep_part(self, content: ContentFile, chunk: int, data: memoryview, kept: int) -> bool: ...
 
     def refusal(self, content: ContentFile) -> HardtackError: ...
 
@@ -213,19 +219,21 @@ class Downloader:
         reserved = False
         try:
             end = min(stop * size, info.size)
-            with self._source.stream(info, start * size, end) as stream:
+            there = content.part_of(start)
+            with self._source.stream(info, start * size + len(there), end) as stream:
                 reserved = self._pace.direct and self._store.reserve(content, start, stop)
                 while chunk < stop:
                     piece = self._pieces.take(size)
                     try:
                         data = piece.buffer[: content.header.length_of(chunk)]
+                        data[: len(there)] = there
                         began = time.monotonic()
-                        self._fill(stream, data, chunk * size, info)
-                        self._pace.received(len(data), time.monotonic() - began)
+                        self._fill(stream, download, chunk, data, len(there))
+                        self._pace.received(len(data) - len(there), time.monotonic() - began)
                         stop = self._deliver(download, chunk, stop, piece, data)
                     finally:
                         self._pieces.release(piece)
-                    chunk += 1
+                    chunk, there = chunk + 1, b""
         except SourceUnreachable as failure:
             self._reachability.failed(failure)
             error = failure
@@ -235,21 +243,38 @@ class Downloader:
             log.exception("fetching %s failed", info.key)
             error = SourceError(f"fetching {info.key} failed: {in_words(failure)}.")
         if error is not None and reserved:
-            content.give_back(chunk, stop)  # nobody else writes there yet
+            content.give_back(chunk + (chunk in content.parts), stop)  # nobody else writes there
         self._end(download, chunk, stop, error)
 
-    def _fill(self, stream: ByteStream, data: memoryview, start: int, info: ObjectInfo) -> None:
-        filled = 0
-        while filled < len(data):
-            count = stream.readinto(data[filled:])
-            if not count:
-                raise CorruptReply(
-                    f"the reply for {info.key} ended at byte {start + filled},"
-                    f" expected {start + len(data)} at least.",
-                    remedy="Read it again; if it persists look at the source.",
-                )
-            filled += count
-        self._counters.add(fetched_bytes=filled)
+    def _fill(
+        self, stream: ByteStream, download: Download, chunk: int, data: memoryview, filled: int
+    ) -> None:
+        """Fill `data`, all of `chunk`, from its byte `filled` on."""
+        kept = counted = filled
+        kept_at = time.monotonic()
+        try:
+            while filled < len(data):
+                count = stream.readinto(data[filled:])
+                if not count:
+                    start = chunk * download.content.header.chunk_size
+                    raise CorruptReply(
+                        f"the reply for {download.info.key} ended at byte {start + filled},"
+                        f" expected {start + len(data)} at least.",
+                        remedy="Read it again; if it persists look at the source.",
+                    )
+                filled += count
+                if time.monotonic() - kept_at >= PART and filled < len(data):
+                    self._counters.add(fetched_bytes=filled - counted)
+                    counted = filled
+                    if self._store.keep_part(download.content, chunk, data[:filled], kept):
+                        kept = filled
+                    kept_at = time.monotonic()
+        except SourceUnreachable:
+            if filled > kept:
+                self._store.keep_part(download.content, chunk, data[:filled], kept)
+            raise
+        finally:
+            self._counters.add(fetched_bytes=filled - counted)
         self._reachability.succeeded()
 
     def _deliver(

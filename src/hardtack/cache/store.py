@@ -152,18 +152,31 @@ class Store:
 
     def land(self, content: ContentFile, chunk: int, data: memoryview, *, direct: bool) -> bool:
         """Write a chunk and see that its record follows; False when the disk doesn't take it."""
-        try:
-            if not self._room_for(len(data)):
-                return False
-            content.write(chunk, data, direct=direct)
-        except (OSError, HardtackError) as error:
-            self._refuse(error, _reason(error, content.path))
-            self._unlooked = SPACE_STEP
+        if not self._written(
+            content, len(data), partial(content.write, chunk, data, direct=direct)
+        ):
             return False
         with self._lock:
             self._present += len(data)
         content.land(chunk, checksum(data))  # before the flusher, who records what has landed
         self._flusher.landed(content, chunk)
+        return True
+
+    def keep_part(self, content: ContentFile, chunk: int, data: memoryview, kept: int) -> bool:
+        """Make `data`, the start of a chunk, last; False when the disk doesn't take it."""
+        write = partial(content.keep_part, chunk, data, kept)
+        return not content.gone and self._written(content, len(data) - kept, write)
+
+    def _written(self, content: ContentFile, count: int, write: Callable[[], None]) -> bool:
+        """Whether there was room for `count` bytes, and the disk took them."""
+        try:
+            if not self._room_for(count):
+                return False
+            write()
+        except (OSError, HardtackError) as error:
+            self._refuse(error, _reason(error, content.path))
+            self._unlooked = SPACE_STEP
+            return False
         return True
 
     def reserve(self, content: ContentFile, start: int, stop: int) -> bool:
