@@ -12,6 +12,7 @@ def render(made: str) -> str:
     told = openapi.description()
     parts = [
         f"# The endpoint's API\n\n{made}\n"
+        "For whoever writes a program that asks a box without the Groundlight SDK.\n\n"
         "The Groundlight SDK's, and the box's own. `/openapi.json` of a running endpoint is the "
         f"same as OpenAPI {told['openapi']}, with every field. Each path is answered under "
         f"`{openapi.PREFIX}` too.\n"

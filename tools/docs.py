@@ -194,9 +194,23 @@ def ready_checks() -> str:
 
     return (
         f"# The checks of `hardtack ready`\n\n{MADE}\n"
+        "For whoever reads a row of its table, or has a program read it: what it proves, and what "
+        "mends it.\n\n"
         "A row of `hardtack ready --json` names its check; so do `ready.json` and the metric "
         "`hardtack_ready_amiss`. A name keeps its meaning.\n\n" + table()
     )
+
+
+def prepare_steps() -> str:
+    """docs/ready.md with the table of what `box prepare` does."""
+    from hardtack.deploy.prepare.run import STEPS
+
+    rows = [
+        f"| {s.name} | {s.about} | {s.undo if isinstance(s.undo, str) else 'taken back'} |\n"
+        for s in STEPS
+    ]
+    table = "| step | what it does | `--undo` |\n| --- | --- | --- |\n" + "".join(rows)
+    return between((ROOT / "docs/ready.md").read_text(), "steps", table)
 
 
 def endpoint_api() -> str:
@@ -213,6 +227,7 @@ PAGES = {
     "docs/commands.md": commands,
     "docs/metrics.md": metrics,
     "docs/policy.md": policy,
+    "docs/ready.md": prepare_steps,
     "docs/ready-checks.md": ready_checks,
     "docs/network-requirements.md": network_requirements,
 }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
 import socket as sockets
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +15,7 @@ import pytest
 
 from tests.support.boxes import CABLE, WAITER, KernelBox, kernel_box
 from tests.support.cgroups import cgroup2, empty
-from tests.support.commands import HARDTACK
+from tests.support.commands import HARDTACK, clean_environment
 
 pytestmark = pytest.mark.needs("netns", "iptables")
 RAW = {
@@ -48,6 +51,38 @@ def test_a_raw_box_is_prepared_once_and_back(box: KernelBox) -> None:
     box.prepared("--undo")
     assert box.amiss() == RAW
     assert box.prepared("--undo") == []
+
+
+def _told(box: KernelBox, answer: bytes, *more: str) -> tuple[int, str]:
+    """What `box prepare` ends with and says on a terminal, where somebody types `answer`."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        box.enter(*box.preparing(*more)), env=clean_environment(),
+        stdin=theirs, stdout=theirs, stderr=theirs,
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        os.write(ours, answer)
+        said = b""
+        with open(ours, "rb", buffering=0) as terminal, contextlib.suppress(OSError):
+            while piece := terminal.read(65536):
+                said += piece  # until the last writer is gone, which a terminal tells by an error
+    return process.returncode, said.decode()
+
+
+def test_on_a_terminal_it_asks_first(box: KernelBox) -> None:
+    code, said = _told(box, b"n\n")
+    assert "boot: write " in said
+    assert "Make these changes to this box? [y/N]" in said
+    assert (code, "Nothing was changed." in said) == (1, True)
+    assert box.amiss() == RAW
+    assert _told(box, b"y\n")[0] == 0
+    assert box.amiss() == set()
+    code, said = _told(box, b"")
+    assert (code, "Nothing to do." in said, "?" in said) == (0, True, False)
+    code, said = _told(box, b"", "--undo", "--yes")
+    assert (code, "?" in said) == (0, False)
+    assert "propagation stays until a restart" in said
+    assert box.amiss() == RAW
 
 
 def test_the_node_has_its_address_though_another_default_route_stays(box: KernelBox) -> None:

@@ -54,6 +54,13 @@ def test_commands_parse(page: str, command: str) -> None:
     assert used <= known, command
 
 
+def test_every_page_says_first_for_whom_it_is() -> None:
+    pages = [page for page in PAGES if page.name != "README.md"]
+    parts = [page.read_text().split("\n\n") for page in pages]
+    first = [next(p for p in part if not p.startswith(("#", "<!--"))) for part in parts]
+    assert [page.name for page, text in zip(pages, first, strict=True) if text[:4] != "For "] == []
+
+
 def test_every_error_has_an_entry() -> None:
     text = (ROOT / "docs" / "troubleshooting.md").read_text()
     found = re.findall(r"^## (\w+) \(exit code (\d+)\)\n\n    hardtack: .+\n\n", text, re.MULTILINE)

@@ -48,11 +48,15 @@ class KernelBox:
 
     def call(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
         """A finished process that ran on the box."""
-        enter = ["nsenter", "--target", str(self.pid), "--mount", "--net", "--"]
         return subprocess.run(
-            [*enter, *map(str, command)], env=clean_environment(), check=False, timeout=90,
+            self.enter(*command), env=clean_environment(), check=False, timeout=90,
             capture_output=True, text=True,
         )  # fmt: skip
+
+    def enter(self, *command: str | Path) -> list[str]:
+        """The command that runs `command` on the box."""
+        into = ["nsenter", "--target", str(self.pid), "--mount", "--net", "--"]
+        return [*into, *map(str, command)]
 
     def ok(self, *command: str | Path) -> str:
         """What a command printed that must succeed."""
@@ -62,8 +66,12 @@ class KernelBox:
 
     def prepare(self, *more: str | Path) -> subprocess.CompletedProcess[str]:
         """`hardtack box prepare` as it ended."""
+        return self.call(*self.preparing(*more))
+
+    def preparing(self, *more: str | Path) -> list[str | Path]:
+        """The command that does it."""
         given = ("--images", self.root / "none", "--manifests", self.root / "none")
-        return self.call(*HARDTACK, "box", "prepare", "--root", self.root, *given, *more)
+        return [*HARDTACK, "box", "prepare", "--root", self.root, *given, *more]
 
     def prepared(self, *more: str | Path) -> list[str]:
         """The changes that `box prepare` made, or told of."""

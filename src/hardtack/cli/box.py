@@ -55,14 +55,20 @@ def box() -> None:
 @click.option("--without", multiple=True, type=STEP, help="Leave a step out. Again for each.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; touch nothing.")
 @click.option("--undo", is_flag=True, help="Take back what can be taken back.")
+@click.option("--yes", "-y", is_flag=True, help="Don't ask. Only on a terminal anybody is asked.")
 @json_option
 def prepare(
-    only: tuple[str, ...], without: tuple[str, ...], dry_run: bool, undo: bool, **values: Any
+    only: tuple[str, ...],
+    without: tuple[str, ...],
+    dry_run: bool,
+    undo: bool,
+    yes: bool,
+    **values: Any,
 ) -> None:
     """Do what this box needs to come up with no network, before k3s starts.
 
     Each step looks first and does only what is due, so that it can be run at each start. The first
-    that fails ends it.
+    that fails ends it. On a terminal it says what is due, and asks.
     """
     needs_extra("images", "yaml")
     target = Target(
@@ -80,15 +86,22 @@ def prepare(
         click.echo(f"{step}: {change}", err=values["as_json"])
 
     steps = run.chosen(only, without)
-    done = (run.undo if undo else run.prepare)(target, steps, dry_run=dry_run, tell=tell)
+    perform = run.undo if undo else run.prepare
+    if not (dry_run or yes) and sys.stdin.isatty() and sys.stderr.isatty():
+        due = perform(target, steps, dry_run=True, tell=tell)
+        if any(step.changes for step in due) and not click.confirm(
+            "Make these changes to this box?", err=True
+        ):
+            click.echo("Nothing was changed.", err=True)
+            sys.exit(1)
+    done = perform(target, steps, dry_run=dry_run, tell=tell)
     count = sum(len(one.changes) for one in done)
     if values["as_json"]:
         print_json({"dry_run": dry_run, "changes": count, "steps": done})
         return
-    if undo:
-        kept = [step.name for step in steps if step.undo is None]
-        if kept:
-            click.echo(f"Not taken back, as it makes no sense: {', '.join(kept)}.", err=True)
+    for step in steps:
+        if undo and isinstance(step.undo, str):
+            click.echo(f"{step.name} {step.undo}.", err=True)
     what = "to be done" if dry_run else "done"
     click.echo(f"{count} changes {what} in {len(done)} steps." if count else "Nothing to do.")
 

@@ -10,6 +10,8 @@ _HEAD = """\
 
 <!-- Made from the rules by `./run docs`; don't edit it by hand. -->
 
+For whoever writes manifests that a box must start from alone, and for the CI that reads them.
+
     hardtack policy check PATH… [--config policy.toml] [--lock images.lock]
                           [--format text|json|sarif|github] [--strict] [--fix]
     hardtack policy rules

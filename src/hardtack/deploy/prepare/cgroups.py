@@ -77,4 +77,9 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
 
 
-STEP = Step("cgroups", "cgroup v2's controllers passed on to the kubelet", plan)
+STEP = Step(
+    "cgroups",
+    "cgroup v2's controllers passed on to the kubelet",
+    plan,
+    "stays until a restart: the kubelet runs in it",
+)

@@ -21,4 +21,9 @@ def _install(target: Target) -> None:
     install(target.images, target.images_to, platform=target.platform)
 
 
-STEP = Step("images", "bundles installed where k3s loads them", plan)
+STEP = Step(
+    "images",
+    "bundles installed where k3s loads them",
+    plan,
+    "stays: `images prune` removes what no lock names",
+)

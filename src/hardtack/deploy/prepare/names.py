@@ -23,4 +23,9 @@ def plan(target: Target) -> Iterable[Change]:
     yield Change(f"add localhost to {path}", append)
 
 
-STEP = Step("names", "localhost is known without DNS", plan)
+STEP = Step(
+    "names",
+    "localhost is known without DNS",
+    plan,
+    "stays: it is as Debian has it, and programs rely on it",
+)

@@ -33,4 +33,9 @@ def _flush(target: Target, program: str, table: iptables.Table) -> Iterable[Chan
             yield command(target, program, "-w", "-t", "nat", option, chain)
 
 
-STEP = Step("portmap", "stale rules of host ports flushed", plan)
+STEP = Step(
+    "portmap",
+    "stale rules of host ports flushed",
+    plan,
+    "stays: the rules were those of pods that are gone",
+)

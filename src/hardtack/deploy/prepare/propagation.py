@@ -27,4 +27,9 @@ def _share() -> None:
         )
 
 
-STEP = Step("propagation", "mounts of pods reach the host", plan)
+STEP = Step(
+    "propagation",
+    "mounts of pods reach the host",
+    plan,
+    "stays until a restart: pods that run would lose their mounts",
+)

@@ -47,7 +47,6 @@ STEPS: tuple[Step, ...] = (
 _ROOM = "Free some space, or inodes: hardtack cache evict, hardtack images prune."
 _RIGHTS = "Run as root, on a file system that can be written to."
 NAMES = tuple(step.name for step in STEPS)
-UNDOABLE = tuple(step.name for step in STEPS if step.undo is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ def undo(
     return [
         _do(step.name, step.undo, target, dry_run, tell)
         for step in reversed(tuple(steps))
-        if step.undo is not None
+        if not isinstance(step.undo, str)
     ]
 
 

@@ -34,4 +34,9 @@ def plan(target: Target) -> Iterable[Change]:
         yield Change(f"remove {path} ({format_size(path.stat().st_size)})", path.unlink)
 
 
-STEP = Step("space", "a full disk rid of old journals and kept packages", plan)
+STEP = Step(
+    "space",
+    "a full disk rid of old journals and kept packages",
+    plan,
+    "stays: what was removed is gone",
+)

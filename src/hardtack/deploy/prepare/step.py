@@ -94,13 +94,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Step:
-    """`plan` looks and touches nothing: no change is due where it finds none. `undo`, where it
-    makes sense, finds the changes that take the step back."""
+    """`plan` looks and touches nothing: no change is due where it finds none. `undo` finds the
+    changes that take the step back, or says why it stays."""
 
     name: str
     about: str
     plan: Callable[[Target], Iterable[Change]]
-    undo: Callable[[Target], Iterable[Change]] | None = None
+    undo: Callable[[Target], Iterable[Change]] | str
 
 
 def command(target: Target, *words: str) -> Change:
