@@ -150,7 +150,6 @@ def policy() -> str:
 
 
 USUAL = {
-    "upstreamEndpoint": "https://api.groundlight.ai",
     "ecrRegistry": "123456789012.dkr.ecr.us-west-2.amazonaws.com",
     "balena": {"deviceUuid": "any"},
 }

@@ -128,6 +128,14 @@ def test_values_that_mean_nothing_are_named(values: dict[str, Any], named: str) 
         requirements(settings_of(values))
 
 
+def test_a_proxy_and_a_cluster_by_their_values() -> None:
+    values = {"proxy": "http://proxy.example:3128", "mount": {"kind": "DaemonSet"}}
+    found = {(r.host, r.port) for r in requirements(settings_of(values))}
+    plain = {(r.host, r.port) for r in requirements(settings_of({}))}
+    assert ("proxy.example", 3128) in found
+    assert {port for _, port in found - plain} >= {6443, 8472}
+
+
 def test_hosts_that_can_be_asked() -> None:
     found = {r.host: r.named for r in requirements(Settings(balena=True, proxy="http://p:8080"))}
     assert not found["*.balena-cloud.com"]
@@ -145,6 +153,7 @@ def test_the_command(tmp_path: Path) -> None:
     document = json.loads(done.stdout)
     found = {r["host"]: r for r in document["requirements"]}
     assert "two.s3.eu-west-1.amazonaws.com" in found
+    assert "api.groundlight.ai" in found  # the chart's own value, where they name none
     assert found["registry-1.docker.io"]["transport"] == "tcp"
     assert "Docker Hub" in {never["who"] for never in document["not_at_run_time"]}
     table = run("deploy", "requirements", *arguments, "--when", "run time", cwd=tmp_path)

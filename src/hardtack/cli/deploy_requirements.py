@@ -21,9 +21,11 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     "--when", type=click.Choice(["build", "first boot", "run time", "upgrade"]),
     help="Only what is used then.",
 )  # fmt: skip
-@click.option("--cluster", is_flag=True, help="k3s has several nodes.")
+@click.option(
+    "--cluster", is_flag=True, help="k3s has several nodes. Default: where the values say so."
+)
 @click.option("--balena", is_flag=True, help="The box is managed by Balena.")
-@click.option("--proxy", default="", metavar="URL", help="The site's proxy.")
+@click.option("--proxy", default="", metavar="URL", help="The site's proxy. Default: the values'.")
 @json_option
 def requirements(
     values_files: tuple[Path, ...], lock_file: Path | None, when: str | None, cluster: bool,
@@ -36,14 +38,16 @@ def requirements(
     import dataclasses
 
     from hardtack.deploy import requirements as made
-    from hardtack.deploy.valuefiles import read_values
+    from hardtack.deploy.valuefiles import read_values, values_in_force
     from hardtack.deploy.valuenames import refuse_unknown
 
-    given = read_values(values_files)
-    refuse_unknown(given)
-    settings = made.settings_of(given, _registries(lock_file))
+    refuse_unknown(read_values(values_files))
+    settings = made.settings_of(values_in_force(values_files), _registries(lock_file))
     settings = dataclasses.replace(
-        settings, cluster=cluster, proxy=proxy, balena=balena or settings.balena
+        settings,
+        cluster=cluster or settings.cluster,
+        proxy=proxy or settings.proxy,
+        balena=balena or settings.balena,
     )
     found = [r for r in made.requirements(settings) if when is None or made.When(when) in r.when]
     never = made.not_at_run_time(settings)

@@ -103,14 +103,15 @@ def _requirements(
 ) -> Any:
     """Whom this deployment talks to: as its values and lock say, and the source that was named."""
     from hardtack.deploy import requirements as made
-    from hardtack.deploy.valuefiles import read_values
+    from hardtack.deploy.valuefiles import values_in_force
     from hardtack.images.lockfile import read_lock
 
     locked = read_lock(lock_file).images if lock_file else ()
     settings = made.settings_of(
-        read_values(values_files), sorted({image.reference.registry for image in locked})
+        values_in_force(values_files) if values_files else {},
+        sorted({image.reference.registry for image in locked}),
     )
-    settings = dataclasses.replace(settings, proxy=values["proxy"] or "")
+    settings = dataclasses.replace(settings, proxy=values["proxy"] or settings.proxy)
     if url and url.startswith("s3://"):
         bucket = url.removeprefix("s3://").partition("/")[0]
         region = values["region"] or settings.bucket_region

@@ -103,6 +103,8 @@ def settings_of(values: Mapping[str, Any], registries: Iterable[str] = ()) -> Se
         registries=tuple(sorted({*registries, *ecr})),
         ecr=ecr,
         balena=bool(_text(values, "balena.deviceUuid")),
+        cluster=at(values, "mount.kind") == "DaemonSet",
+        proxy=_text(values, "proxy"),
         https_port=_port(values, "edgeEndpointHttpsPort", 30143),
         http_port=_port(values, "edgeEndpointPort", 30101) if at(values, "httpEnabled") else None,
     )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 
 from hardtack.core.errors import ConfigError
 from hardtack.core.yamlerrors import told
+from hardtack.deploy.render import chart
 
 
 def read_values(files: Iterable[Path]) -> dict[str, Any]:
@@ -20,6 +21,12 @@ def read_values(files: Iterable[Path]) -> dict[str, Any]:
             raise ConfigError(f"{file} can't be read as values: {error}.") from None
         merged = over(merged, parse_values(text, str(file)))
     return merged
+
+
+def values_in_force(files: Iterable[Path]) -> dict[str, Any]:
+    """The values of `files` over the chart's own, as an installation has them. Raises
+    ConfigError."""
+    return read_values([chart() / "values.yaml", *files])
 
 
 def parse_values(text: str, name: str) -> dict[str, Any]:
