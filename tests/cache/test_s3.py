@@ -9,7 +9,8 @@ import pytest
 
 from hardtack.core.errors import SourceUnreachable
 from hardtack.source.options import SourceOptions
-from hardtack.source.s3 import S3Source
+from hardtack.source.s3 import S3Dialect
+from hardtack.source.store import StoreSource
 from tests.support.caches import bytes_of, find, opened, read, settle
 from tests.support.s3 import s3_server
 
@@ -20,7 +21,9 @@ def test_read_by_eight_then_offline(tmp_path: Path) -> None:
     with s3_server() as server:
         server.put("weights", "v1/a.bin", DATA)
         server.put("weights", "v1/absent.bin", DATA[:100_000])
-        source = S3Source("weights", "v1", SourceOptions(), env=server.env)
+        source = StoreSource(
+            S3Dialect("weights", SourceOptions(), server.env), "v1", SourceOptions()
+        )
         with opened(tmp_path, source) as cache:
             cache.refresh()
             entry = find(cache, "a.bin")
@@ -41,7 +44,9 @@ def test_read_by_eight_then_offline(tmp_path: Path) -> None:
             server.stop()
             assert read(cache, entry, 1000, 5000) == DATA[1000:6000]
         source.close()
-        source = S3Source("weights", "v1", SourceOptions(), env=server.env)
+        source = StoreSource(
+            S3Dialect("weights", SourceOptions(), server.env), "v1", SourceOptions()
+        )
         with opened(tmp_path, source) as cache:
             assert read(cache, find(cache, "a.bin")) == DATA
             cache.reachability.failed(SourceUnreachable("stopped"))

@@ -25,7 +25,8 @@ from hardtack.core.errors import (
 )
 from hardtack.source.api import ObjectInfo
 from hardtack.source.options import SourceOptions
-from hardtack.source.s3 import S3Source
+from hardtack.source.s3 import S3Dialect
+from hardtack.source.store import StoreSource
 from tests.source.reading import listing, read
 from tests.support.faulty import (
     BUCKET,
@@ -51,7 +52,7 @@ ENV = {"AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "secret-never-s
 QUICK = SourceOptions(progress_deadline=0.3, attempts=4, deadline=4, minimum_rate=1000)
 
 
-_made: list[S3Source] = []
+_made: list[StoreSource] = []
 
 
 @pytest.fixture(autouse=True)
@@ -61,17 +62,19 @@ def close_sources() -> Iterator[None]:
         _made.pop().close()
 
 
-def new_source(bucket: str, prefix: str, options: SourceOptions, env: dict[str, str]) -> S3Source:
+def new_source(
+    bucket: str, prefix: str, options: SourceOptions, env: dict[str, str]
+) -> StoreSource:
     """A source that is closed after the test."""
-    _made.append(S3Source(bucket, prefix, options, env))
+    _made.append(StoreSource(S3Dialect(bucket, options, env), prefix, options))
     return _made[-1]
 
 
-def source_of(endpoint: str, options: SourceOptions = QUICK) -> S3Source:
+def source_of(endpoint: str, options: SourceOptions = QUICK) -> StoreSource:
     return new_source(BUCKET, "", replace(options, endpoint_url=endpoint), ENV)
 
 
-def store_of(server: FaultyServer, options: SourceOptions = QUICK) -> S3Source:
+def store_of(server: FaultyServer, options: SourceOptions = QUICK) -> StoreSource:
     server.objects["key"] = DATA
     return source_of(server.endpoint, options)
 

@@ -7,7 +7,8 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from hardtack.source.options import SourceOptions
-from hardtack.source.s3 import S3Source
+from hardtack.source.s3 import S3Dialect
+from hardtack.source.store import StoreSource
 from tests.source.reading import listing, read
 from tests.support.faulty import BUCKET, FaultyServer, faulty_server
 
@@ -20,7 +21,7 @@ def server() -> Iterator[FaultyServer]:
 
 def listed(server: FaultyServer, prefix: str = "") -> set[str]:
     options = SourceOptions(endpoint_url=server.endpoint, unsigned=True)
-    source = S3Source(BUCKET, prefix, options, {})
+    source = StoreSource(S3Dialect(BUCKET, options, {}), prefix, options)
     try:
         return set(listing(source))
     finally:
@@ -59,7 +60,7 @@ def test_keys_are_relative_to_the_prefix(server: FaultyServer) -> None:
 def test_a_source_that_is_left_early_stops_asking(server: FaultyServer) -> None:
     server.objects = dict.fromkeys(SHAPES["flat"], b"x")
     options = SourceOptions(endpoint_url=server.endpoint, unsigned=True)
-    source = S3Source(BUCKET, "", options, {})
+    source = StoreSource(S3Dialect(BUCKET, options, {}), "", options)
     pages = source.pages()
     assert len(next(iter(pages))) == 1000
     assert isinstance(pages, Generator)
@@ -72,7 +73,8 @@ def test_percent_signs_in_keys_are_meant(server: FaultyServer) -> None:
     """A store for tests that verifies signatures mistakes these keys, for every client."""
     keys = ["a%41", "aA", "%2Fb", "100%", "c%252F"]
     server.objects = {key: key.encode() for key in keys}
-    source = S3Source(BUCKET, "", SourceOptions(endpoint_url=server.endpoint, unsigned=True), {})
+    options = SourceOptions(endpoint_url=server.endpoint, unsigned=True)
+    source = StoreSource(S3Dialect(BUCKET, options, {}), "", options)
     try:
         found = listing(source)
         assert {key: read(source, info) for key, info in found.items()} == server.objects

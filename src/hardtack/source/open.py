@@ -35,12 +35,13 @@ def open_source(url: str, options: SourceOptions | None = None) -> Source:
     if not separator:
         raise ConfigError(f"{url!r} is not the URL of a source.", remedy=_FORMS)
     if scheme == "s3":
-        from hardtack.source.s3 import S3Source
+        from hardtack.source.s3 import S3Dialect
+        from hardtack.source.store import StoreSource
 
         bucket, _, prefix = rest.partition("/")
         if not bucket or any(c in bucket for c in "@:?#%"):
             raise ConfigError("The URL of the source names no bucket.", remedy=_FORMS)
-        return S3Source(bucket, prefix, options)
+        return StoreSource(S3Dialect(bucket, options), prefix, options)
     if scheme == "file":
         from hardtack.source.files import FileSource
 

@@ -1,96 +1,124 @@
-"""S3, and whatever speaks it, as a source."""
+"""S3, and whatever speaks it: where a bucket lies, how requests are signed and listed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from hardtack.core.errors import CorruptReply, NotFound, ObjectChanged
-from hardtack.source.api import Checksum, ObjectInfo
+from hardtack.source import aws_config
+from hardtack.source.api import Checksum
+from hardtack.source.credentials import CredentialChain
+from hardtack.source.dialect import Parameters, Signer
+from hardtack.source.http import Host
 from hardtack.source.options import SourceOptions
-from hardtack.source.s3_client import S3Client
-from hardtack.source.s3_listing import Ask, list_pages
-from hardtack.source.s3_replies import Page, parse_checksum, parse_listing, plain_etag
-from hardtack.source.s3_stream import S3Stream
-
-_LISTING_LIMIT = 16 << 20
+from hardtack.source.s3_replies import list_query, parse_checksum, parse_listing
+from hardtack.source.sigv4 import Credentials, encode_path, encode_query, signed_headers
+from hardtack.source.store_listing import Ask
+from hardtack.source.store_replies import Page, Refusal
 
 
-class S3Source:
-    """The keys under `prefix/` of `bucket`, named relative to it."""
+@dataclass(frozen=True)
+class S3Signer:
+    """Signature Version 4 for one region; without credentials nothing is added."""
 
-    def __init__(
-        self,
-        bucket: str,
-        prefix: str,
-        options: SourceOptions,
-        env: Mapping[str, str] | None = None,
-    ) -> None:
-        self._prefix = prefix.strip("/")
-        self._base = f"{self._prefix}/" if self._prefix else ""
-        self._bucket = bucket
-        self._client = S3Client(bucket, options, env)
-        self._parallel = options.connections
+    credentials: Credentials | None
+    region: str
 
     @property
-    def url(self) -> str:
-        return f"s3://{self._bucket}/{self._prefix}".rstrip("/")
+    def who(self) -> str:
+        found = self.credentials
+        return f"access key id {found.access_key} ({found.origin})" if found else ""
 
-    def pages(self) -> Iterator[Sequence[ObjectInfo]]:
-        anything = not self._base
-        cut = len(self._base)
-        for objects in list_pages(self._page, self._base, parallel=self._parallel):
-            anything = True
-            below = objects
-            if cut:
-                below = [
-                    ObjectInfo(o.key[cut:], o.size, o.etag, o.mtime_ns)
-                    for o in objects
-                    if len(o.key) > cut
-                ]
-            if below:
-                yield below
-        if not anything:
-            raise NotFound(
-                f"There is nothing under {self._base} in s3://{self._bucket}.",
-                remedy="Check the prefix.",
-            )
+    def sign(
+        self, method: str, path: str, query: Parameters, headers: Mapping[str, str]
+    ) -> tuple[str, dict[str, str]]:
+        text = encode_query(query)
+        if self.credentials is None:
+            return text, dict(headers)
+        now = datetime.now(tz=UTC)
+        return text, signed_headers(
+            method, path, text, headers, self.credentials, region=self.region, now=now
+        )
 
-    def stream(self, info: ObjectInfo, start: int, stop: int) -> S3Stream:
-        key = self._base + info.key
-        return S3Stream(self._client, key, info, start, stop, self._name(key))
 
-    def checksum(self, info: ObjectInfo) -> Checksum | None:
-        key = self._base + info.key
-        name = self._name(key)
-        headers = {"x-amz-checksum-mode": "ENABLED"}
-        if info.etag:
-            headers["If-Match"] = f'"{info.etag}"'
-        try:
-            reply = self._client.request("HEAD", key, name, headers=headers)
-        except NotFound as error:
-            raise ObjectChanged(f"{name} is gone.") from error
-        reply.release()
-        etag = plain_etag(reply.headers.get("etag", info.etag))
-        if info.etag and etag != info.etag:
-            raise ObjectChanged(f"{name} has ETag {etag}, not {info.etag}: it was replaced.")
-        return parse_checksum(reply.headers)
+class S3Dialect:
+    """One bucket of S3."""
 
-    def close(self) -> None:
-        self._client.close()
+    noun = "bucket"
+    splits_listing = True
+    checksum_headers: Mapping[str, str] = {"x-amz-checksum-mode": "ENABLED"}
+    read_headers: Mapping[str, str] = {}
 
-    def _name(self, key: str) -> str:
-        return f"s3://{self._bucket}/{key}"
+    def __init__(
+        self, bucket: str, options: SourceOptions, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.bucket, self.url = bucket, f"s3://{bucket}"
+        self._options = options
+        self._env = os.environ if env is None else env
+        files = aws_config.Files.of(self._env)
+        name = aws_config.profile_name(options.profile, self._env)
+        self._profile = aws_config.read_profile(files, name)
+        self._region = aws_config.region(options.region, self._env, self._profile)
+        self._endpoint = aws_config.endpoint_url(options.endpoint_url, self._env, self._profile)
+        self._path_style = self._choose_path_style()
+        self._chain = CredentialChain(options, self._env)
 
-    def _page(self, ask: Ask) -> Page:
-        query = [("list-type", "2"), ("encoding-type", "url")]
-        query += [("prefix", ask.prefix)] if ask.prefix else []
-        query += [("delimiter", ask.delimiter)] if ask.delimiter else []
-        query += [("continuation-token", ask.token)] if ask.token else []
-        query += [("start-after", ask.after)] if ask.after and not ask.token else []
-        what = f"listing of {self._name(ask.prefix)}"
-        page = parse_listing(self._client.fetch("", what, query=query, limit=_LISTING_LIMIT), what)
-        stray = next((o.key for o in page.objects if not o.key.startswith(ask.prefix)), None)
-        if stray is not None:
-            raise CorruptReply(f"{what}: the reply holds {stray!r}, which isn't under it.")
-        return replace(page, prefixes=[p for p in page.prefixes if p.startswith(ask.prefix)])
+    def host(self) -> Host:
+        if self._endpoint is None:
+            suffix = ".cn" if self._region.startswith("cn-") else ""
+            name = f"s3.{self._region}.amazonaws.com{suffix}"
+            host = Host("https", name, 443)
+        else:
+            host = Host.of(self._endpoint)
+        if self._path_style:
+            return host
+        return Host(host.scheme, f"{self.bucket}.{host.name}", host.port, host.base)
+
+    def path(self, host: Host, key: str) -> str:
+        path = f"{host.base}/{self.bucket}" if self._path_style else host.base
+        return path + (f"/{encode_path(key)}" if key or not self._path_style else "")
+
+    def ca_bundle(self) -> str | None:
+        return aws_config.ca_bundle(self._options.ca_bundle, self._env, self._profile)
+
+    def signer(self) -> S3Signer:
+        return S3Signer(self._chain.get(), self._region)
+
+    def reload(self, refused: Signer) -> bool:
+        assert isinstance(refused, S3Signer)
+        return refused.credentials is not None and self._chain.replace(refused.credentials)
+
+    def follow(
+        self, used: Signer, status: int, headers: Mapping[str, str], refusal: Refusal
+    ) -> str:
+        assert isinstance(used, S3Signer)
+        if status not in (301, 307, 400, 403):
+            return ""
+        region = headers.get("x-amz-bucket-region") or refusal.region
+        if not region or region == used.region:
+            return ""
+        self._region = region
+        return f"{self.url} lies in region {region}, not {used.region}: set it to spare a request"
+
+    def redirected(self) -> str:
+        return f"Set the bucket's region or end point; now it is region {self._region}."
+
+    def page_query(self, ask: Ask) -> Parameters:
+        return list_query(ask)
+
+    def parse_page(self, body: bytes, what: str) -> Page:
+        return parse_listing(body, what)
+
+    def parse_checksum(self, headers: Mapping[str, str]) -> Checksum | None:
+        return parse_checksum(headers)
+
+    def _choose_path_style(self) -> bool:
+        if self._options.path_style is not None:
+            return self._options.path_style
+        style = self._profile.nested("s3", "addressing_style")
+        if style in ("path", "virtual"):
+            return style == "path"
+        # a dot in the bucket's name doesn't match the wildcard of Amazon's certificate
+        return self._endpoint is not None or "." in self.bucket

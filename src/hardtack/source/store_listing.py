@@ -1,4 +1,4 @@
-"""A whole S3 listing, its prefixes side by side where it has several pages."""
+"""A whole listing of a bucket, its prefixes side by side where it has several pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from hardtack.core.errors import CorruptReply
 from hardtack.source.api import ObjectInfo
-from hardtack.source.s3_replies import Page
+from hardtack.source.store_replies import Page
 
 _MOST_PREFIXES = 64
 
@@ -35,10 +35,13 @@ class _Step:
 
 
 def list_pages(
-    fetch: Callable[[Ask], Page], prefix: str, *, parallel: int
+    fetch: Callable[[Ask], Page], prefix: str, *, parallel: int, split: bool = True
 ) -> Iterator[list[ObjectInfo]]:
-    """Every object under `prefix` once; whatever `fetch` raises, CorruptReply."""
-    first = _Step(Ask(prefix), split=True)
+    """Every object under `prefix` once; whatever `fetch` raises, CorruptReply.
+
+    Without `split` page after page, whatever order the keys come in.
+    """
+    first = _Step(Ask(prefix), split=split)
     objects, todo = _take(first, fetch(first.ask))
     if objects:
         yield objects

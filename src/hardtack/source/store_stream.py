@@ -1,4 +1,4 @@
-"""The bytes of one range of an S3 object; a body that breaks off goes on where it broke."""
+"""The bytes of one range of an object in a store; a body that breaks off goes on where it broke."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from hardtack.core.errors import NotFound, ObjectChanged
 from hardtack.source.api import ObjectInfo
 from hardtack.source.http import BROKEN, Reply
 from hardtack.source.patience import Patience
-from hardtack.source.s3_client import S3Client
-from hardtack.source.s3_replies import check_range
+from hardtack.source.store_client import StoreClient
+from hardtack.source.store_replies import check_range
 
 
-class S3Stream:
+class StoreStream:
     """A ByteStream and the context manager that gives its connection back."""
 
     def __init__(
-        self, client: S3Client, key: str, info: ObjectInfo, start: int, stop: int, what: str
+        self, client: StoreClient, key: str, info: ObjectInfo, start: int, stop: int, what: str
     ) -> None:
         self._client, self._key, self._info, self._what = client, key, info, what
         self._at, self._stop = start, stop
@@ -25,7 +25,7 @@ class S3Stream:
         self._watch = client.new_watch()
         self._reply: Reply | None = None
 
-    def __enter__(self) -> S3Stream:
+    def __enter__(self) -> StoreStream:
         if self._at < self._stop:
             self._reply = self._open()
         return self
@@ -83,7 +83,7 @@ class S3Stream:
         self._watch = self._client.new_watch()
 
     def _open(self) -> Reply:
-        headers = {"Range": f"bytes={self._at}-{self._stop - 1}"}
+        headers = {"Range": f"bytes={self._at}-{self._stop - 1}", **self._client.read_headers}
         if self._info.etag:
             headers["If-Match"] = f'"{self._info.etag}"'
         try:

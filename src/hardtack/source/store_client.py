@@ -1,15 +1,15 @@
-"""Requests to one S3 bucket: signed, repeated while that can help, refusals made errors."""
+"""Requests to one bucket: signed, repeated while that can help, refusals made errors."""
 
 from __future__ import annotations
 
 import http.client
 import logging
-import os
 import socket
 import ssl
 import threading
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 
 from hardtack.core.errors import (
     AccessDenied,
@@ -20,41 +20,41 @@ from hardtack.core.errors import (
     SourceUnreachable,
     in_words,
 )
-from hardtack.source import aws_config
-from hardtack.source.credentials import CredentialChain
+from hardtack.source.dialect import Dialect, Parameters, Signer
 from hardtack.source.http import BROKEN, Host, Pool, Reply, proxy_for, tls_context
 from hardtack.source.options import SourceOptions
 from hardtack.source.patience import Patience, RateWatch
-from hardtack.source.s3_replies import Refusal, parse_refusal
-from hardtack.source.sigv4 import Credentials, encode_path, encode_query, signed_headers
+from hardtack.source.store_replies import Refusal, parse_refusal
 
 _BUSY = {408, 425, 429, 500, 502, 503, 504, 509}
 _BUSY_CODES = {"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable"}
-_STALE_CODES = {"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"}
+_DENIED = {401, 403}
+_DENIED_CODES = {
+    "ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired",
+    "PublicAccessNotPermitted",
+}  # fmt: skip
+_NO_BUCKET_CODES = {"NoSuchBucket", "ContainerNotFound", "ResourceNotFound"}
+_CLOCK_SKEW = 300.0
 _REFUSAL_LIMIT = 64 << 10
 _WINDOWS = 4
 
 log = logging.getLogger(__name__)
 
 
-class S3Client:
+class StoreClient:
     """Thread-safe; connects at the first request."""
 
-    def __init__(
-        self, bucket: str, options: SourceOptions, env: Mapping[str, str] | None = None
-    ) -> None:
-        self.bucket, self.options = bucket, options
-        self._env = os.environ if env is None else env
-        files = aws_config.Files.of(self._env)
-        name = aws_config.profile_name(options.profile, self._env)
-        self._profile = aws_config.read_profile(files, name)
-        self.region = aws_config.region(options.region, self._env, self._profile)
-        self._endpoint = aws_config.endpoint_url(options.endpoint_url, self._env, self._profile)
-        self._path_style = self._choose_path_style()
-        self._chain = CredentialChain(options, self._env)
+    def __init__(self, dialect: Dialect, options: SourceOptions) -> None:
+        self.options = options
+        self._dialect = dialect
         self._lock = threading.Lock()
         self._pool: Pool | None = None
         self._closed = False
+
+    @property
+    def read_headers(self) -> Mapping[str, str]:
+        """What a GET of an object's bytes must carry."""
+        return self._dialect.read_headers
 
     def request(
         self,
@@ -62,7 +62,7 @@ class S3Client:
         key: str,
         what: str,
         *,
-        query: Sequence[tuple[str, str]] = (),
+        query: Parameters = (),
         headers: Mapping[str, str] | None = None,
         patience: Patience | None = None,
     ) -> Reply:
@@ -74,10 +74,9 @@ class S3Client:
         patience = patience or Patience(self.options)
         reloaded = moved = False
         while True:
-            region = self.region
-            credentials = self._chain.get()
+            signer = self._dialect.signer()
             try:
-                reply = self._send(method, key, query, headers or {}, credentials, region)
+                reply = self._send(method, key, query, headers or {}, signer)
                 if 200 <= reply.status < 300:
                     return reply
                 refusal = self._refusal(method, reply)
@@ -87,16 +86,15 @@ class S3Client:
             if reply.status in _BUSY or refusal.code in _BUSY_CODES:
                 self._again(patience, what, None, f"{reply.status} {refusal.code}".strip())
                 continue
-            if not moved and self._follow_region(reply, refusal, region):
+            if not moved and self._follow(signer, reply, refusal):
                 moved = True
                 continue
-            denied = reply.status in (401, 403) or refusal.code in _STALE_CODES
-            if denied and credentials and not reloaded and self._chain.replace(credentials):
+            if _denied(reply, refusal) and not reloaded and self._dialect.reload(signer):
                 reloaded = True
                 continue
-            raise self._refused(reply.status, refusal, what, credentials)
+            raise self._refused(reply, refusal, what, signer)
 
-    def fetch(self, key: str, what: str, *, query: Sequence[tuple[str, str]], limit: int) -> bytes:
+    def fetch(self, key: str, what: str, *, query: Parameters, limit: int) -> bytes:
         """The whole body of a GET, at most `limit` bytes. Raises CorruptReply and as `request`."""
         patience = Patience(self.options)
         while True:
@@ -119,7 +117,7 @@ class S3Client:
         """The error after the last attempt."""
         if self._closed:
             return SourceUnreachable(f"{what}: the source was closed.")
-        host = self._host()
+        host = self._dialect.host()
         reason = explain(error) if error else f"it answers {status}"
         tls = isinstance(error, ssl.SSLCertVerificationError)
         return SourceUnreachable(
@@ -151,22 +149,11 @@ class S3Client:
         log.debug("%s: trying again after %s", what, explain(error) if error else status)
 
     def _send(
-        self,
-        method: str,
-        key: str,
-        query: Sequence[tuple[str, str]],
-        headers: Mapping[str, str],
-        credentials: Credentials | None,
-        region: str,
+        self, method: str, key: str, query: Parameters, headers: Mapping[str, str], signer: Signer
     ) -> Reply:
         pool = self._connections()
-        path = f"{pool.host.base}/{self.bucket}" if self._path_style else pool.host.base
-        path += f"/{encode_path(key)}" if key or not self._path_style else ""
-        text = encode_query(query)
-        sent = {**headers, "Host": pool.host.header}
-        if credentials is not None:
-            now = datetime.now(tz=UTC)
-            sent = signed_headers(method, path, text, sent, credentials, region=region, now=now)
+        path = self._dialect.path(pool.host, key)
+        text, sent = signer.sign(method, path, query, {**headers, "Host": pool.host.header})
         return pool.request(method, f"{path}?{text}" if text else path, sent)
 
     def _refusal(self, method: str, reply: Reply) -> Refusal:
@@ -179,7 +166,7 @@ class S3Client:
         with self._lock:
             if self._closed:
                 raise ConnectionAbortedError("the source was closed")
-            host = self._host()
+            host = self._dialect.host()
             if self._pool is None or self._pool.host != host:
                 self._pool = self._new_pool(host)
             return self._pool
@@ -188,10 +175,9 @@ class S3Client:
         options = self.options
         tls = None
         if host.scheme == "https":
-            bundle = aws_config.ca_bundle(options.ca_bundle, self._env, self._profile)
-            tls = tls_context(bundle, insecure=options.insecure)
+            tls = tls_context(self._dialect.ca_bundle(), insecure=options.insecure)
             if options.insecure:
-                self.warn(f"s3://{self.bucket} is reached at {host.url}")
+                self.warn(f"{self._dialect.url} is reached at {host.url}")
         return Pool(
             host,
             size=options.connections,
@@ -200,73 +186,58 @@ class S3Client:
             tls=tls,
         )
 
-    def _host(self) -> Host:
-        if self._endpoint is None:
-            suffix = ".cn" if self.region.startswith("cn-") else ""
-            name = f"s3.{self.region}.amazonaws.com{suffix}"
-            host = Host("https", name, 443)
-        else:
-            host = Host.of(self._endpoint)
-        if self._path_style:
-            return host
-        return Host(host.scheme, f"{self.bucket}.{host.name}", host.port, host.base)
+    def _follow(self, used: Signer, reply: Reply, refusal: Refusal) -> bool:
+        """Whether the bucket lies elsewhere, and is asked for there from now on."""
+        warning = self._dialect.follow(used, reply.status, reply.headers, refusal)
+        if warning:
+            self.warn(warning)
+        return bool(warning)
 
-    def _choose_path_style(self) -> bool:
-        if self.options.path_style is not None:
-            return self.options.path_style
-        style = self._profile.nested("s3", "addressing_style")
-        if style in ("path", "virtual"):
-            return style == "path"
-        # a dot in the bucket's name doesn't match the wildcard of Amazon's certificate
-        return self._endpoint is not None or "." in self.bucket
-
-    def _follow_region(self, reply: Reply, refusal: Refusal, used: str) -> bool:
-        """Whether the reply tells another region than the one `used`; it counts from now on."""
-        if reply.status not in (301, 307, 400, 403):
-            return False
-        region = reply.headers.get("x-amz-bucket-region") or refusal.region
-        if not region or region == used:
-            return False
-        self.warn(
-            f"s3://{self.bucket} lies in region {region}, not {used}: set it to spare a request"
-        )
-        self.region = region
-        return True
-
-    def _refused(
-        self, status: int, refusal: Refusal, what: str, credentials: Credentials | None
-    ) -> SourceError:
+    def _refused(self, reply: Reply, refusal: Refusal, what: str, signer: Signer) -> SourceError:
+        status, host, dialect = reply.status, self._dialect.host(), self._dialect
         said = f"{status} {refusal.code}".strip()
-        if status in (401, 403) or refusal.code in _STALE_CODES:
-            return self._denied(said, refusal, what, credentials)
-        if status == 404 and refusal.code == "NoSuchBucket":
-            return NotFound(f"There is no bucket {self.bucket} at {self._host().url}.")
+        if _denied(reply, refusal):
+            return _refused_to(signer, said, reply, refusal, what)
+        if status == 404 and refusal.code in _NO_BUCKET_CODES:
+            return NotFound(
+                f"There is no {dialect.noun} {dialect.bucket} at {host.url}.",
+                remedy="" if signer.who else "Or it isn't public: then give credentials.",
+            )
         if status == 404:
             return NotFound(f"{what} does not exist.")
         if status in (412, 416):
             return ObjectChanged(f"{what} was replaced ({said}).")
-        if status in (301, 307, 308):
+        if status in (301, 302, 307, 308):
             return SourceError(
-                f"{what}: {self._host().url} redirects elsewhere ({said}); region {self.region}.",
-                remedy="Set the bucket's region or end point.",
+                f"{what}: {host.url} redirects elsewhere ({said}).", remedy=dialect.redirected()
             )
-        return SourceError(f"{what}: {self._host().url} answers {said}. {refusal.message}".rstrip())
+        return SourceError(f"{what}: {host.url} answers {said}. {refusal.message}".rstrip())
 
-    def _denied(
-        self, said: str, refusal: Refusal, what: str, credentials: Credentials | None
-    ) -> AccessDenied:
-        who = (
-            f"access key id {credentials.access_key} ({credentials.origin})"
-            if credentials
-            else "unsigned requests"
-        )
-        if refusal.code == "RequestTimeTooSkewed":
-            remedy = "This machine's clock is wrong: set it."
-        elif credentials is None:
-            remedy = "Give credentials."
-        else:
-            remedy = "Check the credentials and the bucket's policy."
-        return AccessDenied(f"{what}: refused to {who}: {said}.", remedy=remedy)
+
+def _denied(reply: Reply, refusal: Refusal) -> bool:
+    return reply.status in _DENIED or refusal.code in _DENIED_CODES
+
+
+def _refused_to(
+    signer: Signer, said: str, reply: Reply, refusal: Refusal, what: str
+) -> AccessDenied:
+    if refusal.code == "RequestTimeTooSkewed" or _skew(reply) > _CLOCK_SKEW:
+        remedy = "This machine's clock is wrong: set it."
+    elif not signer.who:
+        remedy = "Give credentials."
+    else:
+        remedy = "Check the credentials and what they are allowed."
+    return AccessDenied(
+        f"{what}: refused to {signer.who or 'unsigned requests'}: {said}.", remedy=remedy
+    )
+
+
+def _skew(reply: Reply) -> float:
+    """Seconds between the server's clock and ours, as far as it tells."""
+    try:
+        return abs(parsedate_to_datetime(reply.headers["date"]).timestamp() - time.time())
+    except (KeyError, ValueError):
+        return 0.0
 
 
 def explain(error: BaseException) -> str:
