@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.azurite import Azurite, azurite
+from tests.support.gcs import GCSServer, gcs_server
 from tests.support.s3 import S3Server, s3_server
 
 
@@ -15,13 +17,25 @@ def s3() -> Iterator[S3Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def azure() -> Iterator[Azurite]:
+    with azurite() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[GCSServer]:
+    with gcs_server() as server:
+        yield server
+
+
 @pytest.fixture(autouse=True)
-def no_aws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine's own AWS settings and proxies don't count."""
+def no_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's own settings of clouds, and its proxies, don't count."""
     import os
 
     for name in list(os.environ):
-        if name.startswith("AWS_") or name.lower().endswith("_proxy"):
+        if name.startswith(("AWS_", "AZURE_", "GOOGLE_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")

@@ -14,8 +14,11 @@ from hardtack.source.api import Source
 from hardtack.source.files import FileSource
 from hardtack.source.memory import MemorySource
 from hardtack.source.open import open_source
+from hardtack.source.options import SourceOptions
 from hardtack.source.scripted import ScriptedSource
 from tests.source.reading import listing, read
+from tests.support.azurite import Azurite
+from tests.support.gcs import GCSServer
 from tests.support.s3 import S3Server
 
 DATA = random.Random(7).randbytes(300_000)
@@ -28,7 +31,10 @@ class Store:
     delete: Callable[[str], None]
 
 
-@pytest.fixture(params=["s3", "file", "memory", "scripted"])
+KINDS = ["s3", pytest.param("az", marks=pytest.mark.needs("npm")), "gs"]
+
+
+@pytest.fixture(params=[*KINDS, "file", "memory", "scripted"])
 def store(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Store]:
@@ -43,6 +49,29 @@ def store(
             open_source(f"s3://{bucket}/models/v1"),
             lambda key, data: server.put(bucket, f"models/v1/{key}", data),
             lambda key: server.delete(bucket, f"models/v1/{key}"),
+        )
+    elif request.param == "az":
+        blobs: Azurite = request.getfixturevalue("azure")
+        for name, value in blobs.env.items():
+            monkeypatch.setenv(name, value)
+        container = f"c{abs(hash(str(tmp_path))):x}"
+        blobs.create_container(container)
+        blobs.put(container, "elsewhere", b"not under the prefix")
+        store = Store(
+            open_source(f"az://{container}/models/v1"),
+            lambda key, data: blobs.put(container, f"models/v1/{key}", data),
+            lambda key: blobs.delete(container, f"models/v1/{key}"),
+        )
+    elif request.param == "gs":
+        google: GCSServer = request.getfixturevalue("gcs")
+        bucket = f"b{abs(hash(str(tmp_path))):x}"
+        google.create_bucket(bucket)
+        google.put(bucket, "elsewhere", b"not under the prefix")
+        options = SourceOptions(endpoint_url=google.endpoint, unsigned=True)
+        store = Store(
+            open_source(f"gs://{bucket}/models/v1", options),
+            lambda key, data: google.put(bucket, f"models/v1/{key}", data),
+            lambda key: google.delete(bucket, f"models/v1/{key}"),
         )
     elif request.param == "file":
 
@@ -134,7 +163,14 @@ def test_odd_keys(store: Store, key: str) -> None:
 def test_a_checksum_is_of_the_bytes_or_absent(store: Store) -> None:
     store.put("key", b"abc")
     found = store.source.checksum(listing(store.source)["key"])
-    assert found is None or found.algorithm in ("sha256", "sha1", "crc32", "crc32c", "crc64nvme")
+    assert found is None or found.algorithm in (
+        "sha256",
+        "sha1",
+        "crc32",
+        "crc32c",
+        "crc64nvme",
+        "md5",
+    )
 
 
 def test_closing_ends_streams(store: Store) -> None:

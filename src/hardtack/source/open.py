@@ -12,8 +12,11 @@ from hardtack.source.options import SourceOptions
 
 if TYPE_CHECKING:
     from hardtack.source.api import Source
+    from hardtack.source.dialect import Dialect
 
-_FORMS = "Write s3://bucket/prefix or file:///directory."
+STORES = ("s3", "gs", "az")
+"""The schemes of sources that are buckets somewhere else."""
+_FORMS = "Write s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or file:///directory."
 
 
 def within(url: str, path: Path) -> bool:
@@ -25,23 +28,39 @@ def within(url: str, path: Path) -> bool:
     return Path(os.path.realpath(parent), name).is_relative_to(directory)
 
 
+def dialect_of(scheme: str, bucket: str, options: SourceOptions) -> Dialect:
+    """How a bucket of one of `STORES` is spoken to; what others need isn't loaded. Raises
+    ConfigError."""
+    if scheme == "gs":
+        from hardtack.source.google import GoogleDialect
+
+        return GoogleDialect(bucket, options)
+    if scheme == "az":
+        from hardtack.source.azure import AzureDialect
+
+        return AzureDialect(bucket, options)
+    from hardtack.source.s3 import S3Dialect
+
+    return S3Dialect(bucket, options)
+
+
 def open_source(url: str, options: SourceOptions | None = None) -> Source:
     """The source that `url` names; nothing is asked of it yet. Raises ConfigError.
 
-    `s3://bucket[/prefix]`, `file:///directory`. A prefix is taken as it stands, not decoded.
+    `s3://bucket[/prefix]`, `gs://bucket[/prefix]`, `az://container[/prefix]`, `file:///directory`.
+    A prefix is taken as it stands, not decoded.
     """
     options = options or SourceOptions()
     scheme, separator, rest = url.partition("://")
     if not separator:
         raise ConfigError(f"{url!r} is not the URL of a source.", remedy=_FORMS)
-    if scheme == "s3":
-        from hardtack.source.s3 import S3Dialect
+    if scheme in STORES:
         from hardtack.source.store import StoreSource
 
         bucket, _, prefix = rest.partition("/")
         if not bucket or any(c in bucket for c in "@:?#%"):
             raise ConfigError("The URL of the source names no bucket.", remedy=_FORMS)
-        return StoreSource(S3Dialect(bucket, options), prefix, options)
+        return StoreSource(dialect_of(scheme, bucket, options), prefix, options)
     if scheme == "file":
         from hardtack.source.files import FileSource
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -30,3 +31,12 @@ class SourceOptions:
     minimum_rate: int = 1000
     attempts: int = 5
     deadline: float = 120.0
+
+
+_OF_AWS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE")
+
+
+def not_of_aws(value: str | None, env: Mapping[str, str]) -> str | None:
+    """`value`, unless it is what a variable of AWS's says: the command line takes those for
+    options, and they aren't meant for another cloud."""
+    return None if value in {env.get(name) for name in _OF_AWS} else value

@@ -1,0 +1,107 @@
+"""Google Cloud Storage by its XML API, whose listings are S3's."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hardtack.source.api import Checksum
+from hardtack.source.dialect import Parameters, Signer
+from hardtack.source.google_account import ServiceAccount, Token
+from hardtack.source.http import Host
+from hardtack.source.options import SourceOptions, not_of_aws
+from hardtack.source.s3_replies import list_query, parse_listing
+from hardtack.source.sigv4 import encode_path, encode_query
+from hardtack.source.store_listing import Ask
+from hardtack.source.store_replies import Page, Refusal
+
+_HOST = "https://storage.googleapis.com"
+
+
+@dataclass(frozen=True)
+class GoogleSigner:
+    """A bearer token; without one nothing is added."""
+
+    token: Token | None
+
+    @property
+    def who(self) -> str:
+        return f"service account {self.token.account}" if self.token else ""
+
+    def sign(
+        self, method: str, path: str, query: Parameters, headers: Mapping[str, str]
+    ) -> tuple[str, dict[str, str]]:
+        bearer = {"Authorization": f"Bearer {self.token.text}"} if self.token else {}
+        return encode_query(query), {**headers, **bearer}
+
+
+class GoogleDialect:
+    """One bucket of Google Cloud Storage."""
+
+    noun = "bucket"
+    splits_listing = True
+    checksum_headers: Mapping[str, str] = {}
+    # else an object that is kept compressed is unpacked on its way, and its ranges are not served
+    read_headers: Mapping[str, str] = {"Accept-Encoding": "gzip"}
+
+    def __init__(
+        self, bucket: str, options: SourceOptions, env: Mapping[str, str] | None = None
+    ) -> None:
+        """Raises ConfigError."""
+        env = os.environ if env is None else env
+        self.bucket, self.url = bucket, f"gs://{bucket}"
+        self._ca_bundle = not_of_aws(options.ca_bundle, env)
+        self._host = Host.of(not_of_aws(options.endpoint_url, env) or _HOST)
+        self._account = None if options.unsigned else ServiceAccount(env)
+
+    def host(self) -> Host:
+        return self._host
+
+    def path(self, host: Host, key: str) -> str:
+        return f"{host.base}/{self.bucket}" + (f"/{encode_path(key)}" if key else "")
+
+    def ca_bundle(self) -> str | None:
+        return self._ca_bundle
+
+    def signer(self) -> GoogleSigner:
+        return GoogleSigner(self._account.token() if self._account else None)
+
+    def reload(self, refused: Signer) -> bool:
+        assert isinstance(refused, GoogleSigner)
+        if self._account is None or refused.token is None:
+            return False
+        return self._account.replaced(refused.token)
+
+    def follow(
+        self, used: Signer, status: int, headers: Mapping[str, str], refusal: Refusal
+    ) -> str:
+        return ""
+
+    def redirected(self) -> str:
+        return "Check the end point."
+
+    def page_query(self, ask: Ask) -> Parameters:
+        return list_query(ask)
+
+    def parse_page(self, body: bytes, what: str) -> Page:
+        return parse_listing(body, what)
+
+    def parse_checksum(self, headers: Mapping[str, str]) -> Checksum | None:
+        """Of `x-goog-hash: crc32c=…,md5=…` the MD5, which a composed object lacks."""
+        for part in headers.get("x-goog-hash", "").split(","):
+            algorithm, _, value = part.strip().partition("=")
+            if algorithm == "md5":
+                return md5_of(value)
+        return None
+
+
+def md5_of(text: str) -> Checksum | None:
+    """An MD5 in base64; None where `text` is none."""
+    try:
+        value = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return None
+    return Checksum("md5", value) if len(value) == 16 else None
