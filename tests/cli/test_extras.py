@@ -70,6 +70,7 @@ def box(tmp_path: Path) -> Path:
         (["model", "check", "{box}"], "inference"),
         (["inference", "serve", "--model", "{box}"], "inference"),
         (["endpoint", "serve", "--models", "{box}"], "endpoint"),
+        (["ls", "gs://bucket", "--cache", "{box}/cache"], "google"),
     ],
 )
 def test_the_extra_that_is_missing_is_named(box: Path, command: list[str], extra: str) -> None:

@@ -30,12 +30,14 @@ def place(tmp_path: Path) -> Iterator[Path]:
         run("unmount", tmp_path / "mnt")
 
 
-@pytest.mark.parametrize("source", ["s3://", "s3:///x", "file://", "file:///", "s3:// b", " ", ""])
+@pytest.mark.parametrize(
+    "source", ["s3://", "s3:///x", "gs://", "az://", "file://", "file:///", "s3:// b", " ", ""]
+)
 def test_what_names_no_source_is_wrong_use(source: str, tmp_path: Path) -> None:
     for words in (("mount", source, tmp_path), ("prefetch", source)):
         done = run(*words)
         assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
-        assert "give s3://BUCKET/PREFIX or file:///DIRECTORY" in done.stderr
+        assert "give s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://" in done.stderr
 
 
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:99999", "a b:9464", "x/y:1"])

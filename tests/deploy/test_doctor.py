@@ -217,11 +217,11 @@ def test_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setenv(name, str(tmp_path / "none"))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    assert credentials(SourceOptions(unsigned=True)).state is State.OK
-    assert credentials(SourceOptions()).state is State.PROBLEM
+    assert credentials("s3://b", SourceOptions(unsigned=True)).state is State.OK
+    assert credentials("s3://b", SourceOptions()).state is State.PROBLEM
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-it")
-    found = credentials(SourceOptions())
+    found = credentials("s3://b", SourceOptions())
     assert found.state is State.OK
     assert "secret" not in found.found
 

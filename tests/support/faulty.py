@@ -182,6 +182,8 @@ class FaultyServer:
         headers: dict[str, str]
         if behaviour.status is not None:
             status, headers, body = behaviour.status, {}, behaviour.body
+        elif request.query.get("comp") == "list":
+            status, headers, body = 200, {}, self._blobs(request.query)
         elif "list-type" in request.query:
             status, headers, body = 200, {}, self._listing(request.query)
         else:
@@ -226,6 +228,23 @@ class FaultyServer:
         flag = "true" if more else "false"
         body = f"<IsTruncated>{flag}</IsTruncated>{more}{''.join(parts)}"
         return f"<ListBucketResult>{body}</ListBucketResult>".encode()
+
+    def _blobs(self, query: dict[str, str]) -> bytes:
+        """Azure's listing, of at most 1000, with the mark of its byte order that Azure's has."""
+        keys = sorted(k for k in self.objects if k.startswith(query.get("prefix", "")))
+        rest = [k for k in keys if k > query.get("marker", "")]
+        parts = "".join(_blob(key, self.objects[key]) for key in rest[:1000])
+        more = escape(rest[999]) if len(rest) > 1000 else ""
+        body = f"<Blobs>{parts}</Blobs><NextMarker>{more}</NextMarker>"
+        return f"\ufeff<EnumerationResults>{body}</EnumerationResults>".encode()
+
+
+def _blob(key: str, data: bytes) -> str:
+    return (
+        f"<Blob><Name>{escape(key)}</Name><Properties><Etag>{md5(data)}</Etag><Content-Length>"
+        f"{len(data)}</Content-Length><Last-Modified>Sat, 31 Jan 2026 12:00:00 GMT"
+        "</Last-Modified></Properties></Blob>"
+    )
 
 
 def md5(data: bytes) -> str:

@@ -59,6 +59,7 @@ def doctor(
     from hardtack.deploy.doctor.reach import Way
     from hardtack.deploy.doctor.run import Patient, examine
     from hardtack.images.containerd import find_socket
+    from hardtack.source.open import is_store
 
     # The resolver's own bound, else half a minute and more for each name.
     os.environ.setdefault("RES_OPTIONS", f"timeout:{max(1, round(values['timeout']))} attempts:1")
@@ -66,17 +67,16 @@ def doctor(
     url = source_url(named, values["prefix"]) if named else None
     directories = (cache_directory(values["cache_directory"], url),) if url else ()
     requirements = None
-    named_one = bool(
-        values_files or lock_file or values["build"] or (url and url.startswith("s3://"))
-    )
+    bucket = url if url and is_store(url) else None
+    named_one = bool(values_files or lock_file or values["build"] or bucket)
     if not values["offline"] and named_one:
-        requirements = _requirements(url, values_files, lock_file, values)
+        requirements = _requirements(bucket, values_files, lock_file, values)
     findings = examine(
         Patient(
             root=values["root"],
             directories=directories,
             socket=values["socket"] or find_socket(),
-            source=source_options(values) if url and url.startswith("s3://") else None,
+            source=(bucket, source_options(values)) if bucket else None,
             requirements=requirements,
             way=Way(values["timeout"], values["proxy"] or "", values["ca_bundle"] or ""),
             build=values["build"],
@@ -105,6 +105,7 @@ def _requirements(
     from hardtack.deploy import requirements as made
     from hardtack.deploy.valuefiles import values_in_force
     from hardtack.images.lockfile import read_lock
+    from hardtack.source.open import dialect_of
 
     locked = read_lock(lock_file).images if lock_file else ()
     settings = made.settings_of(
@@ -112,7 +113,12 @@ def _requirements(
         sorted({image.reference.registry for image in locked}),
     )
     settings = dataclasses.replace(settings, proxy=values["proxy"] or settings.proxy)
-    if url and url.startswith("s3://"):
+    if url and not url.startswith("s3://"):
+        reached = dialect_of(url, dataclasses.replace(source_options(values), unsigned=True))
+        settings = dataclasses.replace(
+            settings, bucket=reached.bucket, endpoint_url=reached.host().url
+        )
+    elif url:
         bucket = url.removeprefix("s3://").partition("/")[0]
         region = values["region"] or settings.bucket_region
         settings = dataclasses.replace(

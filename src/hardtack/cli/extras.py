@@ -13,6 +13,7 @@ EXTRAS = {
     "images": ("yaml", "grpc", "zstandard"),
     "inference": INFERENCE,
     "endpoint": ("cryptography", "urllib3"),
+    "google": ("cryptography",),
 }
 """Extra → the packages that it is the least one to bring."""
 _DEMO = ("nanio", "huggingface_hub")

@@ -61,7 +61,7 @@ def mount(
     replace: bool,
     **values: Any,
 ) -> None:
-    """Mount SOURCE (s3://BUCKET/PREFIX, file:///DIR) on MOUNTPOINT, read-only.
+    """Mount SOURCE (s3://BUCKET/PREFIX, gs://…, az://…, file:///DIR) on MOUNTPOINT, read-only.
 
     Returns when the mount answers. SOURCE and MOUNTPOINT may come from S3_BUCKET and MOUNT_PATH;
     with S3_BUCKET one argument is the MOUNTPOINT.

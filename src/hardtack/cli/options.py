@@ -86,7 +86,7 @@ SOURCE = [
     option(
         "--endpoint-url",
         env=("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
-        help="Another store that speaks S3, e.g. https://minio.example:9000.",
+        help="The store, where it isn't the cloud's own, e.g. https://minio.example:9000.",
     ),
     option(
         "--path-style/--virtual-host",
@@ -261,7 +261,7 @@ def cache_options(values: dict[str, Any]) -> Options:
     )
 
 
-_FORMS = "give s3://BUCKET/PREFIX or file:///DIRECTORY"
+_FORMS = "give s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///DIRECTORY"
 
 
 def source_url(text: str | None, prefix: str) -> str:
@@ -269,6 +269,8 @@ def source_url(text: str | None, prefix: str) -> str:
 
     A path in a hardtack mount stands for the source of that mount, whole as it is.
     """
+    from hardtack.source.open import is_store
+
     may_be_path = bool(text)  # what S3_BUCKET names is a bucket, whatever lies here
     text = text or os.environ.get("S3_BUCKET")
     if not text:
@@ -287,7 +289,7 @@ def source_url(text: str | None, prefix: str) -> str:
     if scheme == "file" and not rest.strip("/ "):
         raise click.UsageError(f"SOURCE names no directory: {_FORMS}.")
     bucket = rest.partition("/")[0]
-    if scheme == "s3" and (not bucket or any(c.isspace() for c in bucket)):
+    if is_store(text) and (not bucket or any(c.isspace() for c in bucket)):
         raise click.UsageError(f"SOURCE names no bucket: {_FORMS}.")
     return "/".join([text.rstrip("/"), prefix.strip("/")]).rstrip("/")
 

@@ -37,6 +37,10 @@ class AzureSigner:
         kind = "its key" if found.key else "a SAS token"
         return f"account {found.name or found.endpoint} with {kind} ({found.origin})"
 
+    @property
+    def expires(self) -> None:
+        return None
+
     def sign(
         self, method: str, path: str, query: Parameters, headers: Mapping[str, str]
     ) -> tuple[str, dict[str, str]]:

@@ -20,6 +20,10 @@ class Signer(Protocol):
     def who(self) -> str:
         """Who asks, and where that is configured; never a secret. Empty: nobody, unsigned."""
 
+    @property
+    def expires(self) -> float | None:
+        """When these credentials end, in seconds since 1970; None: they don't, or renew alone."""
+
     def sign(
         self, method: str, path: str, query: Parameters, headers: Mapping[str, str]
     ) -> tuple[str, dict[str, str]]:
@@ -29,11 +33,11 @@ class Signer(Protocol):
 class Dialect(Protocol):
     """How one bucket is found, asked and listed. Thread-safe; asks nobody by itself."""
 
+    bucket: str
     url: str
     """`s3://bucket`: the bucket's name in messages."""
     noun: str
     """What such a store calls a bucket."""
-    bucket: str
     splits_listing: bool
     """Whether keys are listed in the order of their bytes, and from any key on."""
     checksum_headers: Mapping[str, str]

@@ -31,6 +31,10 @@ class GoogleSigner:
     def who(self) -> str:
         return f"service account {self.token.account}" if self.token else ""
 
+    @property
+    def expires(self) -> None:
+        return None
+
     def sign(
         self, method: str, path: str, query: Parameters, headers: Mapping[str, str]
     ) -> tuple[str, dict[str, str]]:

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from hardtack.source.api import Source
     from hardtack.source.dialect import Dialect
 
-STORES = ("s3", "gs", "az")
-"""The schemes of sources that are buckets somewhere else."""
+_STORES = ("s3", "gs", "az")
 _FORMS = "Write s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or file:///directory."
 
 
@@ -28,9 +27,20 @@ def within(url: str, path: Path) -> bool:
     return Path(os.path.realpath(parent), name).is_relative_to(directory)
 
 
-def dialect_of(scheme: str, bucket: str, options: SourceOptions) -> Dialect:
-    """How a bucket of one of `STORES` is spoken to; what others need isn't loaded. Raises
-    ConfigError."""
+def is_store(url: str) -> bool:
+    """Whether `url` names a bucket somewhere else."""
+    return url.partition("://")[0] in _STORES
+
+
+def dialect_of(url: str, options: SourceOptions) -> Dialect:
+    """How the bucket that a store's URL names is spoken to; what others need isn't loaded.
+
+    Raises ConfigError.
+    """
+    scheme, _, rest = url.partition("://")
+    bucket = rest.partition("/")[0]
+    if not bucket or any(c in bucket for c in "@:?#%"):
+        raise ConfigError("The URL of the source names no bucket.", remedy=_FORMS)
     if scheme == "gs":
         from hardtack.source.google import GoogleDialect
 
@@ -54,13 +64,10 @@ def open_source(url: str, options: SourceOptions | None = None) -> Source:
     scheme, separator, rest = url.partition("://")
     if not separator:
         raise ConfigError(f"{url!r} is not the URL of a source.", remedy=_FORMS)
-    if scheme in STORES:
+    if is_store(url):
         from hardtack.source.store import StoreSource
 
-        bucket, _, prefix = rest.partition("/")
-        if not bucket or any(c in bucket for c in "@:?#%"):
-            raise ConfigError("The URL of the source names no bucket.", remedy=_FORMS)
-        return StoreSource(dialect_of(scheme, bucket, options), prefix, options)
+        return StoreSource(dialect_of(url, options), rest.partition("/")[2], options)
     if scheme == "file":
         from hardtack.source.files import FileSource
 

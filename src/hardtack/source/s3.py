@@ -31,6 +31,10 @@ class S3Signer:
         found = self.credentials
         return f"access key id {found.access_key} ({found.origin})" if found else ""
 
+    @property
+    def expires(self) -> float | None:
+        return self.credentials.expires if self.credentials else None
+
     def sign(
         self, method: str, path: str, query: Parameters, headers: Mapping[str, str]
     ) -> tuple[str, dict[str, str]]:

@@ -17,7 +17,7 @@ from hardtack.deploy.facts import kernel, read, versions
 from hardtack.deploy.ready import box
 from hardtack.deploy.ready.report import State
 from hardtack.deploy.requirements import Requirement
-from hardtack.source.credentials import CredentialChain
+from hardtack.source.open import dialect_of
 from hardtack.source.options import SourceOptions
 
 _SOON = 3600.0
@@ -25,13 +25,13 @@ _SOON = 3600.0
 
 @dataclass(frozen=True)
 class Patient:
-    """What is examined. `source`: how the weights' source is asked (None: its credentials aren't
-    looked for); `requirements`: None where no host is to be tried."""
+    """What is examined. `source`: the weights' bucket and how it is asked (None: its credentials
+    aren't looked for); `requirements`: None where no host is to be tried."""
 
     root: Path = Path("/")
     directories: tuple[Path, ...] = ()
     socket: Path | None = None
-    source: SourceOptions | None = None
+    source: tuple[str, SourceOptions] | None = None
     requirements: Sequence[Requirement] | None = None
     way: Way = field(default_factory=Way)
     build: bool = False
@@ -47,8 +47,8 @@ def examine(patient: Patient) -> list[Finding]:
         ("box", lambda: _box(patient)),
     ]
     if patient.source is not None:
-        options = patient.source
-        looks.append(("credentials", lambda: [credentials(options)]))
+        url, options = patient.source
+        looks.append(("credentials", lambda: [credentials(url, options)]))
     if patient.requirements is not None:
         due = patient.requirements
         looks.append(("reach", lambda: reach(due, patient.way, build=patient.build)))
@@ -64,22 +64,22 @@ def _box(patient: Patient) -> Iterable[Finding]:
             yield problem(row.check, row.detail, row.remedy)
 
 
-def credentials(options: SourceOptions) -> Finding:
-    """Whether requests to the source can be signed."""
+def credentials(url: str, options: SourceOptions) -> Finding:
+    """Whether requests to the source, a bucket, can be signed."""
     name = "credentials"
     if options.unsigned:
         return ok(name, "requests are unsigned, as asked")
     try:
-        found = CredentialChain(options).get()
+        found = dialect_of(url, options).signer()
     except HardtackError as error:
         return problem(name, error.message, error.remedy)
-    if found is None or found.expires is None:
-        return ok(name, f"from {found.origin if found else 'nowhere'}")
+    if found.expires is None:
+        return ok(name, found.who)
     left = found.expires - time.time()
     if left < _SOON:
-        return note(name, f"from {found.origin}, good for {format_duration(left)}",
+        return note(name, f"{found.who}, good for {format_duration(left)}",
                     "They must be renewed by then; a mount goes on with what it has.")  # fmt: skip
-    return ok(name, f"from {found.origin}, good for {format_duration(left)}")
+    return ok(name, f"{found.who}, good for {format_duration(left)}")
 
 
 def _guarded(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
