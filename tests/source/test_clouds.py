@@ -1,4 +1,7 @@
-"""What Google's and Azure's stores share with S3: nothing of a reply is taken on trust."""
+"""What Google's and Azure's stores share with S3: nothing of a reply is taken on trust.
+
+The client is the one that test_faults.py tries on S3; here is what shows that they go through it.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,6 @@ from tests.support.faulty import (
     faulty_server,
     first,
     md5,
-    slowly,
     with_etag,
 )
 from tests.support.ports import free_port
@@ -94,40 +96,25 @@ def test_a_body_goes_on_where_it_broke(cloud: Cloud) -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        first(2, error(503, "ServerBusy")),
-        first(2, error(500, "InternalError")),
-        first(2, error(429, "rateLimitExceeded")),
-        first(1, Behaviour(silent=True)),
-        first(2, Behaviour(stall=70_000)),
-        first(2, Behaviour(cut=50_000, reset=True)),
+        first(1, error(503, "ServerBusy")),
+        first(1, error(429, "rateLimitExceeded")),
+        first(1, Behaviour(stall=70_000)),
+        first(1, Behaviour(cut=50_000, reset=True)),
     ],
-    ids=["503", "500", "429", "silent", "stalled", "reset"],
+    ids=["503", "429", "stalled", "reset"],
 )
 def test_passing_faults_cost_no_byte(cloud: Cloud, script: Script) -> None:
     with faulty_server(script) as server:
         assert read(cloud.of(server), INFO) == DATA
 
 
-@pytest.mark.parametrize(
-    "behaviour",
-    [Behaviour(stall=10), Behaviour(piece=1, pause=0.2), error(503, "ServerBusy")],
-    ids=["stalled", "one byte at a time", "503"],
-)
-def test_faults_that_last_end_with_unreachable(cloud: Cloud, behaviour: Behaviour) -> None:
-    with faulty_server(always(behaviour)) as server:
-        source = cloud.of(server)
-        with pytest.raises(SourceUnreachable, match=rf"{cloud.scheme}://bucket/key.*127\.0\.0\.1"):
-            read(source, INFO)
-        assert len(server.requests) <= 2 * QUICK.attempts
-
-
-def test_a_slow_link_is_no_fault(cloud: Cloud) -> None:
-    with faulty_server(always(slowly(100_000))) as server:
+def test_a_fault_that_lasts_ends_with_unreachable(cloud: Cloud) -> None:
+    with faulty_server(always(Behaviour(stall=10))) as server:
         server.objects["key"] = DATA
-        unhurried = replace(QUICK, progress_deadline=20.0)
-        source = cloud.source(server.endpoint, options=unhurried)
-        assert read(source, INFO, 0, 50_000) == DATA[:50_000]
-    assert len(server.requests) == 1
+        brief = cloud.source(server.endpoint, options=replace(QUICK, attempts=2))
+        with pytest.raises(SourceUnreachable, match=rf"{cloud.scheme}://bucket/key.*127\.0\.0\.1"):
+            read(brief, INFO)
+        assert len(server.requests) == 2
 
 
 WRONG = {
@@ -173,7 +160,7 @@ def test_another_version_on_resuming_is_never_mixed_in(cloud: Cloud) -> None:
 
 
 def test_every_key_is_listed_once(cloud: Cloud) -> None:
-    keys = [f"m/p{n % 7}/k{n:05}" for n in range(4_001)] + [
+    keys = [f"m/p{n % 7}/k{n:05}" for n in range(2_001)] + [
         f"m/a{c}{n}" for c in "-./0" for n in "12"
     ]
     with faulty_server() as server:
@@ -246,10 +233,11 @@ def test_a_wrong_clock_is_named(cloud: Cloud) -> None:
 
 
 def test_nobody_listens_and_nobody_knows_the_name(cloud: Cloud) -> None:
+    brief = replace(QUICK, attempts=1)
     with pytest.raises(SourceUnreachable, match="connection refused"):
-        listing(cloud.source(f"http://127.0.0.1:{free_port()}"))
+        listing(cloud.source(f"http://127.0.0.1:{free_port()}", options=brief))
     with pytest.raises(SourceUnreachable, match=r"store\.invalid.*name is not known"):
-        listing(cloud.source("http://store.invalid"))
+        listing(cloud.source("http://store.invalid", options=brief))
 
 
 def test_tls_is_verified(cloud: Cloud, tmp_path: Path) -> None:

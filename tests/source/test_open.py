@@ -29,7 +29,17 @@ def test_a_url_names_its_source(url: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "bucket", "s3://", "s3:///key", "s3://key:secret@bucket", "ftp://x", "file://host/x"],
+    [
+        "",
+        "bucket",
+        "s3://",
+        "s3:///key",
+        "gs://",
+        "az:///key",
+        "s3://key:secret@bucket",
+        "ftp://x",
+        "file://host/x",
+    ],
 )
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -69,6 +79,21 @@ def test_a_damaged_file_is_named_without_its_text(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="credentials is not an INI file") as caught:
         read_profile(Files(tmp_path / "none", tmp_path / "credentials"), "default")
     assert "the-secret" not in str(caught.value)
+
+
+def test_a_cloud_names_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "site")
+    for url in ("gs://bucket", "gs://bucket/a/b", "az://box", "az://box/a"):
+        assert open_source(f"{url}/").url == url
+
+
+def test_a_box_with_s3_loads_no_other_cloud() -> None:
+    code = (
+        "import sys; from hardtack.source.open import open_source; open_source('s3://b')\n"
+        "print([n for n in sys.modules if 'google' in n or 'azure' in n or n == 'cryptography'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_importing_costs_no_http_client() -> None:
