@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import ssl
 import threading
 import time
 import urllib.request
@@ -22,6 +21,7 @@ import urllib3
 from hardtack import __version__
 from hardtack.core.backoff import Backoff
 from hardtack.core.errors import ConfigError, UpstreamError, in_words
+from hardtack.core.trust import trusting
 
 _log = logging.getLogger(__name__)
 
@@ -244,7 +244,7 @@ def _origin(url: str) -> str:
 def _pool(url: str, ca: Path | None) -> urllib3.PoolManager:
     """Connections, through the proxy that the environment names for this host, if any."""
     try:
-        context = ssl.create_default_context(cafile=str(ca) if ca else None)
+        context = trusting(file=str(ca) if ca else None)
     except OSError as error:
         raise ConfigError(f"{ca} can't be used as a CA file: {error}.") from None
     parts = urlsplit(url)

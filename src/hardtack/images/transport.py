@@ -11,6 +11,7 @@ from http.client import HTTPConnection, HTTPException
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from hardtack.core.errors import ConfigError, CorruptReply, SourceUnreachable
+from hardtack.core.trust import trusting
 from hardtack.images.attempts import Stop
 from hardtack.images.connection import (
     CertificateRefused,
@@ -165,7 +166,7 @@ def tls_failed(host: str, error: ssl.SSLError) -> SourceUnreachable:
 
 def _context(tls: Tls) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context()
+        context = trusting()
         if tls.ca is not None:
             context.load_verify_locations(tls.ca)
         if tls.certificate is not None:

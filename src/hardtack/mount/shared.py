@@ -175,9 +175,13 @@ class Shared:
 
 def _make_present(buffer: memoryview) -> None:
     """Write to each page: the kernel's copy into a page that is not there fails in a dying thread,
-    and the request with it (EIO). The length, in the first word, stays as it is."""
+    and the request with it (EIO). The length, in the first word, stays as it is.
+
+    A buffer need not begin where a page does: slots don't, where pages have more than 4 KiB.
+    """
     for at in range(4, len(buffer), mmap.PAGESIZE):
         buffer[at] = 0
+    buffer[-1] = 0
 
 
 class PrivateBuffers:

@@ -6,6 +6,7 @@ The authority is the kernel's `include/uapi/linux/fuse.h`; names follow it. Layo
 
 from __future__ import annotations
 
+import mmap
 import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
@@ -171,7 +172,7 @@ def init_out(flags: Init, *, readahead: int) -> bytes:
     background = 64
     return _INIT_OUT.pack(
         MAJOR, MINOR, readahead, low, background, background * 3 // 4, MAX_WRITE, 1,
-        MAX_READ // 4096, 0, high, stack_depth, 0, *[0] * 11,
+        MAX_READ // mmap.PAGESIZE, 0, high, stack_depth, 0, *[0] * 11,
     )  # fmt: skip
 
 

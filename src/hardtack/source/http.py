@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from hardtack.core.errors import ConfigError
+from hardtack.core.trust import trusting
 
 _PART = 256 << 10
 
@@ -68,7 +69,7 @@ def _split(url: str, what: str) -> SplitResult:
 def tls_context(ca_bundle: str | None, *, insecure: bool) -> ssl.SSLContext:
     """How a server's certificate is checked: against `ca_bundle` or the system's authorities."""
     try:
-        context = ssl.create_default_context(cafile=ca_bundle)
+        context = trusting(file=ca_bundle)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             f"The CA bundle {ca_bundle} can't be used: {error}.", remedy="Give a PEM file."

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from hardtack.core.trust import trusting
 from hardtack.core.units import format_duration
 from hardtack.deploy.doctor.finding import Finding, note, ok, problem
 from hardtack.deploy.requirements import Direction, Requirement, When
@@ -83,7 +84,7 @@ def _try(one: Requirement, way: Way) -> None:
         return
     with _connected(one, way) as channel:
         if one.protocol == "https":
-            context = ssl.create_default_context(cafile=way.ca_bundle or None)
+            context = trusting(file=way.ca_bundle or None)
             with context.wrap_socket(channel, server_hostname=one.host):
                 pass
 

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from hardtack.core.errors import ConfigError
+from hardtack.core.trust import trusting
 from hardtack.core.yamlerrors import told
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -43,7 +44,7 @@ class Access:
     def context(self) -> ssl.SSLContext:
         """TLS that trusts the cluster's authority. Raises ConfigError."""
         try:
-            made = ssl.create_default_context(cadata=self.authority.decode() or None)
+            made = trusting(pem=self.authority.decode() or None)
             if self.certificate:
                 # The standard library reads certificates from files alone.
                 with tempfile.TemporaryDirectory(prefix="hardtack-") as directory:
