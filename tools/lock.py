@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,7 +27,9 @@ LEVELS = {
     "build.txt": ["--group=setup", *SAME],  # the image's: what makes the wheel
     "image.txt": [PROJECT, "--all-extras", *SAME],  # and what the wheel needs
 }
-ARM64 = "aarch64-manylinux_2_28"
+PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28")
+PYTHONS = ("3.11", "3.14")
+"""The oldest and the newest that are supported."""
 
 
 def index_environment() -> dict[str, str]:
@@ -56,18 +60,28 @@ def write() -> None:
 
 
 def check() -> None:
-    """The locks are those of pyproject.toml, hold no address, and have wheels for arm64."""
+    """The locks hold no address and one version of each package; all have wheels everywhere."""
     for path in sorted(LOCKS.glob("*.txt")):
         if "://" in path.read_text():
             sys.exit(f"{path.relative_to(ROOT)} holds an address; run ./run lock")
+    whole = _packages("dev.txt")
+    for name in LEVELS:
+        if others := sorted(_packages(name) - whole):
+            sys.exit(f"requirements/{name} has {others[0]}, dev.txt has not; run ./run lock")
     with tempfile.TemporaryDirectory() as empty:
-        for name in LEVELS:
+        for python, platform in itertools.product(PYTHONS, PLATFORMS):
             subprocess.run(
                 [*UV, "pip", "install", "--quiet", "--dry-run", "--target", empty, "--no-deps",
-                 "--python-platform", ARM64, "--only-binary", ":all:",
-                 "--require-hashes", "-r", f"requirements/{name}"],
+                 "--python-version", python, "--python-platform", platform,
+                 "--only-binary", ":all:", "--require-hashes", "-r", "requirements/dev.txt"],
                 cwd=ROOT, env=index_environment(), check=True,
             )  # fmt: skip
+
+
+def _packages(name: str) -> set[str]:
+    """`name==version` of each package in a lock, with its hashes."""
+    text = (LOCKS / name).read_text().replace("\\\n", " ")
+    return {re.sub(r" ;.*?(?= --hash)", "", " ".join(line.split())) for line in text.splitlines()}
 
 
 if __name__ == "__main__":

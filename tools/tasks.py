@@ -63,7 +63,7 @@ def test(arguments: list[str]) -> None:
 
 
 def check(_: list[str]) -> None:
-    """Static checks: format, lint, types, imports, generated docs, the lock on arm64."""
+    """Static checks: format, lint, types, imports, generated docs, the locks."""
     environment.ensure("dev")
     call(PYTHON, "-m", "ruff", "format", "--check", "--quiet", ".")
     call(PYTHON, "-m", "ruff", "check", "--quiet", ".")
