@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from hardtack.core.errors import DiskFull
+from hardtack.core.errors import DiskFull, MountpointError
 from tests.support.commands import HARDTACK, clean_environment, run
+from tests.support.others import as_other
 
 
 def _sh(script: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -32,6 +33,13 @@ def test_an_output_that_can_not_be_written_is_told(tmp_path: Path) -> None:
             "  Free some space there, or name another place.",
         ],
     )
+
+
+def test_an_output_that_is_closed_is_no_error(tmp_path: Path) -> None:
+    done = _sh('exec "$@" >&-', *HARDTACK, "config", "show", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = _sh('exec "$@" 2>&-', *HARDTACK, "unmount", tmp_path, cwd=tmp_path)
+    assert done.returncode == MountpointError.exit_code
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
@@ -85,8 +93,7 @@ def test_a_socket_of_roots_is_a_finding(tmp_path: Path) -> None:
     closed.mkdir(mode=0o700)
     tmp_path.chmod(0o755)
     for words in (["doctor", "--offline"], ["ready", "--without", "weights"]):
-        plain = ["setpriv", "--reuid=65534", "--clear-groups", *HARDTACK, *words]
-        plain += ["--socket", str(closed / "s")]
+        plain = as_other(65534, *HARDTACK, *words, "--socket", closed / "s")
         done = _sh('exec "$@"', *plain, cwd=Path("/"))
         assert done.returncode == 1, done.stderr
         assert len(done.stdout.splitlines()) > 8, done.stdout

@@ -13,6 +13,7 @@ import pytest
 
 from hardtack.cli.mount_helper import arguments
 from tests.support.commands import HARDTACK, clean_environment, run
+from tests.support.others import as_other
 
 
 def shown(
@@ -109,15 +110,14 @@ def test_homes_that_are_anothers_or_not_there(tmp_path: Path) -> None:
     home.mkdir(mode=0o700)
     (tmp_path / "bucket").mkdir()
     env = clean_environment({"HOME": str(home)})
-    plain = ["setpriv", "--reuid=12345", "--clear-groups"]
     done = subprocess.run(
-        [*plain, *HARDTACK, "config", "show"],
+        as_other(12345, *HARDTACK, "config", "show"),
         env=env, cwd="/", capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     del env["HOME"]
     done = subprocess.run(
-        [*plain, *HARDTACK, "prefetch", f"file://{tmp_path}/bucket"],
+        as_other(12345, *HARDTACK, "prefetch", f"file://{tmp_path}/bucket"),
         env=env, cwd="/", capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 11 and "--cache" in done.stderr, done.stderr

@@ -124,6 +124,9 @@ def main(arguments: list[str] | None = None) -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one, and means it
             signal.signal(number, _end)
+    # Who starts us with one of them closed gets no answer there, and no traceback.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):  # names that the terminal's encoding lacks
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -153,15 +156,25 @@ def main(arguments: list[str] | None = None) -> None:
             sys.exit(141)
         raise
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_what_is_left()
         sys.exit(141)
     except OSError as error:
+        _drop_what_is_left()
         logging.getLogger("hardtack").debug("where it failed", exc_info=True)
         where = " and ".join(str(f) for f in (error.filename, error.filename2) if f is not None)
         said = f"{where}: {error.strerror}." if where else f"{error.strerror or error}."
         if error.errno == errno.ENOSPC:
             fail(DiskFull(said, remedy="Free some space there, or name another place."))
         fail(FileError(said))
+
+
+def _drop_what_is_left() -> None:
+    """Output that could not be written isn't tried again at the end: Python would complain of it
+    a second time, and from 3.13 on exit with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _of_file(error: click.ClickException) -> HardtackError | None:

@@ -1,0 +1,44 @@
+"""The product as somebody else, wherever the checkout and the interpreter lie."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_OPENED = """
+[ "$1" = -- ] || mount -t tmpfs none /mnt
+for place; do
+    [ "$place" = -- ] && break
+    mkdir -p "/mnt$place"
+    mount --bind "$place" "/mnt$place"
+done
+while [ "$1" != -- ]; do
+    top=${1#/}
+    top=/${top%%/*}
+    [ -e "/mnt/opened$top" ] || mount -t tmpfs -o mode=755 none "$top"
+    mkdir -p "/mnt/opened$top"
+    mkdir -p "$1"
+    mount --bind "/mnt$1" "$1"
+    shift
+done
+shift
+exec "$@"
+"""
+
+
+def as_other(user: int, *words: str | Path) -> list[str]:
+    """The command `words` of user number `user`, who has no rights (root only).
+
+    A checkout or an interpreter in a home that is closed to others, as /root is, is put in open
+    directories at the same place, in a mount namespace of the command's own.
+    """
+    closed = [str(place) for place in (ROOT, Path(sys.base_prefix)) if not _reached(place)]
+    opened = ["sh", "-ec", _OPENED, "sh", *closed, "--"]
+    other = ["setpriv", f"--reuid={user}", "--clear-groups"]
+    return ["unshare", "--mount", *opened, *other, *map(str, words)]
+
+
+def _reached(place: Path) -> bool:
+    """Whether anybody may go through all of its directories."""
+    return all(part.stat().st_mode & 0o001 for part in (place, *place.parents))
