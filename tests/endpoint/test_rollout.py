@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from hardtack.demo.detectors import SAMPLES
@@ -58,15 +59,12 @@ def publish(models: Path, version: int, golden: str = "", *, harm: bool = False)
 def processes(running: Endpoint, detector: str = DIGIT.id) -> list[int]:
     """The detector's servers that run now."""
     found = []
-    children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children")
-    for pid in children.read_text().split():
+    for process in psutil.Process(running.process.pid).children(recursive=True):
         try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
+            if detector in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except psutil.NoSuchProcess:
             continue
-        if detector.encode() in words and state != "Z":
-            found.append(int(pid))
     return found
 
 

@@ -15,6 +15,7 @@ from hardtack.cli.inference import listen
 from hardtack.cli.options import using
 
 if TYPE_CHECKING:
+    from hardtack.endpoint.backends.zygote import Zygote
     from hardtack.endpoint.opening import InCluster
 
 UPSTREAM_TOKEN = "GROUNDLIGHT_API_TOKEN"
@@ -34,6 +35,8 @@ def serve(**given: Any) -> None:
     GROUNDLIGHT_API_TOKEN, or with the last caller's.
     """
     needs_extra("endpoint", *INFERENCE, "cryptography", "urllib3", "yaml")
+    _check_usage(given)
+    zygote = _zygote(given) if given["backend"] == "processes" else None
     from hardtack.endpoint import opening
     from hardtack.endpoint.api import Limits
     from hardtack.endpoint.backends.keeper import Pace
@@ -43,10 +46,6 @@ def serve(**given: Any) -> None:
 
     host, https_port = given["host"], given["https_port"]
     tls_cert, tls_key = given["tls_cert"], given["tls_key"]
-    if (tls_cert is None) != (tls_key is None):
-        raise click.UsageError("--tls-cert and --tls-key go together.")
-    if https_port is None and (tls_cert or given["plain_http"]):
-        raise click.UsageError("--tls-cert, --tls-key and --plain-http need --https-port.")
     settings = opening.Settings(
         models=given["models"].absolute(),
         detectors=given["detectors"],
@@ -64,7 +63,8 @@ def serve(**given: Any) -> None:
                 arrival=given["arrival_time"],
             ),
         ),
-        cluster=_cluster(given) if given["backend"] == "kubernetes" else None,
+        cluster=_cluster(given) if zygote is None else None,
+        zygote=zygote,
         upstream=given["upstream"],
         token=os.environ.get(UPSTREAM_TOKEN, ""),
         deadline=given["deadline"],
@@ -87,6 +87,25 @@ def serve(**given: Any) -> None:
     click.echo(f"The endpoint listens on {_url('http', plain_host, plain)}", err=True)
     if not serve_until_told(app, plain, secure):
         sys.exit(1)
+
+
+def _check_usage(given: dict[str, Any]) -> None:
+    """Raises UsageError."""
+    tls_cert = given["tls_cert"]
+    if (tls_cert is None) != (given["tls_key"] is None):
+        raise click.UsageError("--tls-cert and --tls-key go together.")
+    if given["https_port"] is None and (tls_cert or given["plain_http"]):
+        raise click.UsageError("--tls-cert, --tls-key and --plain-http need --https-port.")
+
+
+def _zygote(given: dict[str, Any]) -> Zygote:
+    """What servers are forked from, importing while the endpoint does."""
+    from hardtack.endpoint.backends.telling import environment
+    from hardtack.endpoint.backends.zygote import Zygote
+
+    zygote = Zygote(environment(given["models"].absolute(), given["threads"]))
+    zygote.launch()
+    return zygote
 
 
 def _cluster(given: dict[str, Any]) -> InCluster:

@@ -18,6 +18,7 @@ from hardtack.endpoint.api import Api, Limits
 from hardtack.endpoint.backends import processes
 from hardtack.endpoint.backends.keeper import Pace
 from hardtack.endpoint.backends.processes import Processes
+from hardtack.endpoint.backends.zygote import Zygote
 from hardtack.endpoint.book import Book
 from hardtack.endpoint.callers import Callers, read_token
 from hardtack.endpoint.cloud import Cloud
@@ -66,7 +67,7 @@ class InCluster:
 @dataclass(frozen=True)
 class Settings:
     """`upstream` is the cloud's address, or empty; `token` the box's own for it; with a `cluster`
-    the inference servers run there, else as processes of this box."""
+    the inference servers run there, else as processes of this box, forked by the `zygote`."""
 
     models: Path
     detectors: Path | None
@@ -74,6 +75,7 @@ class Settings:
     config: Path | None = None
     servers: Servers = field(default_factory=Servers)
     cluster: InCluster | None = None
+    zygote: Zygote | None = None
     token_file: Path | None = None
     upstream: str = ""
     token: str = field(default="", repr=False)
@@ -166,7 +168,8 @@ def _backend(settings: Settings, refresh: float, programs: Mapping[str, Program]
                 settings.models, settings.state, servers.threads, servers.memory, servers.starting,
                 servers.pixels, servers.answer,
                 {detector: program.command for detector, program in programs.items()}, pace,
-            )
+            ),
+            settings.zygote,
         )  # fmt: skip
     # Imported where it is used: boxes without Kubernetes start without it.
     from hardtack.endpoint.backends.kubernetes import backend

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from hardtack.core.backoff import Backoff
 from hardtack.core.errors import EndpointError, in_words
 from hardtack.endpoint.backends import record, versions
 from hardtack.endpoint.backends.aside import Aside
-from hardtack.endpoint.backends.process import Command, Process, ask
+from hardtack.endpoint.backends.process import Process, ask
 from hardtack.endpoint.backends.versions import Seen, Version
 from hardtack.endpoint.servers import Address, State
 from hardtack.inference.arrived import present
@@ -48,11 +48,12 @@ class Pace:
 
 @dataclass(frozen=True)
 class Making:
-    """How a detector's servers are made: the command for a version, a cap of memory in bytes (0:
-    none), where logs and records are kept, the turn that loading a version waits for, and what says
-    why a server that calls itself ready isn't, where nothing does so in the server."""
+    """How a detector's servers are made: what starts one of a version, with its log and the bytes
+    that the kernel grants it; the cap of memory in bytes (0: none), where logs and records are
+    kept, the turn that loading a version waits for, and what says why a server that calls itself
+    ready isn't, where nothing does so in the server."""
 
-    command: Callable[[Version], Command]
+    start: Callable[[Version, Path, int], Awaitable[Process]]
     memory: int
     logs: Path
     records: Path
@@ -340,7 +341,7 @@ class Keeper:
                 self._phase = "loading"
             log = making.logs / f"{self.detector}.log"
             hard = making.memory + _RESERVED if making.memory else 0
-            process = await Process.start(making.command(version), log, hard)
+            process = await making.start(version, log, hard)
             try:
                 await self._ready(process, version)
             except BaseException:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import urllib3
 
@@ -30,17 +31,35 @@ _WORDS = 20
 
 @dataclass(frozen=True)
 class Command:
-    """What to run. A program of somebody else's is told its port in `PORT`; ours says which."""
+    """What to run: a program of somebody else's, which is told its port in `PORT`."""
 
     words: Sequence[str]
     environment: Mapping[str, str]
-    told_port: bool = False
+
+
+class Child(Protocol):
+    """A process that was started, as asyncio has it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    stderr: asyncio.StreamReader | None
+
+    async def wait(self) -> int: ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
 
 
 class Process:
     """A server that runs. `port` is 0 until it listens; `exit` ends when it has ended."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path, port: int) -> None:
+    def __init__(self, process: Child, log: Path, port: int = 0) -> None:
+        """`port` where it is known before the process says it."""
         self.pid = process.pid
         self.port = port
         self._process = process
@@ -55,13 +74,13 @@ class Process:
     @classmethod
     async def start(cls, command: Command, log: Path, memory: int) -> Process:
         """Raises EndpointError where it can't be."""
-        port = _free_port() if command.told_port else 0
-        environment = {**command.environment, **({"PORT": str(port)} if port else {})}
+        port = _free_port()
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-S", str(_CHILD), str(os.getpid()), str(memory),
-                *command.words, env=environment, stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+                *command.words, env={**command.environment, "PORT": str(port)},
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
             )  # fmt: skip
         except OSError as error:
             raise EndpointError(f"A server can't be started: {error}.") from None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,10 @@ from hardtack.endpoint.backends import versions
 from hardtack.endpoint.backends.aside import Aside
 from hardtack.endpoint.backends.examined import examine
 from hardtack.endpoint.backends.keeper import Keeper, Making, Pace
-from hardtack.endpoint.backends.process import Command
+from hardtack.endpoint.backends.process import Command, Process
+from hardtack.endpoint.backends.telling import describing, environment, serving
 from hardtack.endpoint.backends.versions import Version
+from hardtack.endpoint.backends.zygote import Zygote
 from hardtack.endpoint.servers import Address, State
 
 _PATIENCE = 10.0
@@ -38,10 +39,11 @@ class Settings:
 
 
 class Processes:
-    """The process backend."""
+    """The process backend. `zygote`: one with the servers' environment, that may be on its way."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, zygote: Zygote | None = None) -> None:
         self._settings = settings
+        self._zygote = zygote or Zygote(environment(settings.models, settings.threads))
         self._keepers: dict[str, Keeper] = {}
         self._wanted: frozenset[str] = frozenset()
         # Those that wait for the link don't keep those that needn't.
@@ -62,6 +64,7 @@ class Processes:
             await asyncio.wait({self._sorting})
         await self._reconcile()
         await asyncio.gather(*self._closing)
+        self._zygote.close()
         self._started = False
 
     def want(self, detectors: frozenset[str]) -> None:
@@ -92,7 +95,7 @@ class Processes:
     def _keeper(self, detector: str) -> Keeper:
         settings = self._settings
         making = Making(
-            lambda version: self._command(detector, version),
+            functools.partial(self._start, detector),
             settings.memory, self._logs, settings.state / "versions",
             lambda version: self._turns[version.arrived],
             (lambda version, port: examine(detector, version, port, settings.answer))
@@ -101,53 +104,20 @@ class Processes:
         )  # fmt: skip
         return Keeper(detector, settings.models, making, settings.pace)
 
-    def _command(self, detector: str, version: Version) -> Command:
+    async def _start(self, detector: str, version: Version, log: Path, memory: int) -> Process:
+        """Raises EndpointError."""
         settings = self._settings
-        environment = {**os.environ, **offline(settings.models, settings.threads)}
         if program := settings.programs.get(detector):
-            return Command(program, environment | describing(detector, version), told_port=True)
-        return Command(
-            [
-                sys.executable, "-m", "hardtack", "inference", "serve",
-                *serving(detector, version, settings.threads),
-                "--port", "0", "--max-pixels", str(settings.pixels),
-                "--answer-time", f"{settings.answer:g}s",
-                "--arrival-time", f"{settings.pace.arrival:g}s",
-            ],
-            environment,
-        )  # fmt: skip
-
-
-def serving(detector: str, version: Version, threads: int) -> list[str]:
-    """What `hardtack inference serve` is told of a version."""
-    words = ["--model", str(version.primary.directory), "--name", detector, "--fail-fast"]
-    if version.oodd:
-        words += ["--oodd", str(version.oodd.directory)]
-    return [*words, "--threads", str(threads)]
-
-
-def describing(detector: str, version: Version) -> dict[str, str]:
-    """What another program is told of a version: edge-endpoint's names, and the directory."""
-    found = {
-        "MODEL_NAME": f"{detector}/primary",
-        "MODEL_REPOSITORY": str(version.primary.directory.parents[2]),
-        "MODEL_DIR": str(version.primary.directory),
-        "MODEL_VERSION": version.primary.version,
-        "WORKERS": "1",
-    }
-    return {**found, **({"OODD_DIR": str(version.oodd.directory)} if version.oodd else {})}
-
-
-def offline(models: Path, threads: int) -> dict[str, str]:
-    """A server's environment: nothing is looked for outside the box, and threads are capped."""
-    found = {
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        "HF_HUB_CACHE": str(models / "pretrained-weights/hf-hub"),
-        "TORCH_HOME": str(models / "pretrained-weights/torch-home"),
-    }
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS") if threads else ()
-    return {**found, **dict.fromkeys(names, str(threads))}
+            told = describing(detector, version)
+            own = environment(settings.models, settings.threads)
+            return await Process.start(Command(program, own | told), log, memory)
+        words = [
+            "inference", "serve", *serving(detector, version, settings.threads),
+            "--port", "0", "--max-pixels", str(settings.pixels),
+            "--answer-time", f"{settings.answer:g}s",
+            "--arrival-time", f"{settings.pace.arrival:g}s",
+        ]  # fmt: skip
+        return Process(await self._zygote.fork(words, memory), log)
 
 
 async def _weighed(models: Path, detectors: frozenset[str]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hardtack.endpoint.backends.kubernetes.client import DEPLOYMENTS, PODS, SERVICES, Object
-from hardtack.endpoint.backends.processes import describing, offline, serving
+from hardtack.endpoint.backends.telling import describing, offline, serving
 from hardtack.endpoint.backends.versions import Version
 from hardtack.endpoint.servers import Program
 

@@ -1,0 +1,143 @@
+"""The zygote, seen from the endpoint: it starts our own inference servers by forking them.
+
+See docs/adr/0025-zygote.md. The standard library only: it is started before the rest of the
+endpoint is imported, so that both import at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hardtack.core.errors import EndpointError
+from hardtack.endpoint.backends.forking import ROOM
+
+
+class Zygote:
+    """One that died is followed by another at the next fork; its servers died with it."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """`environment`: the servers' own."""
+        self._environment = dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._orders: socket.socket | None = None
+        self._numbers = itertools.count(1)
+
+    def launch(self) -> None:
+        """Have one run. Raises EndpointError where none can."""
+        if self._process and self._process.poll() is None:
+            return
+        self.close()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            number = str(theirs.fileno())
+            words = ["-m", "hardtack.cli.zygote", number, str(os.getpid()), " " * ROOM]
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, *words], env=self._environment, stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                )  # fmt: skip
+            except OSError as error:
+                ours.close()
+                raise EndpointError(f"A server can't be started: {error}.") from None
+        ours.setblocking(False)
+        self._orders = ours
+
+    def close(self) -> None:
+        """End it, and with it what it forked."""
+        if self._orders:
+            self._orders.close()
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+        self._orders = self._process = None
+
+    async def fork(self, words: Sequence[str], memory: int) -> Forked:
+        """A process that runs `hardtack WORDS` with at most `memory` bytes of data (0: no limit).
+
+        Raises EndpointError.
+        """
+        self.launch()
+        server = next(self._numbers)
+        errors, errors_there = os.pipe()
+        fate, fate_there = os.pipe()
+        try:
+            self._send(
+                {"server": server, "words": list(words), "memory": memory},
+                [errors_there, fate_there],
+            )
+        finally:
+            os.close(errors_there)
+            os.close(fate_there)
+            said, told = await _reader(errors), await _reader(fate)
+        try:
+            answer = (await told.readline()).decode().strip()
+        except asyncio.CancelledError:
+            self.pass_on(server, signal.SIGKILL)
+            raise
+        if not answer.isdecimal():
+            reason = answer or "the zygote ended; the endpoint's log says more"
+            raise EndpointError(f"A server can't be started: {reason}.")
+        return Forked(self, server, int(answer), said, told)
+
+    def pass_on(self, server: int, number: int) -> None:
+        """Send a signal to a server, where it has not ended."""
+        with contextlib.suppress(EndpointError):  # it ended with its zygote
+            self._send({"server": server, "signal": number}, [])
+
+    def _send(self, order: Mapping[str, Any], files: list[int]) -> None:
+        """Raises EndpointError."""
+        try:
+            if self._orders is None:
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+            socket.send_fds(self._orders, [json.dumps(order).encode()], files)
+        except OSError as error:
+            why = f"the zygote can't be told ({error.strerror}); the endpoint's log says more"
+            raise EndpointError(f"A server can't be started: {why}.") from None
+
+
+class Forked:
+    """A server of the zygote's, as asyncio describes a process."""
+
+    def __init__(
+        self, zygote: Zygote, server: int, pid: int, stderr: asyncio.StreamReader,
+        fate: asyncio.StreamReader,
+    ) -> None:  # fmt: skip
+        self.pid = pid
+        self.stderr: asyncio.StreamReader | None = stderr
+        self.returncode: int | None = None
+        self._zygote = zygote
+        self._server = server
+        self._fate = fate
+
+    async def wait(self) -> int:
+        """Its exit code; minus the signal that ended it."""
+        told = (await self._fate.readline()).decode().strip()
+        # It dies with its zygote, by this signal.
+        self.returncode = int(told) if told else -signal.SIGKILL
+        return self.returncode
+
+    def terminate(self) -> None:
+        self._zygote.pass_on(self._server, signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._zygote.pass_on(self._server, signal.SIGKILL)
+
+
+async def _reader(pipe: int) -> asyncio.StreamReader:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb", 0)
+    )
+    return reader
