@@ -5,7 +5,6 @@ from __future__ import annotations
 from hardtack.core.errors import ModelError
 from hardtack.inference.images import decode
 from hardtack.inference.model import Model
-from hardtack.inference.package import Golden
 from hardtack.inference.tasks import BoxesResult, ClassResult, Result
 
 
@@ -24,7 +23,7 @@ def check(model: Model) -> None:
         except OSError as error:
             raise ModelError(f"{path} can't be read: {error.strerror}.") from None
         prediction = judged.own(decode(data))
-        if wrong := difference(golden, said(prediction.result), prediction.confidence):
+        if wrong := golden.difference(said(prediction.result), prediction.confidence):
             raise ModelError(
                 f"{judged.package.directory} fails its golden picture {path.name}: {wrong}.",
                 remedy="Publish the version again, or what [golden] says of it.",
@@ -36,15 +35,3 @@ def said(result: Result) -> str | int:
     if isinstance(result, BoxesResult):
         return result.count
     return result.label if isinstance(result, ClassResult) else result.text
-
-
-def difference(golden: Golden, answer: str | int, confidence: float) -> str:
-    """How an answer differs from what is expected; empty where it doesn't."""
-    if answer != golden.answer:
-        return f"expected {golden.answer!r}, it says {answer!r}"
-    expected = golden.confidence
-    if expected is not None and abs(confidence - expected) > golden.tolerance:
-        return f"expected a confidence of {expected:.3f} ± {golden.tolerance}, it has " + (
-            f"{confidence:.3f}"
-        )
-    return ""

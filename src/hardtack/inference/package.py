@@ -92,6 +92,17 @@ class Golden:
     confidence: float | None = None
     tolerance: float = 0.1
 
+    def difference(self, answer: str | int, confidence: float) -> str:
+        """How an answer differs from what is expected; empty where it doesn't."""
+        if answer != self.answer:
+            return f"expected {self.answer!r}, it says {answer!r}"
+        expected = self.confidence
+        if expected is not None and abs(confidence - expected) > self.tolerance:
+            return f"expected a confidence of {expected:.3f} ± {self.tolerance}, it has " + (
+                f"{confidence:.3f}"
+            )
+        return ""
+
 
 @dataclass(frozen=True)
 class Package:

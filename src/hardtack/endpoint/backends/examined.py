@@ -12,7 +12,6 @@ from hardtack.core.errors import EndpointError
 from hardtack.endpoint import replies
 from hardtack.endpoint.backends.versions import Version
 from hardtack.endpoint.detectors import MODES, Detector
-from hardtack.inference import golden
 
 
 def examine(detector: str, version: Version, port: int, patience: float) -> str:
@@ -42,7 +41,7 @@ def examine(detector: str, version: Version, port: int, patience: float) -> str:
         return f"it answers its golden picture {picture.name} with nothing usable: {error}"
     if version.oodd:  # which lowers the confidence: what is expected is the model's alone
         expected = replace(expected, confidence=None)
-    wrong = golden.difference(expected, answer, confidence)
+    wrong = expected.difference(answer, confidence)
     return f"it fails its golden picture {picture.name}: {wrong}" if wrong else ""
 
 
