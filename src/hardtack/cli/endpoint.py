@@ -62,6 +62,7 @@ def serve(**given: Any) -> None:
                 probation=given["probation"],
                 arrival=given["arrival_time"],
             ),
+            given["batch_window"],
         ),
         cluster=_cluster(given) if zygote is None else None,
         zygote=zygote,
@@ -136,6 +137,7 @@ def _cluster(given: dict[str, Any]) -> InCluster:
         pixels=given["max_pixels"],
         answer=given["answer_time"],
         arrival=given["arrival_time"],
+        window=given["batch_window"],
     )
     return InCluster(pods, given["namespace"], given["kubeconfig"])
 

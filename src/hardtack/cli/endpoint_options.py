@@ -103,6 +103,11 @@ SERVERS = [
         help="Threads of each detector's runtime; 0: all cores.",
     ),
     _option(
+        "--batch-window", default="0s", show_default=True, type=DURATION,
+        help="How long a picture waits for others of its detector, to be run through the network "
+        "with them. 0s: not.",
+    ),
+    _option(
         "--memory", default="0", type=SIZE,
         help="Memory that each detector's server may take; one that takes more is started again. "
         "Default: no limit.",

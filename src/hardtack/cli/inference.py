@@ -39,6 +39,10 @@ def inference() -> None:
     "--threads", default=0, type=click.IntRange(0, 1024),
     help="Threads of the runtime. Default: the cores that this process may use.",
 )  # fmt: skip
+@click.option(
+    "--batch-window", default="0s", show_default=True, type=DURATION,
+    help="How long a picture waits for others, to be run through the network with them. 0s: not.",
+)  # fmt: skip
 @click.option("--max-body", default="20MB", show_default=True, help="Largest request body.")
 @click.option(
     "--max-pixels", default=50_000_000, show_default=True, type=click.IntRange(1),
@@ -66,8 +70,8 @@ def inference() -> None:
 )  # fmt: skip
 def serve(
     directory: Path, host: str, port: int, name: str | None, providers: tuple[str, ...],
-    threads: int, max_body: str, max_pixels: int, outliers: Path | None, answer_time: float,
-    arrival_time: float, fail_fast: bool, trust_sizes: bool,
+    threads: int, batch_window: float, max_body: str, max_pixels: int, outliers: Path | None,
+    answer_time: float, arrival_time: float, fail_fast: bool, trust_sizes: bool,
 ) -> None:  # fmt: skip
     """Serve /infer, /health and the Open Inference Protocol until told to end.
 
@@ -90,7 +94,9 @@ def serve(
         body=parse_size(max_body), pixels=max_pixels, answer=answer_time, arrival=arrival_time,
         at_once=min(Limits.at_once, threads_allowed(0)),
     )  # fmt: skip
-    wanted = Wanted(directory, outliers, Options(providers, threads), hashes=not trust_sizes)
+    wanted = Wanted(
+        directory, outliers, Options(providers, threads, batch_window), hashes=not trust_sizes
+    )
     service = Service(
         name or name_of(directory), wanted.load, limits=limits,
         fatal=_end_at_once if fail_fast else None,

@@ -45,7 +45,7 @@ _PAUSE = 0.2
 @dataclass(frozen=True)
 class Servers:
     """What each detector's server may take, and how many of them load at a time; `pace`: how long
-    is waited for what."""
+    is waited for what; `window`: seconds that a picture waits for others to be run with it."""
 
     threads: int = 1
     memory: int = 0
@@ -53,6 +53,7 @@ class Servers:
     pixels: int = 50_000_000
     answer: float = 30.0
     pace: Pace = field(default_factory=Pace)
+    window: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,7 @@ def _backend(settings: Settings, refresh: float, programs: Mapping[str, Program]
                 settings.models, settings.state, servers.threads, servers.memory, servers.starting,
                 servers.pixels, servers.answer,
                 {detector: program.command for detector, program in programs.items()}, pace,
+                servers.window,
             ),
             settings.zygote,
         )  # fmt: skip

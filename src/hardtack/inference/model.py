@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hardtack.core.errors import ModelError
 from hardtack.inference import ondisk, oodd, postprocess, preprocess, tasks
+from hardtack.inference.batching import Batching, why_singly
 from hardtack.inference.images import MAX_PIXELS, Pixels, decode
 from hardtack.inference.package import Network, Output, Package
 from hardtack.inference.postprocess import Floats, Found
@@ -17,23 +20,37 @@ from hardtack.inference.preprocess import Placement
 from hardtack.inference.runtime import Options, Session
 from hardtack.inference.tasks import Box, ClassResult, Prediction, Result
 
+_TRIAL = (np.zeros((32, 32, 3), np.uint8), np.arange(3072, dtype=np.uint8).reshape(32, 32, 3))
+"""Two pictures that differ."""
+
 
 class Loaded:
-    """A network with its session, and its input and output found."""
+    """A network with its session, and its input and output found; `singly` says why pictures are
+    run one by one although there is a window."""
 
     def __init__(self, path: Path, network: Network, options: Options) -> None:
         self.network = network
         self.session = Session(path, options)
         self._input = self.session.input_name(network.input.name)
         self._output = self.session.output_name(network.output.name)
-        shapes = {port.name: port.shape for port in self.session.outputs}
-        self.output_shape = shapes[self._output]
+        given = next(port for port in self.session.outputs if port.name == self._output)
+        self.output_shape = given.shape
+        self.batching: Batching | None = None
+        self.singly = ""
+        if options.window:
+            taken = next(port for port in self.session.inputs if port.name == self._input)
+            trial = [preprocess.prepare(image, network.input)[0] for image in _TRIAL]
+            self.singly = why_singly(self._run, taken, given, *trial)
+            self.batching = None if self.singly else Batching(self._run, options.window)
 
     def __call__(self, image: Pixels) -> tuple[Floats, Placement]:
         """The output's first element, and where the picture lay on the input."""
         tensor, placement = preprocess.prepare(image, self.network.input)
-        output = self.session.run([self._output], {self._input: tensor})[0]
+        output = (self.batching or self._run)(tensor)
         return output[0], placement
+
+    def _run(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        return self.session.run([self._output], {self._input: tensor})[0]
 
 
 class Model:
@@ -70,6 +87,12 @@ class Model:
                 "is binary, YES for a picture unlike the training's."
             )
         self.outliers = Model(outliers, None, options) if outliers else None
+
+    @property
+    def networks(self) -> list[Loaded]:
+        """All that it runs."""
+        own = [loaded for loaded in (self.main, self.finder) if loaded]
+        return own + (self.outliers.networks if self.outliers else [])
 
     def infer(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> Prediction:
         """The answer for an encoded picture. Raises PictureError, ModelError."""

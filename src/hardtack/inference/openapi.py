@@ -141,7 +141,8 @@ def _schemas() -> dict[str, Schema]:
     return {
         "Refusal": _object({}, error=_TEXT, reason=_TEXT),
         "Live": _object({"live": _FLAG}, reason=_TEXT),
-        "Ready": _object({"ready": _FLAG}, model=_TEXT, version=_TEXT, providers=_list(_TEXT)),
+        "Ready": _object({"ready": _FLAG}, model=_TEXT, version=_TEXT, providers=_list(_TEXT),
+                         singly={"type": "object", "additionalProperties": _TEXT}),
         "Ok": _object({"name": _TEXT, "ready": _FLAG}),
         "Description": _object({"openapi": _TEXT, "paths": {"type": "object"}}),
         "Server": _object({"name": _TEXT, "version": _TEXT, "extensions": _list(_TEXT)}),

@@ -24,10 +24,12 @@ _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
 @dataclass(frozen=True)
 class Options:
-    """`providers` in order of preference, by our names; `threads` 0: what the box allows."""
+    """`providers` in order of preference, by our names; `threads` 0: what the box allows;
+    `window`: seconds that a picture waits for others to be run with it, 0: none."""
 
     providers: tuple[str, ...] = ("cpu",)
     threads: int = 0
+    window: float = 0.0
 
 
 @dataclass(frozen=True)

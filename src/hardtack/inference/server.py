@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -22,6 +23,7 @@ from starlette.routing import Route
 
 from hardtack.core.errors import HardtackError, PictureError
 from hardtack.inference import oip, openapi
+from hardtack.inference.batching import MOST
 from hardtack.inference.images import MAX_PIXELS
 from hardtack.inference.loading import Telling
 from hardtack.inference.model import Model
@@ -83,6 +85,10 @@ class Service:
         self.ready = Gauge(
             "hardtack_inference_ready", "1 when the model is loaded.", registry=self.registry
         )
+        self.batches = Histogram(
+            "hardtack_inference_batch_pictures", "Pictures that one run of a network was for.",
+            registry=self.registry, buckets=(1, 2, 4, MOST),
+        )  # fmt: skip
         self.slots = asyncio.Semaphore(self.limits.at_once)
         self._under_way = 0
         self._running: dict[int, float] = {}
@@ -104,8 +110,17 @@ class Service:
                 self.fatal(error)
             _log.error("%s can't be served: %s", self.name, error)
         else:
+            self._gather(self.model)
             self.ready.set(1)
             _log.info("%s is ready, version %s", self.name, self.model.package.version)
+
+    def _gather(self, model: Model) -> None:
+        """Let as many requests run at a time as make a batch, where there are batches."""
+        found = [loaded.batching for loaded in model.networks if loaded.batching]
+        for batching in found:
+            batching.heard = self.batches.observe
+        for _ in range(self.limits.at_once, MOST) if found else ():
+            self.slots.release()
 
     def end(self) -> None:
         """Wait for files no longer."""
@@ -215,21 +230,25 @@ def _health(service: Service) -> list[Route]:
         if service.waits and service.model is None:
             told = {"ready": False, "reason": service.waits, "error": service.why_not()}
             return JSONResponse(told, 503, {"Retry-After": "1"})
-        model = service.loaded()
-        return JSONResponse(
-            {
-                "ready": True,
-                "model": service.name,
-                "version": model.package.version,
-                "providers": model.main.session.providers,
-            }
-        )
+        return JSONResponse(_described(service.name, service.loaded()))
 
     return [
         Route(f"{above}/health/{path}", handler)
         for above in ("", "/v2")
         for path, handler in (("live", live), ("ready", ready))
     ]
+
+
+def _described(name: str, model: Model) -> dict[str, Any]:
+    """What readiness says of a model that is loaded."""
+    told = {
+        "ready": True,
+        "model": name,
+        "version": model.package.version,
+        "providers": model.main.session.providers,
+    }
+    singly = {n.session.path.name: n.singly for n in model.networks if n.singly}
+    return told | ({"singly": singly} if singly else {})
 
 
 def _pictures(service: Service) -> Callable[[Request], Awaitable[Response]]:

@@ -25,7 +25,8 @@ _PATIENCE = 10.0
 class Settings:
     """`threads` of each server's runtime and `memory` in bytes that it may take, 0 for no cap;
     `starting`: how many may load at a time; `answer`: seconds after which a picture's run counts
-    as hung; `programs`: detector → the command that serves it in place of our own server."""
+    as hung; `programs`: detector → the command that serves it in place of our own server;
+    `window`: seconds that a picture waits for others to be run with it."""
 
     models: Path
     state: Path
@@ -36,6 +37,7 @@ class Settings:
     answer: float = 30.0
     programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     pace: Pace = field(default_factory=Pace)
+    window: float = 0.0
 
 
 class Processes:
@@ -112,7 +114,7 @@ class Processes:
             own = environment(settings.models, settings.threads)
             return await Process.start(Command(program, own | told), log, memory)
         words = [
-            "inference", "serve", *serving(detector, version, settings.threads),
+            "inference", "serve", *serving(detector, version, settings.threads, settings.window),
             "--port", "0", "--max-pixels", str(settings.pixels),
             "--answer-time", f"{settings.answer:g}s",
             "--arrival-time", f"{settings.pace.arrival:g}s",

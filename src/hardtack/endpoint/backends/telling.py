@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from hardtack.endpoint.backends.versions import Version
 
 
-def serving(detector: str, version: Version, threads: int) -> list[str]:
+def serving(detector: str, version: Version, threads: int, window: float) -> list[str]:
     """What `hardtack inference serve` is told of a version."""
     words = ["--model", str(version.primary.directory), "--name", detector, "--fail-fast"]
     if version.oodd:
         words += ["--oodd", str(version.oodd.directory)]
+    if window:
+        words += ["--batch-window", f"{window * 1000:g}ms"]
     return [*words, "--threads", str(threads)]
 
 

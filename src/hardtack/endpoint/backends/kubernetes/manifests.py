@@ -47,6 +47,7 @@ class Pods:
     pixels: int = 50_000_000
     answer: float = 30.0
     arrival: float = 600.0
+    window: float = 0.0
 
 
 def deployment_name(detector: str, role: str = "primary") -> str:
@@ -170,7 +171,7 @@ def _pod(detector: str, version: Version, pods: Pods, program: Program | None) -
     }
     if program is None:
         container["args"] = [
-            "inference", "serve", *serving(detector, version, pods.threads),
+            "inference", "serve", *serving(detector, version, pods.threads, pods.window),
             "--host", "0.0.0.0", "--port", str(PORT), "--max-pixels", str(pods.pixels),
             "--answer-time", f"{pods.answer:g}s", "--arrival-time", f"{pods.arrival:g}s",
             *_providers(pods.flavor),
