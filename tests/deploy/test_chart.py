@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +274,35 @@ def test_whatever_leaves_the_box_knows_the_proxy() -> None:
                 assert env["NO_PROXY"].endswith(".svc,.cluster.local,minio.example")
                 seen.add(container["name"])
     assert seen == {"endpoint", "mount", "ecr-credentials"}
+
+
+@pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["defaults", "everything"])
+def test_the_notes_command_asks_for_what_the_chart_made(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [helm(4), "install", "edge", CHART, "--namespace", "edge", "--values", "-",
+         "--dry-run=client"],
+        input=json.dumps(values), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    notes = done.stdout.partition("NOTES:")[2]
+    line = notes[notes.index("  hardtack ready ") :].replace("\\\n", " ")
+    words = [word for word in shlex.split(line)[1:] if word != "--fetch"]
+    given = dict(itertools.pairwise(words))
+    made = {c["name"]: c for _, spec in pod_specs(rendered(values))
+            for c in spec["containers"] + spec.get("initContainers", [])}  # fmt: skip
+    env, state = (
+        {e["name"]: e.get("value") for e in made[name]["env"]} for name in ("mount", "endpoint")
+    )
+    assert given["ready"] == f"s3://{env['S3_BUCKET']}"
+    assert given["--cache"] == env["CACHE_PATH"]
+    assert given.get("--prefix") == env.get("HARDTACK_PREFIX")
+    assert given.get("--endpoint-url") == env.get("HARDTACK_ENDPOINT_URL")
+    assert ("--unsigned" in words) == ("HARDTACK_UNSIGNED" in env)
+    assert given["--state"] == state["HARDTACK_ENDPOINT_STATE"]
+    assert state["HARDTACK_ENDPOINT_MODELS"] == f"{env['MOUNT_PATH']}/{given['--models']}"
+    there = run(*words, "--root", tmp_path, "--cache", tmp_path / "cache", cwd=tmp_path)
+    assert (there.returncode, "NOT READY" in there.stdout) == (1, True), there.stderr
 
 
 def test_a_single_endpoint_does_not_block_a_drain() -> None:

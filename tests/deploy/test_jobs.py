@@ -264,6 +264,11 @@ def test_the_check_command(tmp_path: Path) -> None:
     mended = {"HARDTACK_JOB_CHECK_VALUES_VALUES": '{"s3Mount": {"mountPath": "/srv/models/mount"}}'}
     assert run("job", "check-values", env=file | mended).returncode == 0
     assert run("job", "check-values").returncode == 2
+    # What the file doesn't say is as the chart has it: the mount is a sidecar.
+    done = run("job", "check-values", "--values", "replicas: 2", "--json")
+    assert [finding["value"] for finding in json.loads(done.stdout)] == ["replicas"]
+    two = "{replicas: 2, mount: {kind: DaemonSet}}"
+    assert run("job", "check-values", "--values", two).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,7 @@ def test_every_value_has_a_row(tmp_path: Path) -> None:
         "balena.deviceUuid": ("dropped", ""),
         "typo": ("dropped", ""),
         "inferenceFlavor": ("added", "inferenceFlavor"),
+        "image.repository": ("added", "image.repository"),
     }  # fmt: skip
     assert all(row["why"] for row in found["rows"] if row["outcome"] not in ("kept", "renamed"))
     assert found["values"]["imagePullPolicy"] == "IfNotPresent"

@@ -318,18 +318,19 @@ def check_values(files: tuple[Path, ...], text: str | None, as_json: bool) -> No
     In a pod names aren't checked: Helm has, by the chart's own version.
     """
     from hardtack.deploy.jobs import check_values as doing
-    from hardtack.deploy.valuefiles import over, parse_values, read_values
+    from hardtack.deploy.valuefiles import over, parse_values, read_values, values_in_force
 
     if not files and not text:
         raise click.UsageError("Give values: --file FILE, or --values TEXT.")
     values = read_values(files)
     if text:
         values = over(values, parse_values(text, "--values"))
-    found = doing.check(values)
-    if "KUBERNETES_SERVICE_HOST" not in os.environ:
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        found = doing.check(values)  # all of them: Helm has laid them over the chart's
+    else:
         from hardtack.deploy.valuenames import unknown
 
-        found = unknown(values) + found
+        found = unknown(values) + doing.check(over(values_in_force([]), values))
     if as_json:
         print_json(found)
     elif found:

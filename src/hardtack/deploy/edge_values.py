@@ -71,6 +71,7 @@ _ABOVE = {
     "otel": _LOGS,
     "opentelemetry": _LOGS,
 }
+_OURS = "a placeholder: write here where your build of our one image is"
 _LOCAL = "the tag dev means an image that this box alone has"
 _UNKNOWN = "no such value is known of edge-endpoint; ours are in charts/hardtack/README.md"
 
@@ -95,6 +96,8 @@ def convert(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Row]]:
     if local and "imagePullPolicy" not in values:
         values["imagePullPolicy"] = "Never"
         rows.append(Row("imagePullPolicy", Outcome.ADDED, "imagePullPolicy", _LOCAL))
+    values["image"] = {"repository": "registry.example/hardtack"}
+    rows.append(Row("image.repository", Outcome.ADDED, "image.repository", _OURS))
     return values, rows
 
 
