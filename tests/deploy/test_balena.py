@@ -46,7 +46,7 @@ def test_k3s_starts_only_on_a_prepared_box(tmp_path: Path, code: int) -> None:
         text=True, check=False,
     )  # fmt: skip
     assert done.returncode == code
-    ran = ["hardtack box prepare", "k3s server"]
+    ran = ["hardtack box prepare --yes", "k3s server"]
     assert done.stdout.splitlines() == (ran if code == 0 else ran[:1])
 
 
