@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -153,7 +156,31 @@ def test_windows_double_for_who_goes_on() -> None:
     assert ahead.touch(0, 0) is None
     assert ahead.touch(0, 0) is None
     spans = [ahead.touch(n, n) for n in range(1, 7)]
-    assert spans == [(2, 3), (3, 5), (4, 8), (5, 13), (6, 14), (7, 15)]
+    assert spans == [(2, 3), (3, 5), (4, 8), (5, 13), None, (7, 15)]
+
+
+def told_to(ahead: ReadAhead, chunks: Iterable[int]) -> list[int]:
+    """After each of `chunks` was read: how far ahead was to be fetched by then."""
+    stops = [0]
+    for chunk in chunks:
+        span = ahead.touch(chunk, chunk)
+        stops.append(max(stops[-1], span[1] if span else 0))
+    return stops[1:]
+
+
+def test_who_reads_on_is_told_a_quarter_of_the_window_at_once() -> None:
+    stops = told_to(ReadAhead(limit=32), range(1000))
+    steps = [after - before for before, after in pairwise(stops[10:]) if after > before]
+    assert set(steps) == {8}
+    assert all(stop - chunk > 24 for chunk, stop in enumerate(stops) if chunk > 10)
+
+
+@given(st.lists(st.permutations(range(4)), min_size=10, max_size=50))
+def test_reads_that_come_in_another_order_are_one_reader(fours: list[list[int]]) -> None:
+    order = [4 * turn + chunk for turn, four in enumerate(fours) for chunk in four]
+    stops = told_to(ReadAhead(limit=16), [0, *(chunk + 1 for chunk in order)])
+    for four in range(8, len(fours)):  # the window is as large as it gets
+        assert stops[4 * four] - 4 * four > 12
 
 
 @given(st.lists(st.integers(0, 10_000).map(lambda n: n * 3)))

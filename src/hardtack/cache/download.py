@@ -13,6 +13,9 @@ from hardtack.source.api import ObjectInfo
 AHEAD = 32 << 20
 """Bytes that are fetched ahead of a sequential reader, at most."""
 
+RANKS = range(3)
+"""In which order chunks are fetched: those waited for, those ahead of a reader, whole objects."""
+
 Finished = Callable[[HardtackError | None], None]
 
 

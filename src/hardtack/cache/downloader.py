@@ -17,7 +17,7 @@ from typing import Protocol
 
 from hardtack.cache.content import ContentFile
 from hardtack.cache.counters import Counters
-from hardtack.cache.download import Download, Finished, fail, told
+from hardtack.cache.download import RANKS, Download, Finished, fail, told
 from hardtack.cache.pace import Pace
 from hardtack.cache.pieces import Piece, Pieces
 from hardtack.cache.reachability import Reachability
@@ -70,6 +70,7 @@ class Downloader:
         self._wake = threading.Condition()
         self._downloads: OrderedDict[str, Download] = OrderedDict()
         self._threads: list[threading.Thread] = []
+        self._idle = 0  # threads that wait for something to fetch
         self._closed = False
 
     # -- asked by readers
@@ -94,7 +95,7 @@ class Downloader:
                     break
                 else:
                     download.waiting[chunk] = [read]
-            self._call_threads()
+                    self._call_threads()
         for chunk, piece in passed:
             data = piece.buffer[: content.header.length_of(chunk)]
             read.arrived(chunk * content.header.chunk_size, data)
@@ -165,6 +166,7 @@ class Downloader:
                 download.bulk = [[0, content.header.chunks]] if download.finished else []
                 for chunk in [c for c in old.waiting if c not in old.flying]:
                     download.waiting[chunk] = old.waiting.pop(chunk)
+                self._call_threads()
             for id, other in list(self._downloads.items())[:-256]:
                 if other.idle:
                     del self._downloads[id]
@@ -186,30 +188,44 @@ class Downloader:
         self._wake.notify()
 
     def _work(self) -> None:
-        while True:
-            with self._wake:
-                while (job := self._pick()) is None:
-                    if self._closed:
-                        return
-                    self._wake.wait()
-                self._wake.notify()
+        while (job := self._next_job()) is not None:
             self._run(*job)
+
+    def _next_job(self) -> tuple[Download, int, int] | None:
+        """Wait for a range to fetch; None when there will be none any more.
+
+        Who is woken in vain takes the interpreter from those who have work: so one is woken for
+        what is wanted, and one wakes the next only where more is left.
+        """
+        with self._wake:
+            while (job := self._pick()) is None and not self._closed:
+                self._idle += 1
+                self._wake.wait()
+                self._idle -= 1
+            if self._idle and any(self._first(rank) for rank in RANKS):
+                self._wake.notify()
+            return job
 
     def _pick(self) -> tuple[Download, int, int] | None:
         """The next range to fetch: what is waited for first, objects in turn."""
         if self._closed:
             return None
-        for rank in range(3):
-            for id, download in self._downloads.items():
-                chunk = download.next(rank)
-                if chunk is None:
-                    continue
-                self._downloads.move_to_end(id)
+        for rank in RANKS:
+            if first := self._first(rank):
+                download, chunk = first
+                self._downloads.move_to_end(download.content.id)
                 header = download.content.header
                 limit = max(1, self._max_request // header.chunk_size)
                 stop = grow(chunk, header.chunks, limit, download.wanted)
                 download.flying.update(range(chunk, stop))
                 return download, chunk, stop
+        return None
+
+    def _first(self, rank: int) -> tuple[Download, int] | None:
+        """The first object of which chunks of this rank are to be fetched, and the first chunk."""
+        for download in self._downloads.values():
+            if (chunk := download.next(rank)) is not None:
+                return download, chunk
         return None
 
     def _run(self, download: Download, start: int, stop: int) -> None:
@@ -313,7 +329,7 @@ class Downloader:
         """End a range early when others wait and nobody waits for the rest of it, from `chunk`."""
         if chunk >= stop or any(c in download.waiting for c in range(chunk, stop)):
             return False
-        if all(d.next(0) is None for d in self._downloads.values()):
+        if self._first(0) is None:
             return False
         download.flying.difference_update(range(chunk, stop))
         if download.finished:
@@ -341,7 +357,6 @@ class Downloader:
             if content.complete or not (download.bulk or download.flying):
                 finished, download.finished = download.finished, []
             result = None if content.complete else download.error or self._store.refusal(content)
-            self._wake.notify()
         if error is not None:
             fail(refused, error)
         for call in finished:

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MAX_CURSORS = 16
+EARLY = 4
+"""Chunks by which a read may come before its turn: the kernel sends some at once, and more than
+one thread receives them."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Cursor:
     next: int  # the chunk that a sequential reader touches next
-    window: int
+    window: int = 0
+    told: int = 0  # where what was to be fetched ahead ends
+    early: set[int] = field(default_factory=set)  # chunks past `next` that were read already
+
+    def go_on(self, stop: int) -> None:
+        self.next = stop
+        while self.next in self.early:
+            self.early.remove(self.next)
+            self.next += 1
 
 
 class ReadAhead:
     """Finds the sequential readers of one object; their windows double up to `limit`.
 
-    A reader that goes from one chunk to the next gets read-ahead; one that jumps gets none.
+    A reader that goes from one chunk to the next gets read-ahead; one that jumps gets none. It is
+    told a quarter of the window at once, so that there are few requests, and long ones.
     """
 
     def __init__(self, limit: int) -> None:
@@ -27,17 +39,28 @@ class ReadAhead:
     def touch(self, first: int, last: int) -> tuple[int, int] | None:
         """Chunks [first, last] are read: the range [start, stop) to fetch ahead, if any."""
         for cursor in self._cursors:
-            if last < cursor.next and first >= cursor.next - 1:
-                return None  # still within its last chunk
             if cursor.next - 1 <= first <= cursor.next:
-                cursor.window = min(self._limit, max(1, cursor.window * 2))
-                cursor.next = last + 1
-                self._cursors.remove(cursor)
-                self._cursors.append(cursor)
-                return last + 1, last + 1 + cursor.window
-        self._cursors.append(_Cursor(last + 1, 0))
+                return self._go_on(cursor, last + 1)
+        for cursor in self._cursors:
+            if cursor.next < first <= cursor.next + EARLY:
+                cursor.early.update(range(first, last + 1))
+                return None
+        self._cursors.append(_Cursor(last + 1))
         del self._cursors[:-MAX_CURSORS]
         return None
+
+    def _go_on(self, cursor: _Cursor, stop: int) -> tuple[int, int] | None:
+        if stop <= cursor.next:
+            return None  # still within its last chunk
+        cursor.go_on(stop)
+        cursor.window = min(self._limit, max(1, cursor.window * 2))
+        self._cursors.remove(cursor)
+        self._cursors.append(cursor)
+        ahead = cursor.next + cursor.window
+        if ahead - cursor.told < cursor.window // 4:
+            return None
+        cursor.told = ahead
+        return cursor.next, ahead
 
 
 def grow(start: int, chunks: int, limit: int, wanted: Callable[[int], bool]) -> int:
