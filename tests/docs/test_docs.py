@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -65,6 +66,32 @@ def test_every_error_has_an_entry() -> None:
     text = (ROOT / "docs" / "troubleshooting.md").read_text()
     found = re.findall(r"^## (\w+) \(exit code (\d+)\)\n\n    hardtack: .+\n\n", text, re.MULTILINE)
     assert found == [(kind.__name__, str(kind.exit_code)) for kind in tree()]
+
+
+SHORTEST = 12
+"""Characters that a message has of its own, beside what is filled in."""
+
+
+def messages() -> list[re.Pattern[str]]:
+    """Every text in the code that is long enough, with anything where something is filled in."""
+    found = []
+    for file in (*(ROOT / "src").rglob("*.py"), *(ROOT / "tools").glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            texts = [p.value if isinstance(p, ast.Constant) else None for p in parts]
+            own = [text for text in texts if isinstance(text, str)]
+            if sum(map(len, own)) >= SHORTEST:
+                pieces = (re.escape(t) if isinstance(t, str) else ".+" for t in texts)
+                found.append(re.compile("".join(pieces)))
+    return found
+
+
+def test_every_message_of_troubleshooting_is_one_of_the_code() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    told = re.findall(r"^    (?:hardtack: )?(.+)$", text, re.MULTILINE)
+    told.remove("/srv/out/images.lock: Read-only file system.")  # the system's words alone
+    known = messages()
+    assert [line for line in told if not any(one.search(line) for one in known)] == []
 
 
 @pytest.mark.needs("registry")
