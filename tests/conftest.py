@@ -65,7 +65,7 @@ PARTS: dict[str, tuple[str, Callable[[], bool]]] = {
     "skopeo": ("skopeo (Debian: skopeo)", lambda: _has("skopeo")),
     "chromium": ("chromium (Debian: chromium)", lambda: _has("chromium")),
     "promtool": ("promtool (Debian: prometheus)", lambda: _has("promtool")),
-    "npm": ("npm (for Helm's binaries)", lambda: _has("npm")),
+    "npm": ("npm (for Helm's binaries and Azurite)", lambda: _has("npm")),
 }
 
 

@@ -17,6 +17,7 @@ ENV = {
     "AWS_SECRET_ACCESS_KEY": KEY,
     "AWS_SESSION_TOKEN": KEY,
     "AWS_REGION": "us-east-1",
+    "AZURE_STORAGE_SAS_TOKEN": f"sig={KEY}",
 }
 
 
@@ -32,6 +33,9 @@ def _told(done: subprocess.CompletedProcess[str]) -> str:
         ["config", "show", "--proxy", URL, "--endpoint-url", URL, "--json"],
         ["ls", "s3://b", "--endpoint-url", URL],
         ["ls", "s3://b", "--endpoint-url", "http://127.0.0.1:9", "--proxy", URL],
+        ["ls", "az://b", "--endpoint-url", URL],
+        ["ls", "gs://b", "--endpoint-url", URL, "--unsigned"],
+        ["doctor", "az://b", "--endpoint-url", URL, "--proxy", URL, "--timeout", "1s", "--json"],
         ["doctor", "s3://b", "--endpoint-url", URL, "--proxy", URL, "--timeout", "1s", "--json"],
         ["deploy", "requirements", "--proxy", URL],
         ["images", "extract", "127.0.0.1:9/x:1", "/a"],

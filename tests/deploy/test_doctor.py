@@ -26,6 +26,7 @@ from hardtack.deploy.facts.versions import Versions
 from hardtack.deploy.requirements import Direction, Requirement, When
 from hardtack.source.options import SourceOptions
 from tests.support.commands import run
+from tests.support.ports import free_port
 from tests.support.ready import write_root
 
 GOOD = Kernel("6.18.0", True, True, True, 2, frozenset({"cpu", "memory", "pids"}), "nf_tables", ())
@@ -226,6 +227,20 @@ def test_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert "secret" not in found.found
 
 
+def test_credentials_of_other_clouds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GOOGLE_APPLICATION_CREDENTIALS", "AZURE_STORAGE_CONNECTION_STRING"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "site")
+    for url in ("gs://b", "az://b"):
+        assert credentials(url, SourceOptions(unsigned=True)).state is State.OK
+        assert credentials(url, SourceOptions()).state is State.PROBLEM
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", "sig=secret")
+    found = credentials("az://b", SourceOptions())
+    assert (found.state, found.found) == (
+        State.OK, "account site with a SAS token (AZURE_STORAGE_SAS_TOKEN)",
+    )  # fmt: skip
+
+
 def test_the_whole_examination(tmp_path: Path) -> None:
     write_root(tmp_path)
     (tmp_path / "etc/rancher/k3s/config.yaml").write_text("node-ip: [")
@@ -248,3 +263,15 @@ def test_the_command(tmp_path: Path) -> None:
     plain = run("doctor", "--offline", "--root", tmp_path)
     assert f"{len(amiss)} problems." in plain.stdout
     assert "hardtack box prepare" in plain.stderr
+
+
+def test_the_command_tries_the_host_of_another_cloud(tmp_path: Path) -> None:
+    write_root(tmp_path)
+    port = free_port()
+    words = ("--endpoint-url", f"http://127.0.0.1:{port}", "--root", tmp_path, "--json")
+    for url in ("gs://weights", "az://weights"):
+        told = json.loads(run("doctor", url, "--unsigned", *words).stdout)
+        states = {f["check"]: f["state"] for f in told["findings"]}
+        assert states[f"reach 127.0.0.1:{port}"] == "problem"
+        assert states["credentials"] == "ok"
+        assert not [check for check in states if "amazonaws" in check]

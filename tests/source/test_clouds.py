@@ -5,6 +5,8 @@ The client is the one that test_faults.py tries on S3; here is what shows that t
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import random
 import ssl
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ from hardtack.core.errors import (
     SourceError,
     SourceUnreachable,
 )
-from hardtack.source.api import ObjectInfo
+from hardtack.source.api import Checksum, ObjectInfo
 from hardtack.source.azure import AzureDialect
 from hardtack.source.dialect import Dialect
 from hardtack.source.google import GoogleDialect
@@ -41,6 +43,7 @@ from tests.support.faulty import (
     md5,
     with_etag,
 )
+from tests.support.gcs import GCSServer
 from tests.support.ports import free_port
 
 DATA = random.Random(3).randbytes(400_000)
@@ -250,3 +253,17 @@ def test_tls_is_verified(cloud: Cloud, tmp_path: Path) -> None:
             read(cloud.of(server), INFO)
         trusting = replace(QUICK, ca_bundle=str(tmp_path / "ca.pem"))
         assert read(cloud.source(server.endpoint, options=trusting), INFO) == DATA
+
+
+def test_what_google_keeps_compressed_is_read_as_it_is_kept(gcs: GCSServer) -> None:
+    """Unasked, the store unpacks it on its way, and serves no range of it."""
+    kept = gzip.compress(b"weights " * 1000)
+    gcs.create_bucket("compressed")
+    gcs.put("compressed", "key", kept, encoding="gzip")
+    options = replace(QUICK, endpoint_url=gcs.endpoint)
+    source = StoreSource(GoogleDialect("compressed", options, {}), "", options)
+    info = listing(source)["key"]
+    assert read(source, info) == kept
+    assert read(source, info, 10, 20) == kept[10:20]
+    assert source.checksum(info) == Checksum("md5", hashlib.md5(kept).digest())
+    source.close()

@@ -42,9 +42,11 @@ class GCSServer:
     def create_bucket(self, name: str) -> None:
         self._send("POST", "/storage/v1/b", json.dumps({"name": name}).encode())
 
-    def put(self, bucket: str, key: str, data: bytes) -> None:
-        name = quote(key, safe="")
-        self._send("POST", f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={name}", data)
+    def put(self, bucket: str, key: str, data: bytes, *, encoding: str = "") -> None:
+        """Store an object; `encoding` is the Content-Encoding that it is kept in."""
+        query = f"uploadType=media&name={quote(key, safe='')}"
+        query += f"&contentEncoding={encoding}" if encoding else ""
+        self._send("POST", f"/upload/storage/v1/b/{bucket}/o?{query}", data)
 
     def delete(self, bucket: str, key: str) -> None:
         self._send("DELETE", f"/storage/v1/b/{bucket}/o/{quote(key, safe='')}")

@@ -93,9 +93,9 @@ def account_of(env: Mapping[str, str], endpoint_url: str | None) -> Account:
             "az:// names a container, and nothing names its account.",
             remedy=f"Set {_NAMES[0]} or {_CONNECTION}, or give --endpoint-url.",
         )
-    host = Host.of(endpoint).name
-    name = name or (host.partition(".")[0] if ".blob." in host else "")
-    return Account(name, endpoint, key, "" if key else sas.lstrip("?"), origin)
+    host = Host.of(endpoint)
+    name = name or (host.name.partition(".")[0] if ".blob." in host.name else "")
+    return Account(name, host.url, key, "" if key else sas.lstrip("?"), origin)
 
 
 def shared_key(
