@@ -26,8 +26,8 @@ from hardtack.core.units import format_duration, format_size
 _ONCE = 1.02
 _WITHIN = 0.7
 """Where in its share of the bytes the power is cut: within a file."""
-_FLYING, _AT_MOST = 3 << 20, 8.0
-"""Bytes that come then before it is, within so many seconds: chunks land together, and what is on
+_FLYING = 3 << 20
+"""Bytes that come then before it is, or a twentieth of all: chunks land together, and what is on
 its way is what a cut can take."""
 
 
@@ -59,7 +59,7 @@ class Link:
 
 FULL = (
     Link("1 MB/s with 5 % loss", 1_000_000, loss=5),
-    Link("50 kB/s", 50_000, file=3_000_000, files=3),
+    Link("50 kB/s", 50_000, file=6_000_000, files=3),
     Link("2 s latency", 10_000_000, latency=2.0, file=24_000_000),
 )
 SHORT = (Link("1 MB/s with 5 % loss", 1_000_000, loss=5, file=500_000, cuts=2, lost=1_000_000),)
@@ -83,7 +83,7 @@ def first_boot(record: Record, network: Network, site: Site, box: Box, link: Lin
             for cut in range(link.cuts):
                 with weights.mounted():
                     weights.until((cut + _WITHIN) / link.cuts)
-                    time.sleep(min(_FLYING / link.rate, _AT_MOST))
+                    time.sleep(min(_FLYING, link.size // 20) / link.rate)
                 box.power_off()
                 box.boot()
             with weights.mounted():
