@@ -9,9 +9,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
+from hardtack.deploy.valuefiles import over
 from hardtack.mount import mountinfo
 from tests.support.chart import containers, find, rendered
 from tests.support.commands import HARDTACK, clean_environment, run
@@ -168,3 +170,24 @@ def test_the_values_of_the_docs(tmp_path: Path) -> None:
     given = find(manifests, "ConfigMap", "edge-endpoint")["data"]
     read_detectors = yaml.safe_load(given["detectors.yaml"])["detectors"]
     assert [one["name"] for one in read_detectors] == ["gate"]
+    (block,) = re.findall(r"<!-- cluster -->\n```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "cluster.yaml").write_text(block)
+    both = [
+        word for name in ("values", "cluster") for word in ("--file", tmp_path / f"{name}.yaml")
+    ]
+    checked = run("job", "check-values", *both)
+    assert checked.returncode == 0, checked.stdout
+    manifests = rendered(over(yaml.safe_load(given["values.yaml"]), yaml.safe_load(block)))
+    assert find(manifests, "Deployment", "edge-endpoint")["spec"]["replicas"] == 2
+    kinds = {m["metadata"]["name"] for m in manifests if m["kind"] == "DaemonSet"}
+    assert kinds == {"edge-endpoint-mount", "edge-endpoint-keeper"}
+
+
+@pytest.mark.needs("npm")
+def test_the_policy_of_the_docs_is_one() -> None:
+    page = (ROOT / "docs" / "operate.md").read_text()
+    (block,) = re.findall(r"<!-- policy -->\n```yaml\n(.*?)```", page, re.DOTALL)
+    policy = yaml.safe_load(block)
+    kubernetes_validate.validate(policy, "1.34", strict=True)
+    ours = find(rendered(), "NetworkPolicy", "edge-endpoint")
+    assert ours["metadata"]["namespace"] == policy["metadata"]["namespace"]
