@@ -112,7 +112,9 @@ ABOUT: dict[Check, tuple[str, str]] = {
     ),
     Check.BOX_NAMES: (
         "`localhost` is in `/etc/hosts`; CoreDNS doesn't start from a resolv.conf that names no "
-        "server.", "`box prepare`; the server by hand: only the site knows it",
+        "server.",
+        "`box prepare`; the server by hand: the file is one that somebody named to k3s, and one "
+        "made up would leave pods without names once there is a network",
     ),
     Check.BOX_COLLECTION: (
         "The kubelet removes images that can't be pulled again when the disk fills.", _PREPARE,
@@ -124,7 +126,9 @@ ABOUT: dict[Check, tuple[str, str]] = {
     ),
     Check.BOX_HELPERS: (
         "Each is tried in a namespace with no network: one that doesn't end holds up the start of "
-        "pods.", "by hand: only a person knows whether pulls need it",
+        "pods.",
+        "by hand: without it pulls have no credentials, and whether they need any only a person "
+        "knows",
     ),
     Check.BOX_ORDER: (
         "A service after `network-online.target` waits for a network, for minutes or for ever.",
