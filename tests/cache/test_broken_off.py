@@ -117,8 +117,7 @@ def test_the_records_themselves_are_made_to_last(
     with opened(tmp_path, Trickle(memory), ONE, disk) as cache:
         cache.refresh()
         begin(cache)
-        until(lambda: cache.content(find(cache, "a.bin")).complete)
-        cache.store.flush()
+        settle(cache, find(cache, "a.bin"))
         written = [bool(write.data) for write in disk.log if write.path.suffix == ".map"]
     records = written[1:]  # after the header
     assert records.count(True) > len(BODY) // STEP // 2

@@ -310,7 +310,8 @@ class ContentFile:
             if alive:
                 self._append(b"".join(pack_record(chunk, self.sums[chunk]) for chunk in alive))
             self.recorded.update(alive)
-        self._make_records_last()
+        if not self.complete:  # else its seal follows at once, which makes them last
+            self._make_records_last()
 
     def _append(self, records: bytes) -> None:
         if self.disk.append(self.map.fd, records) != len(records):
