@@ -49,9 +49,9 @@ def test_it_fetches_what_is_missing_and_only_that(box: Box) -> None:
 
 def test_it_only_waits_when_told_so(box: Box) -> None:
     with box.mounted() as point:
-        done = box.run("wait", point, "models/a", "nothing.bin", "--no-fetch", "--timeout", "1s")
+        done = box.run("wait", point, "models/a", "nothing.bin", "--no-fetch", "--timeout", "3s")
         assert done.returncode == 1
-        assert "not complete after 1 s" in done.stderr
+        assert "not complete after 3 s" in done.stderr
         assert "nothing.bin: no such file" in done.stderr
         assert "models/a/weights.bin: absent" in done.stderr
         assert state(point / "models/a/weights.bin") == "absent"

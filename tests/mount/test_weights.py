@@ -180,7 +180,7 @@ def test_keeper_and_worker_killed_together(weights: Weights) -> None:
                 return
 
     for _ in range(10):
-        weights.start()
+        weights.start(handover=10.0)  # a keeper may start another worker between two kills
         stop = threading.Event()
         with ThreadPoolExecutor(1) as pool:
             reading = pool.submit(read_all, stop)
@@ -196,7 +196,7 @@ def test_keeper_and_worker_killed_together(weights: Weights) -> None:
             until(partial(gone, pid))
     assert complete
     shutil.rmtree(weights.bucket)
-    weights.start()
+    weights.start(handover=10.0)
     assert all((weights.point / name).read_bytes() == data[name] for name in complete)
 
 
