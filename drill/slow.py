@@ -84,6 +84,7 @@ def first_boot(record: Record, network: Network, site: Site, box: Box, link: Lin
                 with weights.mounted():
                     weights.until((cut + _WITHIN) / link.cuts)
                     time.sleep(min(_FLYING, link.size // 20) / link.rate)
+                    weights.present()
                 box.power_off()
                 box.boot()
             with weights.mounted():
@@ -165,14 +166,17 @@ class _Weights:
     def until(self, part: float) -> None:
         """Until so much of it is on the box."""
         deadline = time.monotonic() + 1800
-        while True:
-            status = self._status()
-            if status is not None:
-                self.fetched = self._before + status["fetched_bytes_total"]
-                if status["present_bytes"] >= part * self._size:
-                    return
-            expect(time.monotonic() < deadline, f"It never is whole: {status}")
+        while (present := self.present()) < part * self._size:
+            expect(time.monotonic() < deadline, f"It never is whole: {present} bytes are there.")
             time.sleep(0.05)
+
+    def present(self) -> int:
+        """Bytes that are on the box; what it has fetched is noted."""
+        status = self._status()
+        if status is None:
+            return 0
+        self.fetched = self._before + status["fetched_bytes_total"]
+        return int(status["present_bytes"])
 
     def read(self, objects: Mapping[str, bytes]) -> list[str]:
         """The keys whose files on the mount aren't the bucket's bytes."""
