@@ -275,10 +275,10 @@ def test_the_check_command(tmp_path: Path) -> None:
     ("given", "name", "remedy"),
     [
         ({"nosuch": 1}, "nosuch", "Nothing reads it: remove it."),
-        ({"s3mount": {"bucket": "w"}}, "s3mount", "Did you mean s3Mount?"),
+        ({"s3mount": {"bucket": "w"}}, "s3mount", "Did you mean 's3Mount'?"),
         (
             {"s3Mount": {"buckt": "w"}, "mount": {"env": {"ANY": "1"}}, "nodeSelector": {"a": "b"}},
-            "s3Mount.buckt", "Did you mean s3Mount.bucket?",
+            "s3Mount.buckt", "Did you mean 's3Mount.bucket'?",
         ),
     ],
 )  # fmt: skip

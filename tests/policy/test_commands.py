@@ -50,4 +50,4 @@ def test_rules_and_explain() -> None:
     assert "Wrong:" in run("policy", "explain", "pull-always").stdout
     wrong = run("policy", "explain", "pull-alway")
     assert wrong.returncode == 2
-    assert "did you mean 'pull-always'?" in wrong.stderr
+    assert "Did you mean 'pull-always'?" in wrong.stderr

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 
 from click import Option
+
+from hardtack.core.typos import meant
 
 IGNORED = frozenset(
     [
@@ -122,11 +123,10 @@ def _flag(name: str, equals: str, value: str) -> str:
     }
     key = name.replace("-", "_")
     if key not in known:
-        near = difflib.get_close_matches(key, known, 1)
+        hint = f"{meant(key, known)} `hardtack mount --help` lists them;".lstrip()
         raise ValueError(
-            f"the option {name} is not one of a hardtack mount"
-            + (f"; {near[0]} is." if near else ".")
-            + "\n  `hardtack mount --help` lists them; in fstab without the leading dashes."
+            f"the option {name} is not one of a hardtack mount.\n"
+            f"  {hint} in fstab without the leading dashes."
         )
     if known[key] == bool(equals):
         expected = f"{name} alone" if known[key] else f"{name}=VALUE"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from pathlib import Path
 
 import click
 
 from hardtack.cli.output import json_option, print_json, print_lines, print_table
+from hardtack.core.typos import meant
 from hardtack.manifests.place import Severity
 from hardtack.policy import check as checking
 from hardtack.policy.config import Config, read_config
@@ -89,7 +89,6 @@ def rules(as_json: bool) -> None:
 def explain(rule: str) -> None:
     """What RULE means, how it looks wrong and right."""
     if rule not in BY_ID:
-        near = difflib.get_close_matches(rule, BY_ID, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "`hardtack policy rules` lists them."
-        raise click.BadParameter(f"there is no rule {rule!r}: {hint}", param_hint="RULE")
+        hint = meant(rule, BY_ID) or "`hardtack policy rules` lists them."
+        raise click.BadParameter(f"there is no rule {rule!r}. {hint}", param_hint="RULE")
     click.echo(explained(BY_ID[rule], level=1), nl=False)

@@ -27,12 +27,16 @@ def toml_line(text: str, keys: Sequence[str]) -> int:
     return 0
 
 
-def meant(word: str, known: Iterable[str]) -> str:
-    """`Did you mean 'x'?`; empty when no known word is near."""
+def meant(word: str, known: Iterable[str], *, within: str = "") -> str:
+    """`Did you mean 'x'?`, whatever its case; empty when no known word is near.
+
+    `within` is what stands before each of the words, such as the table that they are keys of.
+    """
     import difflib  # late: who writes no word wrong doesn't pay for it
 
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"Did you mean {near[0]!r}?" if near else ""
+    by_letters = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(word.lower(), by_letters, n=1)
+    return f"Did you mean {within + by_letters[near[0]]!r}?" if near else ""
 
 
 def _parts(dotted: str) -> tuple[str, ...]:

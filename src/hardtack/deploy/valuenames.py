@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hardtack.core.errors import ConfigError
+from hardtack.core.typos import meant
 from hardtack.deploy.jobs.check_values import Finding
 from hardtack.deploy.render import chart
 
@@ -33,13 +33,5 @@ def _unknown(values: Mapping[str, Any], schema: Mapping[str, Any], at: str) -> I
             if isinstance(value, Mapping):
                 yield from _unknown(value, below, f"{at}{name}.")
         elif schema.get("additionalProperties") is False:
-            near = _nearest(name, known)
-            remedy = f"Did you mean {at}{near}?" if near else "Nothing reads it: remove it."
+            remedy = meant(name, known, within=at) or "Nothing reads it: remove it."
             yield Finding(at + name, "a value that the chart has", "none of this name", remedy)
-
-
-def _nearest(name: str, known: Mapping[str, Any]) -> str:
-    """The name that was meant, whatever its case; empty where none is near."""
-    by_letters = {one.lower(): one for one in known}
-    near = difflib.get_close_matches(name.lower(), by_letters, 1)
-    return by_letters[near[0]] if near else ""

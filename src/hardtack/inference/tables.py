@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any, TypeVar
 
 from hardtack.core.errors import ModelError
+from hardtack.core.typos import meant
 
 T = TypeVar("T")
 
@@ -34,7 +34,8 @@ class Table:
     def choice(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:
         value = self.take(key, str, default)
         if value not in choices:
-            raise self.error(key, f"is {value!r}{_near(value, choices)}; known: {_list(choices)}")
+            what = f"is {value!r}, expected {_list(choices)}"
+            raise self.error(key, what, meant(value, choices))
         return value
 
     def strings(self, key: str, default: list[str] | None = None) -> tuple[str, ...]:
@@ -64,18 +65,13 @@ class Table:
     def done(self) -> None:
         """Raises ModelError for a key that nobody asked for."""
         for key in self._left:
-            raise self.error(key, f"is not known{_near(key, tuple(self._known))}")
+            raise self.error(key, "is not known", meant(key, self._known))
 
-    def error(self, key: str, what: str) -> ModelError:
+    def error(self, key: str, what: str, hint: str = "") -> ModelError:
         return ModelError(
             f"{self._origin}: {self._path}{key} {what}.",
-            remedy="docs/formats/model-package.md describes the file.",
+            remedy=f"{hint} docs/formats/model-package.md describes the file.".lstrip(),
         )
-
-
-def _near(word: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def _list(words: tuple[str, ...]) -> str:
