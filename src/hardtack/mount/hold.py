@@ -24,7 +24,7 @@ import time
 from select import POLLERR, poll
 from typing import Any
 
-from hardtack.mount.keeper import device_at
+from hardtack.mount.keeper import Log, device_at
 
 LONGEST = 1 << 16
 _DETACH, _NOFOLLOW = 2, 8
@@ -60,9 +60,7 @@ def unmount(mountpoint: str, device: str) -> None:
         ctypes.CDLL(None).umount2(os.fsencode(mountpoint), _DETACH | _NOFOLLOW)
 
 
-def log(message: str) -> None:
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    sys.stderr.write(f"{stamp} info    hold: {message}\n")
+log = Log("hold")
 
 
 class Held:
@@ -118,7 +116,7 @@ class Hold:
             data, fds, _, _ = socket.recv_fds(channel, LONGEST, 2)
             message = json.loads(data) if data else None
         except (OSError, ValueError) as problem:
-            log(f"a message can't be read: {problem}")
+            log(f"a message can't be read: {problem}", "warning")
             message, fds = None, []
         if not isinstance(message, dict):
             self.leave(channel)
@@ -139,7 +137,7 @@ class Hold:
         try:
             socket.send_fds(channel, [json.dumps(reply).encode()], given)
         except OSError as problem:
-            log(f"a reply can't be sent: {problem}")
+            log(f"a reply can't be sent: {problem}", "warning")
 
     def keep(
         self, name: str, message: dict[str, Any], fds: list[int], owner: socket.socket
@@ -166,7 +164,7 @@ class Hold:
                 log(f"{name} was unmounted")
                 self.forget(name)
             elif one.owner is None and now >= one.since + self.grace:
-                log(f"no keeper came for {name} in {self.grace:g} s; it is unmounted")
+                log(f"no keeper came for {name} in {self.grace:g} s; it is unmounted", "warning")
                 self.release(name)
 
     def release(self, name: str) -> None:
@@ -185,7 +183,8 @@ class Hold:
         os.unlink(self.path)
 
 
-def main(path: str, grace: float) -> None:
+def main(path: str, grace: float, level: str = "info", form: str = "text") -> None:
+    log.configure(level, form)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
     hold = Hold(path, grace)
@@ -198,4 +197,4 @@ def main(path: str, grace: float) -> None:
 
 if __name__ == "__main__":
     os.chdir("/")
-    main(sys.argv[1], float(sys.argv[2]))
+    main(sys.argv[1], float(sys.argv[2]), *sys.argv[3:])

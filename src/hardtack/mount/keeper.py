@@ -36,22 +36,35 @@ HOLD_LOOK = 5.0
 """Seconds between two looks whether the hold is still there."""
 
 
-log_format = "text"
-"""As the run file says: text or json, each the same as the worker's lines."""
+LEVELS = ("debug", "info", "warning", "error")
 
 
-def log(message: str) -> None:
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    line = f"{stamp} info    keeper: {message}"
-    if log_format == "json":
-        import json
+class Log:
+    """Lines as the worker's: of `level` and above, as `form` (text, json) says."""
 
-        about = {"time": stamp, "level": "info", "logger": "hardtack.mount.keeper"}
-        line = json.dumps(about | {"message": message}, ensure_ascii=False)
-    try:
-        os.write(2, f"{line}\n".encode())
-    except OSError:
-        return  # a full disk or a closed terminal must not end the mount
+    def __init__(self, name: str) -> None:
+        self.name, self.level, self.form = name, "info", "text"
+
+    def configure(self, level: str, form: str) -> None:
+        self.level, self.form = level if level in LEVELS else "info", form
+
+    def __call__(self, message: str, level: str = "info") -> None:
+        if LEVELS.index(level) < LEVELS.index(self.level):
+            return
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        line = f"{stamp} {level:7} {self.name}: {message}"
+        if self.form == "json":
+            import json
+
+            about = {"time": stamp, "level": level, "logger": f"hardtack.mount.{self.name}"}
+            line = json.dumps(about | {"message": message}, ensure_ascii=False)
+        try:
+            os.write(2, f"{line}\n".encode())
+        except OSError:
+            return  # a full disk or a closed terminal must not end the mount
+
+
+log = Log("keeper")
 
 
 def notify(state: str, fd: int | None = None) -> None:
@@ -67,7 +80,7 @@ def notify(state: str, fd: int | None = None) -> None:
             channel.connect(name)
             socket.send_fds(channel, [state.encode()], [] if fd is None else [fd])
         except OSError as problem:
-            log(f"systemd can't be told {state}: {problem}")
+            log(f"systemd can't be told {state}: {problem}", "warning")
 
 
 def restarting(unit: str) -> bool:
@@ -78,7 +91,7 @@ def restarting(unit: str) -> bool:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5)
     except (OSError, subprocess.TimeoutExpired) as problem:
-        log(f"systemd can't be asked, the mount goes: {problem}")
+        log(f"systemd can't be asked, the mount goes: {problem}", "warning")
         return False
     jobs = [line.split() for line in done.stdout.splitlines()]
     return any(job[1:3] in ([unit, "restart"], [unit, "try-restart"]) for job in jobs)
@@ -126,7 +139,6 @@ class Keeper:
                 notify(f"FDSTOREREMOVE=1\nFDNAME={name}")
 
     def read_run_file(self) -> None:
-        global log_format
         import json
 
         try:
@@ -134,10 +146,11 @@ class Keeper:
                 run = json.load(file)
             self.command, self.mountpoint = list(run["worker"]), str(run["mountpoint"])
             self.hold = str(run.get("hold", ""))
-            log_format = str(run.get("log_format", "text"))
+            log.configure(str(run.get("log_level", "info")), str(run.get("log_format", "text")))
             self.about = {key: str(run.get(key, "")) for key in ("mountpoint", "source", "cache")}
         except (OSError, ValueError, KeyError, TypeError) as problem:
-            log(f"{self.run_file} can't be read, going on with what was known: {problem}")
+            said = f"{self.run_file} can't be read, going on with what was known: {problem}"
+            log(said, "error")
 
     def start(self) -> None:
         arguments = [*self.command, self.run_file, *map(str, self.fds), str(self.alive)]
@@ -147,7 +160,7 @@ class Keeper:
                 setsigmask=[signal.SIGINT],  # a Ctrl-C is for the keeper, which ends it
             )  # fmt: skip
         except OSError as problem:
-            log(f"the worker can't be started: {arguments[0]}: {problem}")
+            log(f"the worker can't be started: {arguments[0]}: {problem}", "error")
             self.schedule(LONGEST_DELAY)
 
     def held(self) -> bool:
@@ -164,7 +177,7 @@ class Keeper:
             except BlockingIOError:
                 return True
             except OSError as problem:
-                log(f"the hold at {self.hold} is lost: {problem}")
+                log(f"the hold at {self.hold} is lost: {problem}", "warning")
             self.lease.close()
         self.lease = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.lease.settimeout(HOLD_LOOK)
@@ -200,7 +213,7 @@ class Keeper:
         self.schedule(LONGEST_AFTER_KILL if code < 0 else LONGEST_DELAY)
         wait = max(0.0, self.next_start - time.monotonic())
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        log(f"the worker {how}; another starts in {wait:.1f} s")
+        log(f"the worker {how}; another starts in {wait:.1f} s", "warning")
         return False
 
     def stop_worker(self) -> None:
@@ -211,7 +224,7 @@ class Keeper:
         deadline = time.monotonic() + GRACE
         while os.waitpid(self.worker, os.WNOHANG)[0] == 0:
             if time.monotonic() > deadline:
-                log(f"the worker did not drain within {GRACE:.0f} s and is killed")
+                log(f"the worker did not drain within {GRACE:.0f} s and is killed", "warning")
                 os.kill(self.worker, signal.SIGKILL)
                 os.waitpid(self.worker, 0)
                 break
