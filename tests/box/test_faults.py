@@ -295,9 +295,7 @@ def test_a_disk_that_the_kernel_makes_read_only_while_mounted(
             for line in (kept, listing):
                 assert "read-only" in line, line
             done = box.run("prefetch", box.source)
-            assert done.returncode == 1, done.stderr
-            assert "b.bin" in done.stderr and "read-only" in done.stderr
-            assert "Traceback" not in done.stderr
+            refused(done, errors.CacheError, "b.bin", "read-only")
             assert os.listdir(point) == ["a.bin", "b.bin"]
     subprocess.run(["fsck.ext4", "-fy", image], check=False, capture_output=True)
     with disk_of_its_own(image, box.cache), box.mounted() as point:

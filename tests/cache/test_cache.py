@@ -17,7 +17,13 @@ import pytest
 from hardtack.cache import background
 from hardtack.cache.api import ROOT, State
 from hardtack.cache.results import Damage, Refresh
-from hardtack.core.errors import CacheBusy, CorruptContent, ObjectChanged, SourceUnreachable
+from hardtack.core.errors import (
+    CacheBusy,
+    CorruptContent,
+    NotFound,
+    ObjectChanged,
+    SourceUnreachable,
+)
 from hardtack.source.api import ByteStream, Checksum, ObjectInfo
 from hardtack.source.memory import MemorySource
 from hardtack.source.scripted import Fault, ScriptedSource
@@ -408,7 +414,9 @@ def test_prefetch_resumes_at_the_byte_where_it_broke_off(
         done = cache.prefetch(["models/*"])
         assert (done.files, done.bytes, done.fetched_bytes) == (1, 50_000, 50_000 - had)
         assert read(cache, find(cache, "models/a.bin")) == DATA
-        assert cache.prefetch(["nothing*"]).failed == (("nothing*", "no file has this name."),)
+        done = cache.prefetch(["nothing*"])
+        assert done.exit_code == NotFound.exit_code
+        assert dict(done.failed)["nothing*"].startswith("no file has this name.")
 
 
 def test_export_writes_plain_files(

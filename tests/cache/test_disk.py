@@ -13,7 +13,13 @@ import pytest
 from hardtack.cache import downloader
 from hardtack.cache.chunkmap import unpack_header, unpack_parts, unpack_records
 from hardtack.cache.content import checksum
-from hardtack.core.errors import DiskFull, FormatError, HardtackError, SourceUnreachable
+from hardtack.core.errors import (
+    CacheError,
+    DiskFull,
+    FormatError,
+    HardtackError,
+    SourceUnreachable,
+)
 from hardtack.core.units import format_size
 from hardtack.source.memory import MemorySource
 from hardtack.source.scripted import Fault, ScriptedSource
@@ -136,7 +142,8 @@ def test_a_disk_without_the_free_space_to_keep_names_it(
     with opened(tmp_path, source, replace(SMALL, keep_free=1 << 60)) as cache:
         cache.refresh()
         done = cache.prefetch([])
-        assert (done.files, done.no_room) == (0, 2)
+        assert (done.files, len(done.failed)) == (0, 2)
+        assert done.exit_code == DiskFull.exit_code
         for path, why in done.failed:
             assert f"{path} can't be kept: it needs 50.0 kB more, and its disk has " in why
             assert f"--keep-free is {format_size(1 << 60)}" in why
@@ -150,7 +157,7 @@ def test_a_disk_that_breaks_is_no_want_of_room(tmp_path: Path, source: ScriptedS
             disk.errors = {operation: errno.EIO}
             done = cache.prefetch(["a.bin"])
             assert "Input/output error" in done.failed[0][1]
-            assert done.no_room == 0
+            assert done.exit_code == CacheError.exit_code
 
 
 def test_an_index_that_takes_no_more_is_said_in_a_line(

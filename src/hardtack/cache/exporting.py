@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from hardtack.cache.api import Entry, Kind
-from hardtack.cache.results import Prefetched
+from hardtack.cache.results import Prefetched, code_of_all
 from hardtack.cache.selection import Selection
 from hardtack.cache.store import Store
 from hardtack.core.errors import CacheError, HardtackError
@@ -25,6 +25,7 @@ def export(store: Store, selection: Selection, to: Path, done: Prefetched) -> Pr
     Raises CacheError when `to` can't be written.
     """
     failed = dict(done.failed)
+    codes = {done.exit_code} if failed else set()
     try:
         to.mkdir(parents=True, exist_ok=True)
         for path, entry in selection.entries():
@@ -36,13 +37,14 @@ def export(store: Store, selection: Selection, to: Path, done: Prefetched) -> Pr
                 _write(store, entry, target)
             except HardtackError as error:
                 failed[path] = str(error)
+                codes.add(error.exit_code)
     except OSError as error:
         raise CacheError(
             f"{error.filename or to} can't be written: {error.strerror}.",
             remedy="Check the directory's permissions and free space.",
         ) from error
     return Prefetched(
-        done.files, done.bytes, done.fetched_bytes, tuple(failed.items()), done.no_room
+        done.files, done.bytes, done.fetched_bytes, tuple(failed.items()), code_of_all(codes)
     )
 
 

@@ -9,14 +9,15 @@ from hardtack.cache.content import ContentFile
 from hardtack.cache.counters import Counters
 from hardtack.cache.downloader import Downloader
 from hardtack.cache.keys import info_of
-from hardtack.cache.results import Prefetched
+from hardtack.cache.results import Prefetched, code_of_all
 from hardtack.cache.selection import Selection
 from hardtack.cache.store import Store
-from hardtack.core.errors import CacheError, DiskFull, HardtackError
+from hardtack.core.errors import CacheError, HardtackError, NotFound
 from hardtack.core.progress import Progress
 
 AT_ONCE = 8
 """Files that are fetched at the same time."""
+_LISTED = "`hardtack ls SOURCE` lists them; `hardtack refresh SOURCE` sees what is new."
 TICK = 0.2  # seconds between reports of progress
 
 
@@ -25,14 +26,17 @@ class _Flight:
 
     def __init__(self, path: str, content: ContentFile, progress: Progress) -> None:
         self.path, self.content, self._progress = path, content, progress
-        self._told = content.present  # rate and time left are those of what is yet to come
+        self._told = self._landed()  # rate and time left are those of what is yet to come
         progress.task(path, content.header.identity.size - self._told)
 
+    def _landed(self) -> int:
+        return self.content.bytes_of(self.content.sums)
+
     def tell(self) -> None:
-        present = self.content.present
-        if present > self._told:
-            self._progress.advance(self.path, present - self._told)
-            self._told = present
+        landed = self._landed()
+        if landed > self._told:
+            self._progress.advance(self.path, landed - self._told)
+            self._told = landed
 
 
 class _Prefetch:
@@ -41,7 +45,7 @@ class _Prefetch:
         self._landed: queue.Queue[tuple[str, HardtackError | None]] = queue.Queue()
         self._flights: dict[str, _Flight] = {}
         self.failed: dict[str, str] = {}
-        self.no_room = 0
+        self.codes: set[int] = set()
 
     def run(self, selection: Selection) -> None:
         for path, entry in selection.entries():
@@ -81,7 +85,7 @@ class _Prefetch:
 
     def fail(self, path: str, error: HardtackError) -> None:
         self.failed[path] = str(error)
-        self.no_room += isinstance(error, DiskFull)
+        self.codes.add(error.exit_code)
 
 
 def prefetch(
@@ -104,9 +108,9 @@ def prefetch(
             else:
                 files, total = files + 1, total + entry.size
     for pattern in selection.unmatched():
-        work.failed[pattern] = "no file has this name."
+        work.fail(pattern, NotFound("no file has this name.", remedy=_LISTED))
     fetched = counters.fetched_bytes - before
-    return Prefetched(files, total, fetched, tuple(work.failed.items()), work.no_room)
+    return Prefetched(files, total, fetched, tuple(work.failed.items()), code_of_all(work.codes))
 
 
 def _unsealed(store: Store, entry: Entry) -> HardtackError | None:

@@ -46,6 +46,19 @@ def no_room(
     )
 
 
+def gave_way(size_limit: int | None, keep_free: int) -> Refusal:
+    """It was evicted to make room for others: all of them together have none."""
+    bounds = [f"--cache-size is {format_size(size_limit)}"] if size_limit is not None else []
+    bounds += [f"--keep-free is {format_size(keep_free)}"] if keep_free else []
+    mends = ["raise --cache-size"] if size_limit is not None else []
+    mends += ["lower --keep-free"] if keep_free else []
+    return Refusal(
+        " where ".join(["it gave way to others", *([" and ".join(bounds)] if bounds else [])]),
+        ", or ".join([*mends, "fetch less at once"]).capitalize() + ".",
+        True,
+    )
+
+
 def unwritable(number: int | None, reason: str, free: int) -> Refusal:
     """The disk, with `free` bytes, refused a write with the errno `number`, for `reason`."""
     reason = f"{reason} ({format_size(free)} free)"

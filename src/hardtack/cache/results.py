@@ -40,13 +40,18 @@ class Refresh:
 @dataclass(frozen=True, slots=True)
 class Prefetched:
     """`files` of `bytes` in all are there; `fetched_bytes` of them came over the network now.
-    `no_room` counts those of `failed` that only want of room kept out."""
+    `exit_code`: that of the error's class, where all of `failed` are of one; else 1."""
 
     files: int
     bytes: int
     fetched_bytes: int
     failed: tuple[tuple[str, str], ...]
-    no_room: int = 0
+    exit_code: int = 1
+
+
+def code_of_all(codes: set[int]) -> int:
+    """What a command ends with of which several things failed, each with one of these codes."""
+    return next(iter(codes)) if len(codes) == 1 else 1
 
 
 @dataclass(frozen=True, slots=True)

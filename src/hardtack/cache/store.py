@@ -156,25 +156,29 @@ class Store:
             content, len(data), partial(content.write, chunk, data, direct=direct)
         ):
             return False
-        with self._lock:
-            self._present += len(data)
         content.land(chunk, checksum(data))  # before the flusher, who records what has landed
         self._flusher.landed(content, chunk)
         return True
 
     def keep_part(self, content: ContentFile, chunk: int, data: memoryview, kept: int) -> bool:
         """Make `data`, the start of a chunk, last; False when the disk doesn't take it."""
-        write = partial(content.keep_part, chunk, data, kept)
-        return not content.gone and self._written(content, len(data) - kept, write)
+        count, write = len(data) - kept, partial(content.keep_part, chunk, data, kept)
+        if content.gone or not self._written(content, count, write):
+            return False
+        self._give_room_back(count)  # it counts when the chunk is whole
+        return True
 
     def _written(self, content: ContentFile, count: int, write: Callable[[], None]) -> bool:
-        """Whether there was room for `count` bytes, and the disk took them."""
+        """Whether there was room for `count` bytes, and the disk took them; they count then."""
+        taken = 0
         try:
-            if not self._room_for(count):
+            if not self._take_room(count):
                 return False
+            taken = count
             write()
         except (OSError, HardtackError) as error:
             self._refuse(error, _reason(error, content.path))
+            self._give_room_back(taken)
             self._unlooked = SPACE_STEP
             return False
         return True
@@ -230,12 +234,14 @@ class Store:
 
     # -- space
 
-    def _room_for(self, incoming: int) -> bool:
+    def _take_room(self, incoming: int) -> bool:
+        """Count `incoming` bytes as there, where they have room: several chunks come at once."""
         with self._lock:
             self._unlooked += incoming
             limit = self._options.size_limit
             over = limit is not None and self._present + incoming > limit
             if self._unlooked < SPACE_STEP and not over:
+                self._present += incoming
                 return True
             need = self.shortage(incoming)
             if need > 0:
@@ -247,9 +253,14 @@ class Store:
                     why = self._refusal
                     self._complain(f"the cache {self.directory} is full", why.remedy)
                     return False
+            self._present += incoming
             self._unlooked = 0
             self.complaint = ""
             return True
+
+    def _give_room_back(self, count: int) -> None:
+        with self._lock:
+            self._present -= count
 
     def shortage(self, incoming: int) -> int:
         """Bytes that must go before `incoming` may come."""
@@ -262,6 +273,9 @@ class Store:
         freed = 0
         for row in list(victims(self.index.oldest_first(), need, self._keeps)):
             freed += self.remove(row)
+        if freed:
+            options = self._options
+            self._refusal = refusal.gave_way(options.size_limit, options.keep_free)
         if freed and time.monotonic() >= self._told_of_room + AGAIN:
             self._told_of_room = time.monotonic()
             log.warning(

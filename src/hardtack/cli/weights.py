@@ -15,7 +15,6 @@ from hardtack.cli.opened import opened
 from hardtack.cli.options import CACHE, SOURCE, source_options, source_url, using
 from hardtack.cli.output import json_option, print_json, print_line, print_table
 from hardtack.cli.progress import shown
-from hardtack.core.errors import DiskFull
 from hardtack.core.units import format_count, format_size
 from hardtack.mount.control import RemoteCache
 from hardtack.source.open import open_source
@@ -106,7 +105,7 @@ def prefetch(
         about = "" if message.startswith(path) else f"{path}: "
         print_line(f"hardtack: {about}{message}", err=True)
     if done.failed:
-        sys.exit(DiskFull.exit_code if done.no_room == failures else 1)
+        sys.exit(done.exit_code)
 
 
 @click.command()
