@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
 
-from hardtack.core.errors import CacheError, FileError, MountpointError
+from hardtack.core.errors import CacheError, ConfigError, FileError, MountpointError
 from hardtack.mount import mountinfo
-from tests.support.commands import run
+from tests.support.commands import HARDTACK, run
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("root", "fuse")
 
@@ -105,3 +107,64 @@ def test_replace_refuses_what_it_would_not_do(place: Path) -> None:
         done = run("mount", point, "--replace", env={"MOUNT_PATH": str(variable)})
         assert done.returncode == 0, done.stderr
     assert (point / "a").read_bytes() == b"abc"
+
+
+@pytest.mark.parametrize("more", [(), ("-f",)])
+def test_an_unknown_release_is_refused_before_anything_is_made(
+    place: Path, more: tuple[str, ...]
+) -> None:
+    (place / "cache").rmdir()
+    point = place / "new" / "mnt" if more else place / "mnt"
+    done = _mount(place, point, *more, "--follow", "release 2026-11")
+    assert done.returncode == ConfigError.exit_code
+    assert "there is no release '2026-11'; known: none." in done.stderr
+    assert not (place / "cache").exists()
+    assert not (place / "new").exists()
+
+
+@pytest.mark.parametrize("level", ["info", "warning"])
+def test_all_processes_of_a_mount_log_at_the_level_that_was_asked(place: Path, level: str) -> None:
+    where = (f"file://{place}/bucket", place / "mnt", "--cache", place / "cache")
+    assert run("--log-level", level, "mount", *where).returncode == 0
+    worker = int(json.loads((place / "mnt" / ".hardtack").read_text())["worker"])
+    os.kill(worker, signal.SIGKILL)
+    log = place / "cache" / "hardtack.log"
+    until(lambda: "the worker was killed by signal 9" in log.read_text())
+    until(lambda: run("health", place / "mnt").returncode == 0)
+    assert run("unmount", place / "mnt").returncode == 0
+    levels = {line.split()[1] for line in log.read_text().splitlines()}
+    assert levels == {"info", "warning"} if level == "info" else {"warning"}
+
+
+def test_a_hold_logs_as_it_was_asked(tmp_path: Path) -> None:
+    said = {}
+    for level in ("info", "error"):
+        words = ["--log-level", level, "--log-format", "json", "hold", str(tmp_path / "socket")]
+        with subprocess.Popen([*HARDTACK, *words], stderr=subprocess.PIPE) as process:
+            until(lambda: run("hold", tmp_path / "socket", "--check").returncode == 0)
+            process.terminate()
+            said[level] = process.communicate()[1]
+    assert said["error"] == b""
+    about = json.loads(said["info"].splitlines()[0])
+    assert about["logger"] == "hardtack.mount.hold" and about["level"] == "info"
+
+
+@pytest.mark.parametrize("command", ["doctor", "ready"])
+def test_the_disk_of_a_mounts_own_cache_is_looked_at(place: Path, command: str) -> None:
+    """With no --cache, and with no SOURCE: that of the mount, wherever it lies."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", place / "cache"], check=True)
+    try:
+        assert _mount(place, place / "mnt").returncode == 0
+        state = ("--state", place / "state", "--without", "images") if command == "ready" else ()
+        offline = () if command == "ready" else ("--offline",)
+        for source in ([f"file://{place}/bucket"], []):
+            done = run(command, *source, *state, *offline)
+            assert done.returncode == 1
+            assert f"{place}/cache has " in done.stdout, done.stdout + done.stderr
+        assert run("unmount", place / "mnt").returncode == 0
+        values = place / "values.yaml"
+        values.write_text(f"s3Mount: {{mountPath: {place}/mnt, cachePath: {place}/cache}}")
+        done = run("doctor", "--offline", "--values", values)
+        assert f"{place}/cache has " in done.stdout, done.stdout + done.stderr
+    finally:
+        subprocess.run(["umount", "-l", place / "cache"], check=True)

@@ -11,7 +11,7 @@ from hardtack.cache import exporting, fetching, leftout, stock
 from hardtack.cache.answering import Answering
 from hardtack.cache.api import Entry, Invalidation, Options, Presence, Reply
 from hardtack.cache.background import Background
-from hardtack.cache.catalogue import Catalogue
+from hardtack.cache.catalogue import Catalogue, unknown_release
 from hardtack.cache.content import ContentFile
 from hardtack.cache.counters import Counters
 from hardtack.cache.disk import Disk
@@ -36,7 +36,7 @@ from hardtack.cache.selection import Selection
 from hardtack.cache.store import Store
 from hardtack.cache.survey import Surveyor
 from hardtack.cache.verifying import Verifier
-from hardtack.cache.view import View
+from hardtack.cache.view import View, followed_release
 from hardtack.core.errors import CacheError
 from hardtack.core.progress import Progress, Quiet
 from hardtack.source.api import Source
@@ -92,6 +92,8 @@ class Cache:
         Raises CacheBusy naming the process that has it, FormatError, DiskFull, CacheError, and
         ConfigError when `options.follow` names a release that isn't there.
         """
+        if (release := followed_release(options.follow)) and not cls.exists(directory, source.url):
+            raise unknown_release(release)  # before anything is made
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:

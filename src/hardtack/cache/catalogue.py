@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,14 @@ def row_sum(*fields: str | int) -> int:
     parent, name, kind, key, size, etag, mtime_ns, target = fields
     text = f"{parent}\0{name}\0{kind}\0{key}\0{size}\0{etag}\0{mtime_ns}\0{target}"
     return zlib.crc32(text.encode("utf-8", "surrogatepass"))
+
+
+def unknown_release(name: str, known: Iterable[str] = ()) -> ConfigError:
+    """There is no release `name`."""
+    return ConfigError(
+        f"there is no release {name!r}; known: {', '.join(known) or 'none'}.",
+        remedy="Keep the current generation with `hardtack pin SOURCE NAME`.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,10 +255,7 @@ class Catalogue:
         """The generation of release `name`. Raises ConfigError naming the known ones."""
         known = {found: generation for found, generation, _ in self.releases()}
         if name not in known:
-            raise ConfigError(
-                f"there is no release {name!r}; known: {', '.join(known) or 'none'}.",
-                remedy="Keep the current generation with `hardtack pin SOURCE NAME`.",
-            )
+            raise unknown_release(name, known)
         return known[name]
 
     def pin(self, name: str, generation: int) -> None:

@@ -19,6 +19,12 @@ DEAD_ENTRIES_KEPT = 86400.0
 """Seconds for which an entry that left the listing can still be asked for by its id."""
 
 
+def followed_release(follow: str) -> str:
+    """The release that `follow` names; empty where it names none."""
+    _, found, name = follow.partition("release ")
+    return name.strip() if found else ""
+
+
 class View:
     """What is shown of `source`: generation `number`, None before the first listing.
 
@@ -36,6 +42,7 @@ class View:
     ) -> None:
         self._catalogue, self._source, self._follow = catalogue, source, follow
         self._reachability, self._held = reachability, held
+        self._release = followed_release(follow)
         self._callbacks: list[Callable[[Invalidation], None]] = []
         self._refreshing = threading.Lock()
         self.number = self._first()
@@ -49,12 +56,6 @@ class View:
             )
         latest = self._catalogue.latest()
         return latest.number if latest else None
-
-    @property
-    def _release(self) -> str:
-        """The release that is followed; empty where it is none."""
-        _, found, name = self._follow.partition("release ")
-        return name.strip() if found else ""
 
     @property
     def known(self) -> bool:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from hardtack.cli.box import ROOT
+from hardtack.cli.caches import caches_of
 from hardtack.cli.deploy_requirements import FILE
 from hardtack.cli.extras import needs_extra
 from hardtack.cli.images_options import SOCKET
 from hardtack.cli.options import (
     DURATION,
     SOURCE,
-    cache_directory,
     option,
     source_options,
     source_url,
@@ -58,6 +59,7 @@ def doctor(
     from hardtack.deploy.doctor.finding import State
     from hardtack.deploy.doctor.reach import Way
     from hardtack.deploy.doctor.run import Patient, examine
+    from hardtack.deploy.valuefiles import values_in_force
     from hardtack.images.containerd import find_socket
     from hardtack.source.open import is_store
 
@@ -65,16 +67,16 @@ def doctor(
     os.environ.setdefault("RES_OPTIONS", f"timeout:{max(1, round(values['timeout']))} attempts:1")
     named = source or os.environ.get("S3_BUCKET")
     url = source_url(named, values["prefix"]) if named else None
-    directories = (cache_directory(values["cache_directory"], url),) if url else ()
+    chart = values_in_force(values_files) if values_files else {}
     requirements = None
     bucket = url if url and is_store(url) else None
     named_one = bool(values_files or lock_file or values["build"] or bucket)
     if not values["offline"] and named_one:
-        requirements = _requirements(bucket, values_files, lock_file, values)
+        requirements = _requirements(bucket, chart, lock_file, values)
     findings = examine(
         Patient(
             root=values["root"],
-            directories=directories,
+            directories=_caches(url, chart, values),
             socket=values["socket"] or find_socket(),
             source=(bucket, source_options(values)) if bucket else None,
             requirements=requirements,
@@ -98,20 +100,25 @@ def doctor(
     sys.exit(1 if problems else 0)
 
 
+def _caches(url: str | None, chart: Mapping[str, Any], values: dict[str, Any]) -> tuple[Path, ...]:
+    """The directories of the weights: as named, as the chart's values say, or of the mounts."""
+    if values["cache_directory"] is None and chart:
+        mount = chart["s3Mount"]
+        place = str(mount["cachePath"] or f"{mount['mountPath']}-cache")
+        return (values["root"] / place.lstrip("/"),)
+    return caches_of(values["cache_directory"], url)
+
+
 def _requirements(
-    url: str | None, values_files: tuple[Path, ...], lock_file: Path | None, values: dict[str, Any]
+    url: str | None, chart: Mapping[str, Any], lock_file: Path | None, values: dict[str, Any]
 ) -> Any:
     """Whom this deployment talks to: as its values and lock say, and the source that was named."""
     from hardtack.deploy import requirements as made
-    from hardtack.deploy.valuefiles import values_in_force
     from hardtack.images.lockfile import read_lock
     from hardtack.source.open import dialect_of
 
     locked = read_lock(lock_file).images if lock_file else ()
-    settings = made.settings_of(
-        values_in_force(values_files) if values_files else {},
-        sorted({image.reference.registry for image in locked}),
-    )
+    settings = made.settings_of(chart, sorted({image.reference.registry for image in locked}))
     settings = dataclasses.replace(settings, proxy=values["proxy"] or settings.proxy)
     if url and not url.startswith("s3://"):
         reached = dialect_of(url, dataclasses.replace(source_options(values), unsigned=True))

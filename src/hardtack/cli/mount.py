@@ -13,13 +13,13 @@ from click.core import ParameterSource
 
 from hardtack.cache import leftout
 from hardtack.cache.results import Status
+from hardtack.cli.caches import cache_directory
 from hardtack.cli.options import (
     CACHE,
     DURATION,
     MOUNT,
     SOURCE,
     Parsed,
-    cache_directory,
     cache_options,
     source_options,
     source_url,
@@ -174,7 +174,8 @@ def health(mountpoint: Path, timeout: float) -> None:
 @click.option(
     "--check", is_flag=True, help="Ask the one that listens at SOCKET; exit 0 if it does."
 )
-def hold(socket: Path, grace: float, *, check: bool) -> None:
+@click.pass_context
+def hold(ctx: click.Context, /, socket: Path, grace: float, *, check: bool) -> None:
     """Keep mounts while the processes that serve them are replaced; listens at SOCKET.
 
     Readers of open files wait meanwhile, and go on. Mounts say --hold SOCKET.
@@ -191,7 +192,9 @@ def hold(socket: Path, grace: float, *, check: bool) -> None:
             ) from None
         return
     socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    command = [sys.executable, "-P", "-m", "hardtack.mount.hold", str(socket), str(grace)]
+    root = ctx.find_root().params
+    how = [str(socket), str(grace), root["log_level"], root["log_format"]]
+    command = [sys.executable, "-P", "-m", "hardtack.mount.hold", *how]
     os.execv(command[0], command)
 
 

@@ -12,9 +12,9 @@ import click
 
 from hardtack.cache import owner
 from hardtack.cache.cache import Cache
-from hardtack.cli.options import cache_directory, cache_options, source_options, source_url
+from hardtack.cli.caches import cache_directory, mounts_caches
+from hardtack.cli.options import cache_options, source_options, source_url
 from hardtack.core.errors import CacheError, ConfigError, DiskFull
-from hardtack.mount import running
 from hardtack.mount.control import RemoteCache, connect
 from hardtack.source.open import open_source, within
 
@@ -56,10 +56,8 @@ def _mounts_cache(url: str) -> Path | None:
 
     Raises ConfigError where several mounts of it have caches of their own.
     """
-    points = [point for point, source in running.sources().items() if source.rstrip("/") == url]
-    caches = {cache: point for point in points if (cache := running.cache_of(point)) is not None}
-    usual = cache_directory(None, url)
-    if not caches or usual in caches:
+    caches = mounts_caches(url)
+    if not caches or cache_directory(None, url) in caches:
         return None
     if len(caches) > 1:
         known = ", ".join(f"{cache} (of {point})" for cache, point in caches.items())

@@ -7,7 +7,6 @@ too.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Callable
@@ -305,22 +304,3 @@ def _source_shown_at(path: str) -> str | None:
         if found is not None:
             return found.source.rstrip("/") if found.ours else None
     return None
-
-
-def _user_cache() -> Path:
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    except RuntimeError:
-        raise ConfigError(
-            f"User {os.geteuid()} has no home directory to keep a cache in.",
-            remedy="Name a directory with --cache, or set HOME.",
-        ) from None
-
-
-def cache_directory(explicit: Path | None, url: str) -> Path:
-    """Where the cache of `url` lies."""
-    if explicit is not None:
-        return explicit.absolute()
-    base = Path("/var/cache/hardtack") if os.geteuid() == 0 else _user_cache() / "hardtack"
-    readable = re.sub(r"[^A-Za-z0-9.-]+", "-", url.split("://", 1)[1]).strip("-")[:40]
-    return base / f"{readable}-{hashlib.sha256(url.encode()).hexdigest()[:8]}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 from click.core import ParameterSource
 
+from hardtack.cli.caches import caches_of
 from hardtack.cli.extras import needs_extra
 from hardtack.cli.images_options import (
     LOCK,
@@ -28,7 +29,6 @@ from hardtack.cli.options import (
     DURATION,
     RATE,
     SOURCE,
-    cache_directory,
     option,
     source_url,
     using,
@@ -192,7 +192,7 @@ def _box(source: str | None, values: dict[str, Any]) -> Box:
             given is not None,
         ),
         horizon=values["horizon"],
-        directories=(state, *([cache_directory(values["cache_directory"], url)] if url else [])),
+        directories=(state, *caches_of(values["cache_directory"], url)),
         root=values["root"],
         without=frozenset(map(Part, values["without"])),
         rate=values["rate"] or noted_rate(state),

@@ -75,12 +75,13 @@ def mount(
     cache_directory = cache_directory.absolute()
     _refuse_inside(source_url, path, cache_directory)
     run = _run(source_url, path, source_options, cache_directory, cache_options, options)
-    if options.foreground:
-        place.make(path)
-    held = fdstore.taken(run, cache_directory / RUN_FILE) or handover.taken(run, options.handover)
-    if held is None:
-        in_turn(lambda: place.check(path), options.handover, Living)
-    in_turn(lambda: first_listing(run, options.wait), options.handover, CacheBusy)
+    with place.ready_made(path) if options.foreground else contextlib.nullcontext():
+        held = fdstore.taken(run, cache_directory / RUN_FILE) or handover.taken(
+            run, options.handover
+        )
+        if held is None:
+            in_turn(lambda: place.check(path), options.handover, Living)
+        in_turn(lambda: first_listing(run, options.wait), options.handover, CacheBusy)
     run_file = cache_directory / RUN_FILE
     write_atomically(run_file, json.dumps(run, indent=1).encode(), mode=0o600)
     log_path = cache_directory / running.LOG_FILE

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 from hardtack.core.errors import MountpointError
 from hardtack.core.units import format_count
@@ -15,18 +17,31 @@ from hardtack.mount.running import PROBE_SECONDS, see_log
 _STACKED = 64
 
 
-def make(path: str) -> None:
-    """The mountpoint, where there is none yet. Raises MountpointError."""
+@contextlib.contextmanager
+def ready_made(path: str) -> Iterator[None]:
+    """The mountpoint, where there is none yet; what fails then takes it away again.
+
+    Raises MountpointError.
+    """
+    parents, made = [each for each in Path(path).parents if not each.exists()], False
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with contextlib.suppress(FileExistsError):
+        with contextlib.suppress(FileExistsError):  # never looked at: a mount there may hang
             os.mkdir(path)
+            made = True
     except OSError as problem:
         what = "a file is in its way" if isinstance(problem, FileExistsError) else problem.strerror
         raise MountpointError(
             f"The mountpoint {path} can't be made: {what} ({problem.filename}).",
             remedy="Choose another one.",
         ) from None
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # somebody put something into it
+            for each in [Path(path), *parents] if made else []:
+                os.rmdir(each)
+        raise
 
 
 def check(path: str) -> None:
