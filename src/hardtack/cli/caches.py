@@ -41,8 +41,11 @@ def mounts_caches(url: str | None) -> dict[Path, Path]:
     return {cache: point for point in points if (cache := running.cache_of(point)) is not None}
 
 
-def caches_of(explicit: Path | None, url: str | None) -> tuple[Path, ...]:
-    """The directories that the cache of `url` fills; without one, those of all mounts."""
+def caches_of(explicit: Path | None, url: str | None, root: Path) -> tuple[Path, ...]:
+    """The directories that the cache of `url` fills; without one those of all mounts, if the box
+    whose file system is at `root` is the one that they are seen on."""
     if explicit is not None:
         return (explicit.absolute(),)
+    if url is None and root != Path("/"):
+        return ()
     return tuple(mounts_caches(url)) or ((cache_directory(None, url),) if url else ())

@@ -106,7 +106,7 @@ def _caches(url: str | None, chart: Mapping[str, Any], values: dict[str, Any]) -
         mount = chart["s3Mount"]
         place = str(mount["cachePath"] or f"{mount['mountPath']}-cache")
         return (values["root"] / place.lstrip("/"),)
-    return caches_of(values["cache_directory"], url)
+    return caches_of(values["cache_directory"], url, values["root"])
 
 
 def _requirements(

@@ -192,7 +192,7 @@ def _box(source: str | None, values: dict[str, Any]) -> Box:
             given is not None,
         ),
         horizon=values["horizon"],
-        directories=(state, *caches_of(values["cache_directory"], url)),
+        directories=(state, *caches_of(values["cache_directory"], url, values["root"])),
         root=values["root"],
         without=frozenset(map(Part, values["without"])),
         rate=values["rate"] or noted_rate(state),

@@ -33,8 +33,12 @@ def source_of(mountpoint: str | Path) -> str:
 
 
 def cache_of(mountpoint: str | Path) -> Path | None:
-    """The cache directory of the mount at `mountpoint`; None when it doesn't answer."""
-    who = mountinfo.identity(mountinfo.absolute(os.fspath(mountpoint)), PROBE_SECONDS)
+    """The cache directory of the mount at `mountpoint`; None when it doesn't answer, or this user
+    can't ask it."""
+    try:
+        who = mountinfo.identity(mountinfo.absolute(os.fspath(mountpoint)), PROBE_SECONDS)
+    except OSError:
+        return None
     return Path(str(who["cache"])) if who else None
 
 
