@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-import select
-import socket
-import socketserver
 import ssl
-import threading
 from pathlib import Path
-from typing import ClassVar
 from urllib.parse import parse_qs
 
 import pytest
@@ -25,8 +20,10 @@ from hardtack.images.registry import Registry
 from hardtack.images.transport import Transport
 from tests.support import oci
 from tests.support.faulty_registry import Fault, Reply, Seen, faulty_registry
+from tests.support.proxies import connect, proxy, socks
 
-IMAGE = oci.image([oci.layer({"f": b"x"})])
+LAYER = oci.layer({"f": b"x"})
+IMAGE = oci.image([LAYER])
 ECR = "123456789012.dkr.ecr.us-west-2.amazonaws.com"
 
 
@@ -91,70 +88,71 @@ def test_certificates(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_an_insecure_registry_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    with faulty_registry() as proxy:
-        proxy.add("v1", IMAGE)
-        monkeypatch.setenv("http_proxy", f"http://me:secret@{proxy.host}")
+    with faulty_registry() as middle:
+        middle.add("v1", IMAGE)
+        monkeypatch.setenv("http_proxy", f"http://me:secret@{middle.host}")
         monkeypatch.setenv("no_proxy", "")
         client = a_client(Registries(insecure=frozenset({"registry.invalid:5000"})))
         assert client.manifest("registry.invalid:5000/a/b", "v1").descriptor.digest == IMAGE.digest
-        seen = proxy.requests[0]
+        seen = middle.requests[0]
         assert seen.path.startswith("http://registry.invalid:5000/v2/a/b/manifests/v1")
         login = base64.b64encode(b"me:secret").decode()
         assert seen.headers["proxy-authorization"] == f"Basic {login}"
         client.close()
 
 
-class _Tunnel(socketserver.StreamRequestHandler):
-    """A proxy that lets TLS through to whom it is asked for."""
-
-    heads: ClassVar[list[str]] = []
-
-    def handle(self) -> None:
-        head = "".join(iter(lambda: self.rfile.readline().decode(), "\r\n"))
-        self.heads.append(head)
-        host, _, port = head.split()[1].partition(":")
-        with socket.create_connection((host, int(port))) as there:
-            self.wfile.write(b"HTTP/1.1 200 go on\r\n\r\n")
-            here = self.connection
-            while True:
-                for ready in select.select([here, there], [], [])[0]:
-                    data = ready.recv(1 << 16)
-                    if not data:
-                        return
-                    (there if ready is here else here).sendall(data)
-
-
-def test_tls_through_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scheme", ["http", "https", "socks5h"])
+def test_tls_through_a_proxy(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    tls, outer = (ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) for _ in range(2))
+    authority.issue_cert("store.invalid").configure_cert(tls)
+    authority.issue_cert("127.0.0.1").configure_cert(outer)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with (
         faulty_registry(tls) as server,
-        socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Tunnel) as proxy,
+        proxy(
+            socks if scheme == "socks5h" else connect,
+            leads_to=int(server.host.partition(":")[2]),
+            tls=outer if scheme == "https" else None,
+        ) as through,
     ):
         server.add("v1", IMAGE)
-        threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
-        monkeypatch.setenv(
-            "https_proxy", f"http://me:se%40cret@127.0.0.1:{proxy.server_address[1]}"
-        )
+        through.wants_login = scheme == "socks5h"
+        monkeypatch.setenv("https_proxy", f"{scheme}://me:se%40cret@127.0.0.1:{through.port}")
         monkeypatch.setenv("no_proxy", "")
-        mirrors = {server.host: {"endpoint": [f"https://{server.host}"]}}
-        client = a_client(Registries(mirrors, ca=tmp_path / "ca.pem"))
-        assert client.manifest(f"{server.host}/a", "v1").descriptor.digest == IMAGE.digest
-        (head,) = _Tunnel.heads
-        assert head.startswith(f"CONNECT {server.host} ")
-        login = base64.b64encode(b"me:se@cret").decode()
-        assert f"Proxy-Authorization: Basic {login}" in head
+        client = a_client(Registries())
+        assert client.manifest("store.invalid/a", "v1").descriptor.digest == IMAGE.digest
+        found = client.blob("store.invalid/a", oci.digest(LAYER), 0, len(LAYER))
+        assert b"".join(map(bytes, found)) == LAYER
+        (asked,) = through.asked  # one connection for all
+        if scheme == "socks5h":
+            assert asked == "SOCKS 3 store.invalid:443"
+            assert through.logins == [(b"me", b"se@cret")]
+        else:
+            login = base64.b64encode(b"me:se@cret").decode()
+            assert asked.startswith("CONNECT store.invalid:443 ")
+            assert f"Proxy-Authorization: Basic {login}" in asked
         assert "proxy-authorization" not in server.requests[0].headers
         client.close()
-        proxy.shutdown()
+
+
+def test_a_registry_without_tls_through_socks(monkeypatch: pytest.MonkeyPatch) -> None:
+    with faulty_registry() as server, proxy(socks) as through:
+        server.add("v1", IMAGE)
+        monkeypatch.setenv("all_proxy", f"socks5h://127.0.0.1:{through.port}")
+        monkeypatch.setenv("no_proxy", "")
+        client = a_client()
+        assert client.manifest(f"{server.host}/a", "v1").descriptor.digest == IMAGE.digest
+        assert through.asked == [f"SOCKS 1 {server.host}"]
+        assert server.requests[0].path.startswith("/v2/a/")
+        client.close()
 
 
 def test_a_proxy_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("https_proxy", "socks5://127.0.0.1:1")
+    monkeypatch.setenv("https_proxy", "ftp://me:secret@127.0.0.1:1")
     monkeypatch.setenv("no_proxy", "")
-    with pytest.raises(ConfigError, match=r"The proxy socks5://127\.0\.0\.1 can't be used"):
+    with pytest.raises(ConfigError, match=r"'127\.0\.0\.1:1' is not a usable proxy URL"):
         a_client().manifest("registry.invalid/a", "v1")
 
 

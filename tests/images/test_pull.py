@@ -34,6 +34,7 @@ from hardtack.images import notes
 from hardtack.images.attempts import Patience, retry_after
 from hardtack.images.auth import DockerConfig
 from hardtack.images.bundle import contents, verify
+from hardtack.images.layout import Member
 from hardtack.images.lock import lock
 from hardtack.images.lockfile import Lock, write_lock
 from hardtack.images.mirrors import Registries
@@ -658,3 +659,10 @@ def test_notes_of_a_later_version_are_left_alone(server: FaultyRegistry, tmp_pat
     with pytest.raises(BundleError, match="has format 3; this version knows up to 2"):
         pull(locked(server), tmp_path, a_client())
     assert "3" in file.read_text()
+
+
+@pytest.mark.parametrize("size", [0, 1, 37 << 20, 8**11 - 1, 8**11, 1 << 40])
+def test_a_members_header_is_gnu_tars(size: int) -> None:
+    info = tarfile.TarInfo(f"blobs/sha256/{'ab' * 32}")
+    info.size, info.mode = size, 0o644
+    assert Member(info.name, 512, size).header == info.tobuf(tarfile.GNU_FORMAT)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-import select
-import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -45,6 +42,7 @@ from tests.support.faulty import (
     with_etag,
 )
 from tests.support.ports import free_port
+from tests.support.proxies import connect, proxy, socks
 
 DATA = random.Random(3).randbytes(400_000)
 INFO = ObjectInfo("key", len(DATA), md5(DATA), 0)
@@ -350,77 +348,58 @@ def test_a_certificate_for_another_name_is_refused(tmp_path: Path) -> None:
             read(new_source(BUCKET, "", options, ENV), INFO)
 
 
-class Tunnel:
-    """A proxy that grants CONNECT and passes bytes on to `port`, whatever host was named."""
-
-    def __init__(self, port: int) -> None:
-        self.asked: list[bytes] = []
-        self._port = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._listener.close()
-        self._thread.join(10)
-
-    def _serve(self) -> None:
-        near, _ = self._listener.accept()
-        with near, socket.create_connection(("127.0.0.1", self._port)) as far:
-            self.asked.append(near.recv(65536))
-            near.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-            for _ in range(100_000):
-                for end in select.select([near, far], [], [], 5)[0]:
-                    data = end.recv(65536)
-                    if not data:
-                        return
-                    (far if end is near else near).sendall(data)
-
-
-def test_tls_passes_through_a_proxy_untouched(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheme", ["http", "https", "socks5h"])
+def test_tls_passes_through_a_proxy_untouched(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    with faulty_server(tls=tls(authority, "store.invalid")) as server:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    outer = tls(authority, "127.0.0.1") if scheme == "https" else None
+    with (
+        faulty_server(tls=tls(authority, "store.invalid")) as server,
+        proxy(socks if scheme == "socks5h" else connect, leads_to=server.port, tls=outer) as way,
+    ):
         server.objects["key"] = DATA
-        proxy = Tunnel(server.port)
         options = replace(
             QUICK,
             endpoint_url="https://store.invalid",
             ca_bundle=str(tmp_path / "ca.pem"),
-            proxy=f"http://user:pass@127.0.0.1:{proxy.port}",
+            proxy=f"{scheme}://user:pass@127.0.0.1:{way.port}",
         )
         source = new_source(BUCKET, "", options, ENV)
         assert read(source, INFO) == DATA
         source.close()
-        proxy.close()
-    assert proxy.asked[0].startswith(b"CONNECT store.invalid:443 ")
-    assert b"Proxy-Authorization: Basic " in proxy.asked[0]
+    if scheme == "socks5h":
+        assert way.asked[0] == "SOCKS 3 store.invalid:443"
+    else:
+        assert way.asked[0].startswith("CONNECT store.invalid:443 ")
+        assert "Proxy-Authorization: Basic " in way.asked[0]
     assert "proxy-authorization" not in server.requests[0].headers
 
 
 def test_requests_pass_through_a_proxy() -> None:
     """The faulty server plays the proxy: it is asked for an absolute URL of another host."""
-    with faulty_server() as proxy:
-        proxy.objects["key"] = DATA
+    with faulty_server() as middle:
+        middle.objects["key"] = DATA
         options = replace(QUICK, endpoint_url="http://store.invalid")
-        env_proxy = f"http://user:pass@127.0.0.1:{proxy.port}"
+        env_proxy = f"http://user:pass@127.0.0.1:{middle.port}"
         source = new_source(BUCKET, "", replace(options, proxy=env_proxy), ENV)
         assert read(source, INFO) == DATA
-        assert proxy.requests[0].headers["host"] == "store.invalid"
-        assert proxy.requests[0].headers["proxy-authorization"].startswith("Basic ")
+        assert middle.requests[0].headers["host"] == "store.invalid"
+        assert middle.requests[0].headers["proxy-authorization"].startswith("Basic ")
 
 
 def test_the_environments_proxy_counts_unless_excepted(monkeypatch: pytest.MonkeyPatch) -> None:
-    with faulty_server() as proxy, faulty_server() as store:
+    with faulty_server() as middle, faulty_server() as store:
         store.objects["key"] = DATA
-        monkeypatch.setenv("http_proxy", proxy.endpoint)
+        monkeypatch.setenv("http_proxy", middle.endpoint)
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         assert read(source_of(store.endpoint), INFO) == DATA
         monkeypatch.setenv("no_proxy", "")
-        proxy.objects["key"] = DATA
+        middle.objects["key"] = DATA
         assert read(source_of("http://store.invalid"), INFO) == DATA
-    assert len(store.requests) == len(proxy.requests) == 1
+    assert len(store.requests) == len(middle.requests) == 1
 
 
 def test_unsigned_requests_carry_no_signature() -> None:

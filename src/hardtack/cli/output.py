@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -85,6 +84,8 @@ def _room(err: bool) -> int:
     stream: TextIO = sys.stderr if err else sys.stdout
     if not stream.isatty():
         return sys.maxsize
+    import shutil  # late: it brings three libraries for compression
+
     return shutil.get_terminal_size().columns
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import random
 
 
-@dataclass(frozen=True)
-class Backoff:
+class Backoff(NamedTuple):
     """Exponential back-off with full jitter: delay n is drawn from [0, min(cap, first * 2^n)].
 
     Full jitter spreads a fleet that lost its source at the same moment
@@ -20,15 +21,14 @@ class Backoff:
 
     def delays(self, random_source: random.Random | None = None) -> Iterator[float]:
         """Endless delays in seconds."""
-        uniform = (random_source or random).uniform
+        uniform = (random_source or _system()).uniform
         ceiling = self.first
         while True:
             yield uniform(0, ceiling)
             ceiling = min(self.cap, ceiling * 2)
 
 
-@dataclass(frozen=True)
-class Stagger:
+class Stagger(NamedTuple):
     """Waits of a fleet that must not fall into step: of all boxes that start when the power comes
     back, and then do the same every `interval` seconds.
 
@@ -45,9 +45,15 @@ class Stagger:
     def first(self, random_source: random.Random | None = None) -> float:
         """Seconds before the first round."""
         most = min(self.interval * self.first_share, self.first_most)
-        return (random_source or random).uniform(0, most)
+        return (random_source or _system()).uniform(0, most)
 
     def next(self, random_source: random.Random | None = None, *, took: float = 0.0) -> float:
         """Seconds between two rounds, the last of which took `took`."""
-        wait = self.interval * (random_source or random).uniform(self.least, 1)
+        wait = self.interval * (random_source or _system()).uniform(self.least, 1)
         return max(wait, took / self.share - took)
+
+
+def _system() -> random.Random:
+    import random  # late: it is needed when something failed, or goes on for ever
+
+    return random.Random()

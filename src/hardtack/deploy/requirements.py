@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
+from hardtack.core.dial import Proxy
 from hardtack.core.errors import ConfigError
 from hardtack.deploy import registry_hosts
 from hardtack.deploy.valuefiles import at
@@ -244,9 +245,9 @@ def _services(settings: Settings) -> Iterator[Requirement]:
         without="the last time known is kept over a reboot",
     )  # fmt: skip
     if settings.proxy:
-        parts = urlsplit(settings.proxy)
+        proxy = Proxy.parse(settings.proxy)
         yield Requirement(
-            parts.hostname or settings.proxy, parts.port or 3128, "tcp",
+            proxy.host, proxy.port, "tcp",
             "the proxy, in place of the hosts above", box, without="as if those hosts were away",
         )  # fmt: skip
     if settings.balena:

@@ -8,8 +8,6 @@ import json
 import logging
 import os
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -119,6 +117,9 @@ def decode_auth(encoded: str, place: str) -> Credentials:
 
 
 def _ask_helper(name: str, host: str) -> Credentials | None:
+    import shutil  # late, both: most registries need no helper
+    import subprocess
+
     program = f"docker-credential-{name}"
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name) or shutil.which(program) is None:
         raise ConfigError(
@@ -175,6 +176,9 @@ def ecr_credentials(host: str, env: Mapping[str, str] | None = None) -> Credenti
     match = _ECR.fullmatch(host)
     if match is None:
         return None
+    import shutil
+    import subprocess
+
     if shutil.which("docker-credential-ecr-login"):
         return _ask_helper("ecr-login", host)
     try:

@@ -6,15 +6,13 @@ import hashlib
 import io
 import json
 import re
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from hardtack.core.errors import BundleError
-from hardtack.images.layout import IMAGE_NAME, REF_NAME, Member
+from hardtack.images.layout import BLOCK, IMAGE_NAME, REF_NAME, Member
 from hardtack.images.platforms import Platform
 
 _CHUNK = 1 << 20
@@ -26,8 +24,7 @@ _ZSTD_LEVEL = 3  # layers are compressed already: more effort gains nothing
 _REMEDY = "Remove it and pull it again."
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(NamedTuple):
     """One entry of a bundle's index: a name, and the manifest that it means."""
 
     name: str
@@ -37,8 +34,7 @@ class Named:
     platform: Platform | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(NamedTuple):
     """What a bundle says it holds. `blobs`: by digest, with offsets in the plain tar."""
 
     path: Path
@@ -124,7 +120,7 @@ def open_tar(path: Path) -> Iterator[IO[bytes]]:
         raise BundleError(
             f"{path} doesn't exist.", remedy="Pull it with `hardtack images pull`."
         ) from None
-    except (OSError, tarfile.TarError, EOFError) as error:
+    except (OSError, EOFError) as error:
         raise BundleError(f"{path} can't be read: {error}.", remedy=_REMEDY) from error
 
 
@@ -162,11 +158,13 @@ def _scan(path: Path, *, check: bool) -> Contents:
 
 def _members(file: IO[bytes], path: Path) -> Iterator[Member]:
     """Members of the tar in order; the file stands at each one's first byte when it is yielded."""
+    import tarfile  # late: a pull into an empty directory reads none
+
     position = 0
     while True:
-        header = _exactly(file, tarfile.BLOCKSIZE, path)
-        position += tarfile.BLOCKSIZE
-        if header == bytes(tarfile.BLOCKSIZE):
+        header = _exactly(file, BLOCK, path)
+        position += BLOCK
+        if header == bytes(BLOCK):
             return
         try:
             info = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
@@ -183,7 +181,7 @@ def _members(file: IO[bytes], path: Path) -> Iterator[Member]:
                 remedy="It wasn't made by hardtack, or was changed: don't load it.",
             )
         yield Member(name, position, info.size)
-        position += -(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        position += -(-info.size // BLOCK) * BLOCK
         _go_to(file, position, path)
 
 

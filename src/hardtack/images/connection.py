@@ -1,29 +1,29 @@
-"""One HTTP connection to a registry, straight, over TLS or through a proxy, and a reply on it.
-
-http.client rather than a library above it: the body of a reply is read into the caller's own
-buffer, so that its bytes are copied once, out of the socket.
-"""
+"""One HTTP connection to a registry, straight, over TLS or through a proxy, and a reply on it."""
 
 from __future__ import annotations
 
-import base64
 import os
 import select
 import socket
-import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPMessage, HTTPResponse, HTTPSConnection
 from pathlib import Path
-from urllib.parse import SplitResult, unquote, urlsplit
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import SplitResult
 
-from hardtack.core.errors import ConfigError, SourceUnreachable, in_words
+from hardtack.core.dial import Proxy, dial
+from hardtack.core.errors import SourceUnreachable, in_words
+from hardtack.images.http1 import BadReply, Connection, Reply
+
+if TYPE_CHECKING:
+    import ssl  # late: a registry on loopback or behind a mirror needs none
 
 _REST = 64 << 10  # so much of a body is read to its end rather than lose the connection
 
+BROKEN = (OSError, BadReply)
+"""What a connection that fails raises; a time-out and a TLS failure are among them."""
 
-@dataclass(frozen=True, slots=True)
-class Tls:
+
+class Tls(NamedTuple):
     """How one registry's certificate is checked. `insecure`: not at all."""
 
     ca: Path | None = None
@@ -32,19 +32,19 @@ class Tls:
     insecure: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """What requests must have in common to share connections. `proxy`: its URL, or empty."""
 
     scheme: str
     host: str
-    port: int | None
+    port: int
     tls: Tls
     proxy: str
 
     @classmethod
     def of(cls, url: SplitResult, tls: Tls) -> Route:
-        return cls(url.scheme, url.hostname or "", url.port, tls, proxy_for(url))
+        port = url.port or (443 if url.scheme == "https" else 80)
+        return cls(url.scheme, url.hostname or "", port, tls, proxy_for(url))
 
 
 class CertificateRefused(SourceUnreachable):
@@ -55,10 +55,11 @@ class Response:
     """A reply, its body not read yet. `done` is told whether the connection can be used again."""
 
     def __init__(
-        self, reply: HTTPResponse, host: str, done: Callable[[bool], None], sock: socket.socket
+        self, reply: Reply, host: str, done: Callable[[bool], None], sock: socket.socket
     ) -> None:
         self.status: int = reply.status
-        self.headers: HTTPMessage = reply.headers
+        self.headers = reply.headers
+        """By lower-case name."""
         self.sock = sock
         self._reply, self._host, self._done = reply, host, done
 
@@ -66,62 +67,63 @@ class Response:
         """Fill `buffer` as far as the body goes; 0 at its end. Raises SourceUnreachable."""
         try:
             return self._reply.readinto(buffer)
-        except (OSError, HTTPException) as error:
+        except BROKEN as error:
             raise unreachable(self._host, error) from error
 
     def read(self, limit: int) -> bytes:
         """The body, at most `limit` bytes of it. Raises SourceUnreachable when it is cut off."""
         try:
-            data = self._reply.read(limit)
-        except (OSError, HTTPException) as error:
+            return self._reply.read(limit)
+        except BROKEN as error:
             raise unreachable(self._host, error) from error
-        if len(data) < limit and self._reply.length:
-            raise unreachable(self._host, EOFError(f"{self._reply.length} bytes are missing"))
-        return data
 
     def close(self) -> None:
         """Give the connection back if the body has come to its end (or nearly), or end it."""
         reply = self._reply
-        if reply.length is not None and 0 < reply.length <= _REST:
+        if reply.length is None or 0 < reply.length <= _REST:
             try:
-                reply.read()
-            except (OSError, HTTPException):
-                reply.will_close = True
-        self._done(reply.isclosed() and not reply.will_close)
-        reply.close()
+                reply.read(_REST)
+            except BROKEN:
+                self._done(False)
+                return
+        self._done(reply.reusable)
 
 
 def connect(
     route: Route, context: Callable[[], ssl.SSLContext], connecting: float, silent: float
-) -> HTTPConnection:
+) -> Connection:
     """An open connection. `connecting`: seconds for that; `silent`: seconds without a byte later.
 
-    Raises OSError, HTTPException, ConfigError for a proxy that can't be used.
+    Raises OSError, ConfigError for a proxy that can't be used.
     """
-    connection = _unconnected(route, context, connecting)
-    connection.connect()
-    connection.sock.settimeout(silent)
-    return connection
+    proxy = Proxy.parse(route.proxy) if route.proxy else None
+    tls = context if route.scheme == "https" else None
+    sock = dial(route.host, route.port, timeout=connecting, proxy=proxy, tls=tls)
+    sock.settimeout(silent)
+    return Connection(sock)
 
 
-def target(route: Route, url: str) -> str:
+def target(route: Route, url: SplitResult) -> str:
     """What to ask for on a connection of `route`: a proxy for plain HTTP wants the whole URL."""
-    if route.proxy and route.scheme == "http":
-        return url
-    parts = urlsplit(url)
-    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    path = (url.path or "/") + (f"?{url.query}" if url.query else "")
+    return f"http://{host_header(url)}{path}" if _forwarded(route) else path
+
+
+def host_header(url: SplitResult) -> str:
+    """`host[:port]` of `url`, without a login."""
+    return url.netloc.rpartition("@")[2]
 
 
 def proxy_headers(route: Route) -> dict[str, str]:
-    """How to log in to the route's proxy."""
-    where = urlsplit(route.proxy)
-    if not where.username:
-        return {}
-    login = f"{unquote(where.username)}:{unquote(where.password or '')}".encode()
-    return {"Proxy-Authorization": f"Basic {base64.b64encode(login).decode()}"}
+    """How to log in to the route's proxy with a request that it forwards."""
+    return Proxy.parse(route.proxy).headers if _forwarded(route) else {}
 
 
-def stale(connection: HTTPConnection) -> bool:
+def _forwarded(route: Route) -> bool:
+    return route.scheme == "http" and route.proxy != "" and Proxy.parse(route.proxy).forwards
+
+
+def stale(connection: Connection) -> bool:
     """Whether an idle connection was ended by the other side, or says what nobody asked for."""
     poll = select.poll()
     poll.register(connection.sock, select.POLLIN)
@@ -136,38 +138,14 @@ def proxy_for(url: SplitResult) -> str:
 
     if urllib.request.proxy_bypass(url.hostname or ""):
         return ""
-    return urllib.request.getproxies().get(url.scheme, "")
-
-
-def _why(error: object) -> str:
-    return in_words(error) if isinstance(error, BaseException) else str(error).rstrip(".")
+    proxies = urllib.request.getproxies()
+    return proxies.get(url.scheme) or proxies.get("all", "")
 
 
 def unreachable(host: str, error: object) -> SourceUnreachable:
     """What a failed attempt says about `host`."""
+    why = in_words(error) if isinstance(error, BaseException) else str(error).rstrip(".")
     return SourceUnreachable(
-        f"Registry {host} can't be reached: {_why(error)}.",
+        f"Registry {host} can't be reached: {why}.",
         remedy="Is its name right, does it run, and may this machine reach it (network, proxy)?",
     )
-
-
-def _unconnected(
-    route: Route, context: Callable[[], ssl.SSLContext], timeout: float
-) -> HTTPConnection:
-    if not route.proxy:
-        if route.scheme == "https":
-            return HTTPSConnection(route.host, route.port, timeout=timeout, context=context())
-        return HTTPConnection(route.host, route.port, timeout=timeout)
-    where = urlsplit(route.proxy if "://" in route.proxy else f"http://{route.proxy}")
-    if where.scheme != "http":
-        raise ConfigError(
-            f"The proxy {where.scheme}://{where.hostname} can't be used.",
-            remedy="Name an http:// proxy in HTTPS_PROXY and HTTP_PROXY; TLS goes through it.",
-        )
-    if route.scheme == "http":
-        return HTTPConnection(where.hostname or "", where.port or 80, timeout=timeout)
-    connection = HTTPSConnection(
-        where.hostname or "", where.port or 80, timeout=timeout, context=context()
-    )
-    connection.set_tunnel(route.host, route.port, proxy_headers(route))
-    return connection

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hardtack.core.errors import CorruptReply
 from hardtack.core.progress import IN_ALL, Progress
@@ -16,15 +17,14 @@ from hardtack.images.registry import Registry
 PART = 64 << 20  # a bigger blob is fetched as several ranges at a time
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a blob goes: its first byte at `offset` of a partial file."""
 
     partial: Partial
     offset: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Job:
     """One blob: where to get it (`name`: a repository that has it), where it goes, and what to call
     it in progress."""
@@ -89,7 +89,7 @@ def _announce(jobs: Sequence[Job], progress: Progress) -> None:
         progress.task(label, total)
 
 
-@dataclass
+@dataclass(slots=True, eq=False, repr=False)
 class _Blob:
     """A job under way: ranges still to come, and the running digest."""
 

@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tarfile
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hardtack.images.manifest import OCI_INDEX, Manifest
 from hardtack.images.platforms import Platform
 
 FORMAT = 1
-BLOCK = tarfile.BLOCKSIZE
+BLOCK = 512
+_RECORD = 20 * BLOCK  # a tar's size is a multiple of it
 IMAGE_NAME = "io.containerd.image.name"
 REF_NAME = "org.opencontainers.image.ref.name"
 
 
-@dataclass(frozen=True, slots=True)
-class BundleImage:
+class BundleImage(NamedTuple):
     """One image of a bundle. `names`: what containerd will list it under, `tags`: what
     `docker load` will call it."""
 
@@ -32,8 +30,7 @@ class BundleImage:
     manifest: Manifest
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A file in the tar: its bytes lie at [offset, offset + size), its header BLOCK before.
     `content` for what is known beforehand, None for a blob that is to be fetched."""
 
@@ -44,13 +41,19 @@ class Member:
 
     @property
     def header(self) -> bytes:
-        info = tarfile.TarInfo(self.name)
-        info.size, info.mode = self.size, 0o644
-        return info.tobuf(tarfile.GNU_FORMAT)
+        """As GNU tar writes it: a regular file of mode 0644, owner 0, time 0."""
+        # tarfile would be imported for this alone, with three libraries for compression.
+        size = b"%011o\0" % self.size
+        if len(size) > 12:  # 8 GiB and more
+            size = b"\x80" + self.size.to_bytes(11)
+        start = self.name.encode().ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + size
+        start += b"00000000000\0"
+        rest = b"0".ljust(101, b"\0") + b"ustar  \0"
+        total = sum(start) + sum(rest) + 8 * ord(" ")  # the sum's own field counts as blanks
+        return (start + b"%06o\0 " % total + rest).ljust(BLOCK, b"\0")
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """The tar of one bundle: `size` bytes in all, members in order."""
 
     members: tuple[Member, ...]
@@ -80,9 +83,7 @@ def plan(images: Sequence[BundleImage], platform: Platform) -> Layout:
     for name, size, content in contents:
         members.append(Member(name, position + BLOCK, size, content))
         position += BLOCK + -(-size // BLOCK) * BLOCK
-    return Layout(
-        tuple(members), -(-(position + 2 * BLOCK) // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
-    )
+    return Layout(tuple(members), -(-(position + 2 * BLOCK) // _RECORD) * _RECORD)
 
 
 def blob_name(digest: str) -> str:

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hardtack.core.errors import BadReference, ConfigError, LockError
 from hardtack.core.files import write_atomically
@@ -19,8 +19,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _AGAIN = "Write it anew: hardtack images lock PATH…"
 
 
-@dataclass(frozen=True, slots=True)
-class LockedPlatform:
+class LockedPlatform(NamedTuple):
     """One image for one platform: its manifest's digest, and the bytes of its configuration and
     layers as the registry keeps them."""
 
@@ -50,8 +49,7 @@ class LockedImage:
             ) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
+class Lock(NamedTuple):
     """Everything that a deployment needs, by digest. Images are sorted by name."""
 
     platforms: tuple[str, ...]

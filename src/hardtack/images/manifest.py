@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from hardtack.core.errors import CorruptReply, NotFound, RegistryError
 from hardtack.images.platforms import Platform
@@ -49,8 +49,7 @@ class Descriptor:
         return "vnd.docker.reference.type" in self.annotations
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """One image for one platform: its bytes, and what they point at."""
 
     descriptor: Descriptor
@@ -64,8 +63,7 @@ class Manifest:
         return tuple({d.digest: d for d in (self.config, *self.layers)}.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(NamedTuple):
     """Several images under one name, one for each platform."""
 
     descriptor: Descriptor

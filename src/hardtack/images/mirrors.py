@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from hardtack.core.errors import ConfigError
@@ -22,13 +22,12 @@ _HUB = "registry-1.docker.io"
 _TABLES = frozenset({"mirrors", "configs", "auths"})  # k3s ignores any other
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """One place to ask: `base` ends before the repository's name (`https://host/v2`)."""
 
     base: str
     mirror_of: str = ""
-    tls: Tls = field(default_factory=Tls)
+    tls: Tls = Tls()
     credentials: Credentials | None = None
     rewrites: tuple[tuple[str, str], ...] = ()
 
@@ -44,13 +43,12 @@ class Endpoint:
         return name
 
 
-@dataclass(frozen=True)
-class Registries:
+class Registries(NamedTuple):
     """Mirrors and settings by registry. `insecure`: hosts to talk to over http, or over TLS without
     checking when they have a certificate; `ca`: an authority for all hosts beside the system's."""
 
-    mirrors: Mapping[str, Any] = field(default_factory=dict)
-    configs: Mapping[str, Any] = field(default_factory=dict)
+    mirrors: Mapping[str, Any] = MappingProxyType({})
+    configs: Mapping[str, Any] = MappingProxyType({})
     insecure: frozenset[str] = frozenset()
     ca: Path | None = None
 

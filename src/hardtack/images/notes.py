@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hardtack.core.errors import BundleError
 from hardtack.core.files import write_atomically
@@ -24,8 +24,7 @@ FORMAT = 2
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """One bundle that a pull made. `boot`: the boot in which it was written and not yet checked
     from disk; empty when that isn't known; None when it was checked."""
 

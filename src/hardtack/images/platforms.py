@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os as os_module
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hardtack.core.errors import ConfigError
 
@@ -17,8 +17,7 @@ _ARCHITECTURES = {
 }
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Platform:
+class Platform(NamedTuple):
     """An operating system, an architecture and perhaps a variant, normalised as containerd does:
     `arm64/v8` is `arm64`, `arm` is `arm/v7`, `amd64/v1` is `amd64`."""
 

@@ -6,10 +6,9 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hardtack.core.errors import BundleError, RegistryError
 from hardtack.core.files import fsync_directory, make_directory, write_atomically
@@ -30,8 +29,7 @@ log = logging.getLogger(__name__)
 WORK = ".hardtack-pull"
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
+class Bundle(NamedTuple):
     """One bundle: its file, its platform, the images in it."""
 
     path: Path
@@ -39,8 +37,7 @@ class Bundle:
     images: tuple[LockedImage, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Pulled:
+class Pulled(NamedTuple):
     """What a pull did. `fetched`: bytes of blobs that came over the network; `foreign`: layers that
     registries don't hand out, `image: url`, which no bundle holds."""
 
@@ -290,8 +287,8 @@ def _forget_superseded(out: Path, bundles: Sequence[Bundle]) -> tuple[Path, ...]
 def _clear(work: Path) -> None:
     """Remove what only an unfinished pull needs."""
     for path in work.iterdir():
-        if path.name not in ("lock", notes.NAME):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if path.name not in ("lock", notes.NAME) and path.is_file():
+            path.unlink()
 
 
 def _stem(image: LockedImage) -> str:

@@ -134,7 +134,7 @@ class Registry:
             raise CorruptReply(
                 f"{what}: {endpoint.host} sent a manifest whose digest is {sha256(raw)}."
             )
-        return parse(raw, response.headers.get("Content-Type", ""), what)
+        return parse(raw, response.headers.get("content-type", ""), what)
 
     def _blob(
         self,
@@ -199,14 +199,14 @@ class Registry:
                 return response
             response.close()
             if response.status == 401 and not renewed:
-                challenge = response.headers.get("WWW-Authenticate", "")
+                challenge = response.headers.get("www-authenticate", "")
                 self._tokens.renew(endpoint, path, challenge, what, sent, attempts)
                 renewed = True
                 continue
             refused = refusal(response.status, endpoint.host, what)
             if response.status not in AGAIN:
                 raise refused
-            attempts.failed(refused, retry_after(response.headers.get("Retry-After"), time.time()))
+            attempts.failed(refused, retry_after(response.headers.get("retry-after"), time.time()))
 
     def _attempts(self, endpoint: Endpoint, what: str, stop: Stop | None = None) -> Attempts:
         known = endpoint.host in self._answered
@@ -219,10 +219,10 @@ def _body(
     """The bytes [start, stop) of a response to a range request, each piece in `buffer`."""
     skip = 0
     if response.status == 206:
-        if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+        if not response.headers.get("content-range", "").startswith(f"bytes {start}-"):
             raise CorruptReply(
                 f"{what}: asked for bytes from {start}, "
-                f"got {response.headers.get('Content-Range')!r}."
+                f"got {response.headers.get('content-range')!r}."
             )
     else:
         skip = start  # the registry knows no ranges: everything comes, from the start

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import logging
-import ssl
 import threading
 import weakref
 from functools import partial
-from http.client import HTTPConnection, HTTPException
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from hardtack.core.errors import ConfigError, CorruptReply, SourceUnreachable
 from hardtack.core.trust import trusting
 from hardtack.images.attempts import Stop
 from hardtack.images.connection import (
+    BROKEN,
     CertificateRefused,
     Response,
     Route,
     Tls,
     connect,
+    host_header,
     proxy_headers,
     stale,
     target,
     unreachable,
 )
+
+if TYPE_CHECKING:
+    import ssl
+
+    from hardtack.images.http1 import Connection
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +45,7 @@ class Transport:
 
     def __init__(self, *, timeout: float = 30.0) -> None:
         self._timeout = timeout
-        self._idle: dict[Route, list[HTTPConnection]] = {}
+        self._idle: dict[Route, list[Connection]] = {}
         self._contexts: dict[Tls, ssl.SSLContext] = {}
         self._lock = threading.Lock()
         weakref.finalize(self, _close, self._idle)  # for who forgets to
@@ -60,7 +66,7 @@ class Transport:
         home = urlsplit(url)
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._send_one(method, url, headers, tls, body, stop or Stop())
-            location = response.headers.get("Location")
+            location = response.headers.get("location")
             if response.status not in _REDIRECTS or location is None:
                 return response
             response.close()
@@ -90,19 +96,15 @@ class Transport:
         if tls.insecure:
             log.warning("%s %s: TLS certificate not verified (insecure)", method, parts.netloc)
         route = Route.of(parts, tls)
-        if route.scheme == "http":
-            headers = headers | proxy_headers(route)
+        headers = {"Host": host_header(parts), **headers, **proxy_headers(route)}
         connection = None
         try:
             connection = self._connection(route)
             sock = connection.sock
             with stop.ends(sock):
-                connection.request(method, target(route, url), body, headers)
-                reply = connection.getresponse()
-        except ssl.SSLError as error:
-            raise tls_failed(parts.netloc, error) from error
-        except (OSError, HTTPException) as error:
-            raise unreachable(parts.netloc, error) from error
+                reply = connection.request(method, target(route, parts), headers, body)
+        except BROKEN as error:
+            raise _failed(parts.netloc, error) from error
         else:
             sent, connection = connection, None
             return Response(reply, parts.netloc, partial(self._give_back, route, sent), sock)
@@ -110,7 +112,7 @@ class Transport:
             if connection is not None:
                 connection.close()
 
-    def _connection(self, route: Route) -> HTTPConnection:
+    def _connection(self, route: Route) -> Connection:
         while (connection := self._take(route)) is not None:
             if not stale(connection):
                 return connection
@@ -119,12 +121,12 @@ class Transport:
             route, partial(self._context, route.tls), min(self._timeout, 10.0), self._timeout
         )
 
-    def _take(self, route: Route) -> HTTPConnection | None:
+    def _take(self, route: Route) -> Connection | None:
         with self._lock:
             idle = self._idle.get(route)
             return idle.pop() if idle else None
 
-    def _give_back(self, route: Route, connection: HTTPConnection, reusable: bool) -> None:
+    def _give_back(self, route: Route, connection: Connection, reusable: bool) -> None:
         if not reusable:
             connection.close()
             return
@@ -138,7 +140,7 @@ class Transport:
             return self._contexts[tls]
 
 
-def _close(idle: dict[Route, list[HTTPConnection]]) -> None:
+def _close(idle: dict[Route, list[Connection]]) -> None:
     while idle:
         for connection in idle.popitem()[1]:
             connection.close()
@@ -153,18 +155,22 @@ def _parsed(url: str) -> SplitResult:
     return parts
 
 
-def tls_failed(host: str, error: ssl.SSLError) -> SourceUnreachable:
-    """Of a handshake or a connection; a refused certificate is refused again."""
-    kind = (
-        CertificateRefused if isinstance(error, ssl.SSLCertVerificationError) else SourceUnreachable
-    )
-    return kind(
+def _failed(host: str, error: Exception) -> SourceUnreachable:
+    """What a failed attempt means; a certificate that was refused is refused again."""
+    import ssl
+
+    if not isinstance(error, ssl.SSLError):
+        return unreachable(host, error)
+    refused = isinstance(error, ssl.SSLCertVerificationError)
+    return (CertificateRefused if refused else SourceUnreachable)(
         f"{host}: TLS failed: {error}.",
         remedy="Name the registry's CA (--registry-ca, or tls.ca_file in registries.yaml).",
     )
 
 
 def _context(tls: Tls) -> ssl.SSLContext:
+    import ssl  # late: a registry on loopback needs none
+
     try:
         context = trusting()
         if tls.ca is not None:

@@ -11,12 +11,12 @@ import socket
 import ssl
 import threading
 import time
-from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from hardtack.core.dial import Proxy, dial
 from hardtack.core.errors import ConfigError
 from hardtack.core.trust import trusting
 
@@ -38,7 +38,16 @@ class Host:
     @classmethod
     def of(cls, url: str) -> Host:
         """Of a URL; raises ConfigError."""
-        parts = _split(url, "endpoint URL")
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ConfigError(
+                f"{url.rpartition('@')[2]!r} is not a usable endpoint URL.",
+                remedy="Write http(s)://host:port.",
+            )
         port = parts.port or (443 if parts.scheme == "https" else 80)
         return cls(parts.scheme, str(parts.hostname), port, parts.path.rstrip("/"))
 
@@ -52,18 +61,6 @@ class Host:
     @property
     def url(self) -> str:
         return f"{self.scheme}://{self.header}{self.base}"
-
-
-def _split(url: str, what: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        shown = url.rpartition("@")[2]
-        raise ConfigError(f"{shown!r} is not a usable {what}.", remedy="Write http(s)://host:port.")
-    return parts
 
 
 def tls_context(ca_bundle: str | None, *, insecure: bool) -> ssl.SSLContext:
@@ -96,7 +93,7 @@ def proxy_for(host: Host, explicit: str | None) -> str | None:
 class Reply:
     """An answer whose body is still on its way; finished by `release` or `close`."""
 
-    def __init__(self, pool: Pool, connection: http.client.HTTPConnection, reused: bool) -> None:
+    def __init__(self, pool: Pool, connection: _Connection, reused: bool) -> None:
         self._pool, self._connection = pool, connection
         self._response = connection.getresponse()
         self.reused = reused
@@ -161,18 +158,13 @@ class Pool:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.host = host
-        self.proxy = Host.of(proxy) if proxy else None
-        self._proxy_headers = _proxy_authorization(proxy) if proxy else {}
+        self._proxy = Proxy.parse(proxy) if proxy else None
+        self._forwarded = host.scheme == "http" and self._proxy is not None and self._proxy.forwards
         self._size, self._timeout, self._tls = size, timeout, tls
         self._lock = threading.Lock()
-        self._idle: list[http.client.HTTPConnection] = []
-        self._busy: set[http.client.HTTPConnection] = set()
+        self._idle: list[_Connection] = []
+        self._busy: set[_Connection] = set()
         self._closed = False
-        if self.proxy is not None and self.proxy.scheme != "http":
-            raise ConfigError(
-                f"The proxy {self.proxy.url} is reached by TLS, which isn't supported.",
-                remedy="Give an http:// proxy; TLS to the source passes through it untouched.",
-            )
 
     def request(self, method: str, target: str, headers: Mapping[str, str]) -> Reply:
         """Send and return the reply's head. Raises one of BROKEN.
@@ -192,7 +184,7 @@ class Pool:
                 self.put(connection, keep=False)
                 raise
 
-    def put(self, connection: http.client.HTTPConnection, *, keep: bool) -> None:
+    def put(self, connection: _Connection, *, keep: bool) -> None:
         """Take `connection` back."""
         with self._lock:
             self._busy.discard(connection)
@@ -213,7 +205,7 @@ class Pool:
         for connection in busy:
             _shut(connection)
 
-    def _get(self) -> tuple[http.client.HTTPConnection, bool]:
+    def _get(self) -> tuple[_Connection, bool]:
         with self._lock:
             if self._closed:
                 raise ConnectionAbortedError("the source was closed")
@@ -222,30 +214,36 @@ class Pool:
             self._busy.add(connection)
         return connection, reused
 
-    def _new(self) -> http.client.HTTPConnection:
-        through = self.proxy or self.host
-        connection: http.client.HTTPConnection
-        if self.host.scheme == "https":
-            connection = http.client.HTTPSConnection(
-                through.name, through.port, timeout=self._timeout, context=self._tls
-            )
-            if self.proxy is not None:
-                connection.set_tunnel(self.host.name, self.host.port, self._proxy_headers)
-        else:
-            connection = http.client.HTTPConnection(
-                through.name, through.port, timeout=self._timeout
-            )
-        return connection
+    def _new(self) -> _Connection:
+        return _Connection(self.host, self._timeout, self._proxy, self._tls)
 
     def _target(self, target: str) -> str:
-        plain_proxy = self.proxy is not None and self.host.scheme == "http"
-        return f"http://{self.host.header}{target}" if plain_proxy else target
+        return f"http://{self.host.header}{target}" if self._forwarded else target
 
     def _headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        return {**headers, **(self._proxy_headers if self.host.scheme == "http" else {})}
+        extra = self._proxy.headers if self._proxy is not None and self._forwarded else {}
+        return {**headers, **extra}
 
 
-def _shut(connection: http.client.HTTPConnection) -> None:
+class _Connection(http.client.HTTPConnection):
+    """To `host`, through `proxy` if there is one; opened by the first request."""
+
+    def __init__(
+        self, host: Host, seconds: float, proxy: Proxy | None, tls: ssl.SSLContext | None
+    ) -> None:
+        super().__init__(host.name, host.port)
+        self._to, self._seconds, self._through, self._tls = host, seconds, proxy, tls
+
+    def connect(self) -> None:
+        to = self._to
+        secure = self._context if to.scheme == "https" else None
+        self.sock = dial(to.name, to.port, timeout=self._seconds, proxy=self._through, tls=secure)
+
+    def _context(self) -> ssl.SSLContext:
+        return self._tls or ssl.create_default_context()
+
+
+def _shut(connection: _Connection) -> None:
     """Wake whoever receives on `connection`."""
     sock = connection.sock
     if sock is not None:
@@ -253,11 +251,3 @@ def _shut(connection: http.client.HTTPConnection) -> None:
             sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             return  # it is closed already
-
-
-def _proxy_authorization(url: str) -> dict[str, str]:
-    parts = _split(url, "proxy URL")
-    if parts.username is None:
-        return {}
-    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return {"Proxy-Authorization": f"Basic {b64encode(login.encode()).decode()}"}

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from hardtack.core.dial import Proxy, way_through
 from hardtack.core.trust import trusting
 from hardtack.core.units import format_duration
 from hardtack.deploy.doctor.finding import Finding, note, ok, problem
@@ -91,23 +91,10 @@ def _try(one: Requirement, way: Way) -> None:
 
 def _connected(one: Requirement, way: Way) -> socket.socket:
     """A connection to the host, through the proxy where there is one."""
-    parts = urlsplit(way.proxy)
-    direct = not parts.hostname or parts.hostname == one.host
-    host, port = (one.host, one.port) if direct else (str(parts.hostname), parts.port or 3128)
-    channel = _opened(host, port, way)
-    if direct:
-        return channel
-    try:
-        channel.sendall(
-            f"CONNECT {one.host}:{one.port} HTTP/1.1\r\nHost: {one.host}\r\n\r\n".encode()
-        )
-        answer = channel.recv(4096).split(b"\r\n", 1)[0].decode(errors="replace")
-        if " 200" not in answer:
-            raise ConnectionError(f"the proxy says {answer!r}")
-    except BaseException:
-        channel.close()
-        raise
-    return channel
+    proxy = Proxy.parse(way.proxy) if way.proxy else None
+    if proxy is None or proxy.host == one.host:
+        return _opened(one.host, one.port, way)
+    return way_through(_opened(proxy.host, proxy.port, way), proxy, one.host, one.port)
 
 
 def _opened(host: str, port: int, way: Way) -> socket.socket:
