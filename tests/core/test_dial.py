@@ -90,7 +90,7 @@ def test_what_goes_through_a_proxy_is_what_was_said(
         with dial(host, 4433, timeout=10, proxy=way, tls=tls) as sock:
             assert said_again(sock, BIG) == BIG
     (asked,) = through.asked
-    expected = {
+    expected: dict[str, str | tuple[str, ...]] = {
         "socks5": ("SOCKS 1 127.0.0.1:4433", "SOCKS 4 ::1:4433"),
         "socks5h": "SOCKS 3 store.invalid:4433",
     }

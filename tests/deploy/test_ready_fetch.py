@@ -79,6 +79,9 @@ def test_one_part_that_cant_be_had_leaves_the_other(box: ReadyBox) -> None:
     assert "app/gone" in done.stderr
     (row,) = [r for r in json.loads(done.stdout)["rows"] if r["check"] == "images.here"]
     assert row["seconds"] == pytest.approx(row["missing"] / 1000)
+    assert row["remedy"].startswith("It couldn't be fetched: ")
+    assert "app/gone" in row["remedy"]
+    assert "--fetch" not in row["remedy"]
     assert {r["check"] for r in box.amiss()} == {"images.here", "images.locked"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import ssl
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -12,6 +13,7 @@ import pytest
 import trustme
 
 from hardtack.core.errors import AccessDenied, ConfigError, RegistryError, SourceUnreachable
+from hardtack.images import transport
 from hardtack.images.attempts import Patience
 from hardtack.images.auth import Credentials, DockerConfig, ecr_credentials
 from hardtack.images.connection import CertificateRefused, Tls
@@ -172,6 +174,24 @@ def test_a_certificate_that_does_not_hold_is_not_tried_again(tmp_path: Path) -> 
         with pytest.raises(SourceUnreachable):
             client.manifest("made.invalid/a", "v1")
     assert slept == []
+
+
+def test_a_registry_that_takes_the_request_and_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(transport, "TOLD_AFTER", 0.05)
+    caplog.set_level("INFO")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host = f"127.0.0.1:{listener.getsockname()[1]}"
+        client = Registry(
+            docker=DockerConfig(Path("/nonexistent")),
+            transport=Transport(timeout=0.2),
+            patience=Patience(unanswered=0),
+        )
+        with pytest.raises(SourceUnreachable, match=r"said nothing for 0\.20 s") as caught:
+            client.manifest(f"{host}/a", "v1")
+    assert f"{host} took the request and says nothing; 0.20 s more" in caplog.messages
+    assert "Does a registry listen there" in caught.value.remedy
 
 
 def test_a_host_that_no_proxy_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,9 @@ def told(raw: bytes, method: str = "GET") -> Iterator[Reply]:
     server = threading.Thread(target=serve)
     server.start()
     try:
-        yield Connection(near).request(method, "/", {"Host": "a"})
+        connection = Connection(near)
+        connection.send(method, "/", {"Host": "a"})
+        yield connection.reply(method)
     finally:
         near.close()
         server.join()
@@ -102,7 +104,7 @@ def test_what_is_no_whole_reply(raw: bytes) -> None:
 def test_a_target_that_would_be_another_request(target: str) -> None:
     near, far = socket.socketpair()
     with near, far, pytest.raises(BadReply, match="no address to ask for"):
-        Connection(near).request("GET", target, {"Host": "a"})
+        Connection(near).send("GET", target, {"Host": "a"})
 
 
 PIECES = st.sampled_from(

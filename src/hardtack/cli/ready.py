@@ -38,7 +38,11 @@ from hardtack.cli.progress import shown
 from hardtack.core.units import format_duration, format_size
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hardtack.core.errors import HardtackError
     from hardtack.deploy.ready.check import Box
+    from hardtack.deploy.ready.checks import Part
     from hardtack.deploy.ready.report import Report, Row
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -105,11 +109,14 @@ def ready(source: str | None, as_json: bool, **values: Any) -> None:
     _needs(values)
     from hardtack.deploy.ready.check import check
 
-    if values["fetch"]:
-        _fetch(source, values)
+    kept = _fetch(source, values) if values["fetch"] else {}
     if values["watch"]:
         _watch(source, values)
     report = check(_box(source, values))
+    if kept:
+        from hardtack.deploy.ready.fetch import tried
+
+        report = tried(report, kept)
     if as_json:
         print_json(_document(report))
     else:
@@ -129,8 +136,8 @@ def _needs(values: dict[str, Any]) -> None:
         needs_extra("endpoint", "cryptography")
 
 
-def _fetch(source: str | None, values: dict[str, Any]) -> None:
-    """Get what is missing; what can't be had is told, and is in the report that follows."""
+def _fetch(source: str | None, values: dict[str, Any]) -> Mapping[Part, HardtackError]:
+    """Get what is missing; what can't be had is told, and returned."""
     from hardtack.deploy.ready.fetch import fetch
     from hardtack.deploy.ready.verdict import note_rate
 
@@ -140,8 +147,9 @@ def _fetch(source: str | None, values: dict[str, Any]) -> None:
         done = fetch(_box(source, values), cache, partial(registry_of, values), progress)
     if done.rate is not None:
         note_rate(values["state"], done.rate, time.time())
-    for problem in done.problems:
+    for problem in done.problems.values():
         click.echo(f"hardtack: {problem}", err=True)
+    return done.problems
 
 
 def _watch(source: str | None, values: dict[str, Any]) -> NoReturn:

@@ -99,12 +99,10 @@ class Connection:
         self.sock = sock
         self._wire = _Wire(sock)
 
-    def request(
+    def send(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None = None
-    ) -> Reply:
-        """Send a request, `Host` among its `headers`; the reply once its head is there.
-
-        Raises OSError, BadReply."""
+    ) -> None:
+        """Send a request, `Host` among its `headers`. Raises OSError, BadReply."""
         lines = [f"{method} {target} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         if body is not None:
@@ -112,6 +110,21 @@ class Connection:
         if not target.isascii() or any(c <= " " for c in target):
             raise BadReply(f"{target[:80]!r} is no address to ask for")
         self.sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b""))
+
+    def silent(self, seconds: float) -> bool:
+        """Whether nothing of a reply comes in so long. Raises OSError, BadReply."""
+        patience = self.sock.gettimeout()
+        self.sock.settimeout(seconds)
+        try:
+            self._wire.fill()
+        except TimeoutError:
+            return True
+        finally:
+            self.sock.settimeout(patience)
+        return False
+
+    def reply(self, method: str) -> Reply:
+        """The reply to a request by `method`, once its head is there. Raises OSError, BadReply."""
         return Reply(self._wire, method)
 
     def close(self) -> None:
@@ -131,13 +144,17 @@ class _Wire:
         while (end := self.ahead.find(b"\n")) < 0:
             if len(self.ahead) > _HEAD:
                 raise BadReply("a line of the reply has no end")
-            part = self._sock.recv(_HEAD)
-            if not part:
-                raise BadReply("the connection broke off")
-            self.ahead += part
+            self.fill()
         found = bytes(self.ahead[:end]).removesuffix(b"\r")
         del self.ahead[: end + 1]
         return found
+
+    def fill(self) -> None:
+        """Read ahead what is there, or comes next."""
+        part = self._sock.recv(_HEAD)
+        if not part:
+            raise BadReply("the connection broke off")
+        self.ahead += part
 
     def receive(self, buffer: memoryview) -> int:
         """Fill `buffer`; fewer bytes when no more come, 0 when none do."""

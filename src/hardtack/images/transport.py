@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from hardtack.core.errors import ConfigError, CorruptReply, SourceUnreachable
-from hardtack.core.trust import trusting
+from hardtack.core.units import format_duration
 from hardtack.images.attempts import Stop
 from hardtack.images.connection import (
     BROKEN,
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
+TOLD_AFTER = 4.0
+"""Seconds without a reply before a line says what is waited for."""
 
 
 class Transport:
@@ -102,7 +104,19 @@ class Transport:
             connection = self._connection(route)
             sock = connection.sock
             with stop.ends(sock):
-                reply = connection.request(method, target(route, parts), headers, body)
+                connection.send(method, target(route, parts), headers, body)
+                if connection.silent(min(TOLD_AFTER, self._timeout)):
+                    left = format_duration(self._timeout)
+                    log.info("%s took the request and says nothing; %s more", parts.netloc, left)
+                reply = connection.reply(method)
+        except TimeoutError as error:
+            if connection is None:
+                raise unreachable(parts.netloc, error) from error
+            raise SourceUnreachable(
+                f"{parts.netloc} took the request and said nothing "
+                f"for {format_duration(self._timeout)}.",
+                remedy="Does a registry listen there, on that port, and is it well? Its log says.",
+            ) from error
         except BROKEN as error:
             raise _failed(parts.netloc, error) from error
         else:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from hardtack.core.errors import BundleError, HardtackError, ModelError, SourceE
 from hardtack.core.progress import Progress
 from hardtack.deploy.ready.check import Box, Images, Known, of_images, surveyed
 from hardtack.deploy.ready.checks import Check, Part
-from hardtack.deploy.ready.report import State
+from hardtack.deploy.ready.report import Report, State
 from hardtack.deploy.ready.weights import globbed, needed
 from hardtack.images.bundle import verify
 from hardtack.images.containerd import Containerd
@@ -46,11 +46,11 @@ class Fetching(Known, Protocol):
 
 @dataclass(frozen=True)
 class Fetched:
-    """`bytes` came over the network in `seconds`; `problems`: what couldn't be had, and why."""
+    """`bytes` came over the network in `seconds`; `problems`: why a part couldn't be had."""
 
     bytes: int
     seconds: float
-    problems: tuple[HardtackError, ...]
+    problems: Mapping[Part, HardtackError]
 
     @property
     def rate(self) -> float | None:
@@ -69,19 +69,31 @@ def fetch(
 ) -> Fetched:
     """Get what `box` lacks. What fails doesn't keep the rest from being fetched."""
     started = time.monotonic()
-    count, problems = 0, []
+    count = 0
+    problems: dict[Part, HardtackError] = {}
     if cache is not None and Part.WEIGHTS not in box.without:
         try:
             with cache() as opened:
                 count += weights(box, opened, progress)
         except HardtackError as error:
-            problems.append(error)
+            problems[Part.WEIGHTS] = error
     if Part.IMAGES not in box.without:
         try:
             count += images(box.images, registry, progress)
         except HardtackError as error:
-            problems.append(error)
-    return Fetched(count, time.monotonic() - started, tuple(problems))
+            problems[Part.IMAGES] = error
+    return Fetched(count, time.monotonic() - started, problems)
+
+
+def tried(report: Report, problems: Mapping[Part, HardtackError]) -> Report:
+    """`report` after a fetch: in place of the advice to fetch, what kept it from that."""
+    rows = [
+        replace(row, remedy=f"It couldn't be fetched: {problems[row.part]}")
+        if row.part in problems and "ready --fetch" in row.remedy
+        else row
+        for row in report.rows
+    ]
+    return replace(report, rows=tuple(rows))
 
 
 def weights(box: Box, cache: Fetching, progress: Progress) -> int:
