@@ -115,9 +115,9 @@ def _to_proxy(sock: socket.socket, proxy: Proxy) -> socket.socket:
 
 
 def _system() -> ssl.SSLContext:
-    import ssl
+    from hardtack.core.trust import trusting  # late: it imports ssl
 
-    return ssl.create_default_context()
+    return trusting()
 
 
 def _connected(host: str, port: int, timeout: float) -> socket.socket:

@@ -183,7 +183,9 @@ def _failed(host: str, error: Exception) -> SourceUnreachable:
 
 
 def _context(tls: Tls) -> ssl.SSLContext:
-    import ssl  # late: a registry on loopback needs none
+    import ssl  # late, both: a registry on loopback needs none
+
+    from hardtack.core.trust import trusting
 
     try:
         context = trusting()

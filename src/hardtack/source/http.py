@@ -240,7 +240,7 @@ class _Connection(http.client.HTTPConnection):
         self.sock = dial(to.name, to.port, timeout=self._seconds, proxy=self._through, tls=secure)
 
     def _context(self) -> ssl.SSLContext:
-        return self._tls or ssl.create_default_context()
+        return self._tls or trusting()
 
 
 def _shut(connection: _Connection) -> None:
