@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import re
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from PIL import Image
 
 from hardtack.inference.preprocess import prepare
 from tests.inference.conftest import MODELS, Place
@@ -224,6 +226,22 @@ def test_many_at_once_are_all_answered_alike(digits: Server) -> None:
         replies = list(pool.map(lambda _: digits.ask("POST", "/infer", SEVEN, JPEG), range(40)))
     assert {reply.body for reply in replies} == {replies[0].body}
     assert replies[0].status == 200
+
+
+def test_one_picture_uses_the_memory_of_the_one_before(digits: Server) -> None:
+    buffer = io.BytesIO()
+    Image.effect_noise((800, 600), 20).convert("RGB").save(buffer, "JPEG", quality=50)
+
+    def faults() -> int:
+        fields = Path(f"/proc/{digits.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[7])
+
+    for _ in range(20):  # each of its threads has had one
+        assert digits.ask("POST", "/infer", buffer.getvalue(), JPEG).status == 200
+    before = faults()
+    for _ in range(20):
+        assert digits.ask("POST", "/infer", buffer.getvalue(), JPEG).status == 200
+    assert faults() - before < 20 * 100  # pages of 4 KiB; the picture alone has 350
 
 
 def test_metrics_count_pictures(digits: Server) -> None:

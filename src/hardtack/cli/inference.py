@@ -83,11 +83,13 @@ def serve(
     needs_extra("inference", *INFERENCE)
     import uvicorn
 
+    from hardtack.inference.allocator import keep_freed_memory
     from hardtack.inference.loading import Wanted
     from hardtack.inference.ondisk import name_of
     from hardtack.inference.runtime import Options, threads_allowed
     from hardtack.inference.server import Limits, Service, application
 
+    keep_freed_memory()
     # Each picture that is judged beside others holds memory of its own, for good; more of them than
     # cores are no faster.
     limits = Limits(

@@ -37,7 +37,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Pixels:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             _check_size(picture, max_pixels)
-            return np.asarray(_rgb(ImageOps.exif_transpose(picture)))
+            ImageOps.exif_transpose(picture, in_place=True)
+            return np.asarray(_rgb(picture))
     except UnidentifiedImageError:
         raise PictureError(
             f"The {len(data)} bytes are not a picture.", remedy=f"Send one of {', '.join(FORMATS)}."
@@ -63,7 +64,7 @@ def _rgb(picture: Image.Image) -> Image.Image:
         return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert(
             "RGB"
         )
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def _eight_bits(samples: NDArray[np.generic]) -> Pixels:
