@@ -78,8 +78,8 @@ def test_a_demo_that_is_ended_leaves_nothing_behind(
         assert demo.poll() is None
     assert str(tmp_path) in Path("/proc/self/mountinfo").read_text()
     os.kill(demo.pid, number)
-    demo.communicate(timeout=60)
-    assert demo.returncode == code
+    told = demo.communicate(timeout=60)[1]
+    assert demo.returncode == code, told
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
     assert list(tmp_path.iterdir()) == []
 

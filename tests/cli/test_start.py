@@ -1,4 +1,4 @@
-"""The command while it is being loaded."""
+"""The command while it is being loaded, and ended by a signal."""
 
 from __future__ import annotations
 
@@ -25,3 +25,32 @@ def test_ctrl_c_amid_the_imports_shows_no_traceback() -> None:
         [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+ENDED_WHILE_IT_TELLS = """
+import io, os, signal, sys
+from hardtack.cli.main import main
+
+class Terminal(io.RawIOBase):
+    ending = [signal.SIGTERM]
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        while self.ending:
+            os.kill(os.getpid(), self.ending.pop())
+        return os.write(2, data)
+
+sys.stderr = io.TextIOWrapper(io.BufferedWriter(Terminal()), line_buffering=True)
+main(["unmount", "/no/such/place"])
+"""
+
+
+def test_a_signal_in_the_middle_of_a_line_ends_it_as_any_other() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ENDED_WHILE_IT_TELLS], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert "hardtack: ended by SIGTERM\n" in done.stderr
+    assert "Traceback" not in done.stderr

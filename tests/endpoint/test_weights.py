@@ -149,7 +149,7 @@ def test_a_load_without_progress_is_ended_and_told(tmp_path: Path, source: Fault
     with mounted(source, tmp_path) as point:
         (point / f"models/{DIGIT.id}/primary/1/model.toml").read_bytes()
         source.script = always(Behaviour(silent=True))
-        options = (*FAST, "--arrival-time", "1s")
+        options = (*FAST, "--arrival-time", "4s")  # a slow machine loads a model in less
         with endpoint(tmp_path, point / "models", named, *options, ready=False) as served:
             until(lambda: server(served)["restarts"], lambda: server(served))
             assert re.search(r"last of its bytes|No byte of its weights|can't be read|Input/output",

@@ -18,7 +18,8 @@ HARDTACK = [sys.executable, "-m", "hardtack"]
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without what would change what hardtack does."""
-    left_out = ("AWS_", "AZURE_", "GOOGLE_", "HARDTACK_", "S3_", "MOUNT_PATH", "CACHE_PATH")
+    left_out = ("AWS_", "AZURE_", "GOOGLE_", "HARDTACK_", "S3_", "MOUNT_PATH", "CACHE_PATH",
+                "PYTHONUNBUFFERED")  # fmt: skip
     kept = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
     return kept | dict(extra or {})
 

@@ -348,8 +348,8 @@ def _until_told() -> threading.Event:
     stop = threading.Event()
 
     def end(number: int, _: FrameType | None) -> None:
-        log.info("ended by %s", signal.Signals(number).name)
         stop.set()
+        log.info("ended by %s", signal.Signals(number).name)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import errno
 import gc
 import io
@@ -190,7 +191,9 @@ def _of_file(error: click.ClickException) -> HardtackError | None:
 
 def _end(number: int, _: FrameType | None) -> None:
     """End as Ctrl-C does: what is begun is closed, what was mounted for a demo is unmounted."""
-    print(f"hardtack: ended by {signal.Signals(number).name}", file=sys.stderr)
+    told = f"hardtack: ended by {signal.Signals(number).name}\n"
+    with contextlib.suppress(OSError):
+        os.write(2, told.encode())  # not print: the signal may have come in the middle of one
     sys.exit(128 + number)
 
 
