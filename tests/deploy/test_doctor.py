@@ -249,7 +249,7 @@ def test_the_whole_examination(tmp_path: Path) -> None:
         found = {f.check: f for f in examine(patient)}
     assert found[f"reach store.test:{port}"].state is State.OK
     assert found["propagation"].state is State.PROBLEM
-    assert "config.yaml:1: malformed YAML" in found["box"].found
+    assert "config.yaml:1:11: malformed YAML" in found["box"].found
 
 
 def test_the_command(tmp_path: Path) -> None:

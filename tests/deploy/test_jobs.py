@@ -301,5 +301,5 @@ def test_malformed_values_are_told_by_line(tmp_path: Path) -> None:
     (tmp_path / "values.yaml").write_text("s3Mount:\n  bucket: [}\n")
     done = run("job", "check-values", "--file", "values.yaml", cwd=tmp_path)
     assert done.returncode == 11
-    assert "values.yaml:2: malformed YAML: " in done.stderr
+    assert "values.yaml:2:12: malformed YAML: " in done.stderr
     assert "unicode string" not in done.stderr

@@ -312,7 +312,7 @@ def test_a_step_that_fails_ends_it(box: KernelBox) -> None:
     done = box.prepare()
     assert done.returncode == 95
     assert "Stopped at the step space: " in done.stderr
-    assert "config.yaml:1: malformed YAML" in done.stderr
+    assert "config.yaml:1:11: malformed YAML" in done.stderr
     assert not (box.root / "var/lib/hardtack/INFERENCE_FLAVOR").exists()
 
 

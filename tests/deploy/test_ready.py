@@ -156,7 +156,7 @@ BREAKS: dict[str, tuple[Callable[[ReadyBox], object], str, str]] = {
     ),
     "a configuration that k3s can't read": (
         lambda b: (b.root / "etc/rancher/k3s/config.yaml").write_text("node-ip: ["),
-        "box.read", "config.yaml:1: malformed YAML",
+        "box.read", "config.yaml:1:11: malformed YAML",
     ),
 }  # fmt: skip
 

@@ -158,10 +158,10 @@ def test_a_helper_that_answers_with_no_network(root: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "said"),
     [
-        (K3S, "node-ip: [", r"config\.yaml:1: malformed YAML"),
+        (K3S, "node-ip: [", r"config\.yaml:1:11: malformed YAML"),
         (K3S, "- node-ip", r"config\.yaml"),
         (HELPERS / "config.yaml", "providers: 3", r"config\.yaml is no configuration"),
-        (HELPERS / "config.yaml", "kind: x\nproviders: {", r"config\.yaml:2: malformed YAML"),
+        (HELPERS / "config.yaml", "kind: x\nproviders: {", r"config\.yaml:2:13: malformed YAML"),
     ],
 )
 def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str) -> None:

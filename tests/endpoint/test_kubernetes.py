@@ -271,10 +271,10 @@ def test_a_kubeconfig_that_is_no_use_is_named(
         from_kubeconfig(path)
 
 
-def test_a_kubeconfig_that_is_no_yaml_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_kubeconfig_that_is_no_yaml_is_told_with_its_line_and_column(tmp_path: Path) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text("apiVersion: v1\nclusters: ]\nusers: []\n")
-    with pytest.raises(ConfigError, match=r"kubeconfig:2: malformed YAML: ") as said:
+    with pytest.raises(ConfigError, match=r"kubeconfig:2:11: malformed YAML: ") as said:
         from_kubeconfig(path)
     assert "kubeconfig" in said.value.remedy
 

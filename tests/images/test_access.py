@@ -285,7 +285,7 @@ def test_malformed_registries_are_told_by_line(tmp_path: Path) -> None:
     file.write_text("mirrors:\n  docker.io: [}\n")
     with pytest.raises(ConfigError) as refused:
         Registries.read(file)
-    assert refused.value.message.startswith(f"{file}:2: malformed YAML: ")
+    assert refused.value.message.startswith(f"{file}:2:15: malformed YAML: ")
     assert "unicode" not in refused.value.message
     assert "\n" not in refused.value.message
 

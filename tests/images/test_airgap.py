@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
@@ -95,6 +96,7 @@ def test_what_is_no_version(version: str) -> None:
     [
         ("bin/aux/k3s-airgap-images.tar.zst", zstandard.compress(DOCKER)),
         ("opt/k3s/k3s-airgap-images.tar", DOCKER),
+        ("opt/k3s/k3s-airgap-images-amd64.tar.gz", gzip.compress(DOCKER)),
         ("var/lib/rancher/k3s/agent/images/k3s-airgap-images.tar", OCI),
         ("k3s-images.txt", "# of k3s\n{}\n\n{}\n".format(*NAMES).encode()),
     ],
@@ -148,7 +150,8 @@ def test_locked_and_checked(server: FaultyRegistry, tmp_path: Path) -> None:
     for tag in ("3.6", "v1"):
         server.add(tag, oci.image([oci.layer({"f": tag.encode()})]))
     k3s(server, "v1.28.8-k3s1", {"k3s-images.txt": names[0].encode()})
-    (tmp_path / "list.txt").write_text(names[1])
+    tarball = tar_of(manifest_json=[{"Config": "c", "RepoTags": [names[1]], "Layers": []}])
+    (tmp_path / "k3s-airgap-images-amd64.tar.zst").write_bytes(zstandard.compress(tarball))
     pod = f"kind: Pod\nspec:\n  containers: [{{image: {names[1]}}}]\n"
     (tmp_path / "pod.yaml").write_text(pod)
     common = ["images", "lock", "pod.yaml", "--k3s-image", f"{server.host}/rancher/k3s"]
@@ -160,6 +163,11 @@ def test_locked_and_checked(server: FaultyRegistry, tmp_path: Path) -> None:
     locked = {i.reference.name: i.found for i in read_lock(tmp_path / "images.lock").images}
     assert locked[names[0]] == ("k3s v1.28.8-k3s1",)
     assert len(locked) == 2
+    listed = ["--k3s-images", "k3s-airgap-images-amd64.tar.zst"]
+    done = run("images", "lock", *listed, "--platform", "linux/amd64", "--lock", "of.lock",
+               cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [i.reference.name for i in read_lock(tmp_path / "of.lock").images] == names[1:]
     server.close()  # offline from here
     assert run(*k3s_too, "--check", cwd=tmp_path).returncode == 0
     other = run(*common, "--k3s", "v1.31.5+k3s1", "--check", cwd=tmp_path)

@@ -169,7 +169,7 @@ def _tell_unknown(images: Sequence[FoundImage]) -> None:
 @click.option(
     "--k3s-images",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="k3s's k3s-images.txt: lock what it lists too.",
+    help="k3s's k3s-images.txt or airgap tarball: lock what it lists too.",
 )
 @using(REGISTRY)
 @json_option
@@ -183,8 +183,7 @@ def lock(paths: tuple[Path, ...], as_json: bool, **values: Any) -> None:
     found = scan_paths(paths, helm=values["helm"]) if paths else Scan()
     wanted = dict(locking.wanted(found, file.absolute().parent))
     if values["k3s_images"] is not None:
-        listed = airgap.parse_list(values["k3s_images"].read_text(errors="replace"))
-        locking.add(wanted, listed, "k3s")
+        locking.add(wanted, airgap.listed_in(values["k3s_images"]), "k3s")
     _tell_problems(found)
     unknown = _unknown(found)
     _tell_unknown(unknown)

@@ -21,10 +21,11 @@ from hardtack.manifests.reference import Reference
 
 REPOSITORY = "docker.io/rancher/k3s"
 LIST = "k3s-images.txt"
-_TARBALLS = tuple(f"k3s-airgap-images.tar{suffix}" for suffix in (".zst", ".gz", ""))
+_SUFFIXES = (".zst", ".gz", "")
 # Where builds of k3s keep what they bring along, and where k3s looks for it.
 _DIRECTORIES = ("", "bin/aux/", "opt/k3s/", "var/lib/rancher/k3s/agent/images/")
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_GZIP = b"\x1f\x8b"
 _MAX_INDEX = 16 << 20
 
 
@@ -47,23 +48,34 @@ def needed_by(
     Raises NotFound when it holds neither (the releases of k3s keep both beside the image), and
     what `extract` raises.
     """
-    paths = [directory + name for directory in _DIRECTORIES for name in (LIST, *_TARBALLS)]
+    # A release's tarball has the architecture in its name, and builds may keep that.
+    stems = ("k3s-airgap-images", f"k3s-airgap-images-{platform.architecture}")
+    tarballs = [f"{stem}.tar{suffix}" for stem in stems for suffix in _SUFFIXES]
+    paths = [directory + name for directory in _DIRECTORIES for name in (LIST, *tarballs)]
     with tempfile.TemporaryDirectory(prefix="hardtack-k3s-") as directory:
         found = extract(
             image, paths, Path(directory), platform, registry, partly=True, progress=progress
         )
         by_name = {path.name: path for path in found}
-        if LIST in by_name:
-            return parse_list(by_name[LIST].read_text(errors="replace"))
-        for name in _TARBALLS:
+        for name in (LIST, *tarballs):
             if name in by_name:
-                return in_tarball(by_name[name])
+                return listed_in(by_name[name])
     raise NotFound(
         f"{image} holds neither {LIST} nor an airgap tarball: which images this k3s needs "
         "can't be told from it.",
         remedy=f"Take {LIST} from the release {(image.tag or '').replace('-k3s', '+k3s')} of k3s, "
         f"and give it with --k3s-images {LIST}.",
     )
+
+
+def listed_in(path: Path) -> tuple[Reference, ...]:
+    """The images that a release's `k3s-images.txt`, or its airgap tarball, names.
+    Raises BadReference, BundleError."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    if b"\0" in start or start.startswith((_ZSTD, _GZIP)):
+        return in_tarball(path)
+    return parse_list(path.read_text(errors="replace"))
 
 
 def parse_list(text: str) -> tuple[Reference, ...]:
