@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 def told(error: Exception, name: str) -> str:
-    """`name:line:column: what is wrong`, both from 1, where `error` is PyYAML's and knows a line; else all it says."""
+    """`name:line:column: what is wrong`, both from 1, where `error` is PyYAML's and knows a line;
+    else all it says."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if mark is None:
         return f"{name}: {' '.join(str(error).split())}"
