@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -25,29 +26,30 @@ KEY = "aGFyZHRhY2stdGVzdC1rZXktb2YtdGhlLWVtdWxhdG9y"
 
 
 def installed() -> Path:
-    """The program, fetched the first time; whole even when two tests fetch it at once."""
-    program = Path("node_modules", "azurite", "dist", "src", "blob", "main.js")
-    if (CACHE / program).is_file():
-        return CACHE / program
+    """The program, fetched the first time; of two tests that want it at once one waits."""
+    program = CACHE / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
     CACHE.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE.parent) as scratch:
-        place = Path(scratch, "whole")
-        (place / "nothing").mkdir(parents=True)
-        (place / "nothing" / "package.json").write_text('{"name": "nothing", "version": "1.0.0"}')
-        (place / "nothing" / "index.js").write_text("module.exports = {};")
-        (place / "package.json").write_text(json.dumps({
-            "private": True, "dependencies": {"azurite": VERSION},
-            "overrides": dict.fromkeys(UNUSED, "file:./nothing"),
-        }))  # fmt: skip
-        subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts",
-                        "--omit=optional"], cwd=place, check=True, capture_output=True,
-                       timeout=200)  # fmt: skip
+    with (CACHE.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if not CACHE.exists():
-            try:
-                place.rename(CACHE)
-            except OSError:  # another test was first
-                assert CACHE.exists()
-    return CACHE / program
+            with tempfile.TemporaryDirectory(dir=CACHE.parent) as scratch:
+                _install(Path(scratch, "whole"))
+                Path(scratch, "whole").rename(CACHE)
+    return program
+
+
+def _install(place: Path) -> None:
+    (place / "nothing").mkdir(parents=True)
+    (place / "nothing" / "package.json").write_text('{"name": "nothing", "version": "1.0.0"}')
+    (place / "nothing" / "index.js").write_text("module.exports = {};")
+    (place / "package.json").write_text(json.dumps({
+        "private": True, "dependencies": {"azurite": VERSION},
+        "overrides": dict.fromkeys(UNUSED, "file:./nothing"),
+    }))  # fmt: skip
+    subprocess.run(
+        ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts",
+         "--omit=optional"], cwd=place, check=True, capture_output=True, timeout=200,
+    )  # fmt: skip
 
 
 class Azurite:
