@@ -19,6 +19,7 @@ TEST_PARTS = {
     "busybox": "busybox-static",
     "iptables-legacy": "iptables",
     "curl": "curl",
+    "mkfs.ext4": "e2fsprogs",
     "shellcheck": "shellcheck",
     "systemd-analyze": "systemd",
     "chromium": "chromium",
