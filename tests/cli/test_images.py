@@ -127,6 +127,11 @@ def test_files_out_of_an_image(yard: Yard) -> None:
         (("prune",), 51, "images.lock"),
         (("extract", "alpine"), 2, "Missing argument 'PATHS...'"),
         (("extract", "Not An Image", "/a"), 52, "Not An Image"),
+        (
+            ("extract", "a", "/a", "--insecure-registry", "https://a"),
+            2,
+            "--insecure-registry is a host, HOST[:PORT], not 'https://a'",
+        ),
     ],
 )
 def test_wrong_use_is_told(yard: Yard, arguments: tuple[str, ...], code: int, said: str) -> None:

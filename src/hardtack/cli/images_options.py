@@ -89,6 +89,9 @@ def registry_of(values: dict[str, Any]) -> Iterator[Registry]:
     from hardtack.images.registry import Registry
 
     insecure = frozenset(values["insecure_registry"])
+    for host in insecure:
+        if "/" in host:
+            raise click.UsageError(f"--insecure-registry is a host, HOST[:PORT], not {host!r}.")
     file, ca = values["registries"], values["registry_ca"]
     if file is not None:
         registries = Registries.read(file, insecure=insecure, ca=ca)

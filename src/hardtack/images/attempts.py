@@ -131,7 +131,13 @@ def refusal(status: int, host: str, what: str) -> HardtackError:
             "for an image that doesn't exist.",
         )
     if status == 404:
-        return NotFound(f"{host} has no {what}.", remedy="Check the repository and the tag.")
+        remedy = "Check the repository and the tag."
+        if "@" in what:
+            remedy = (
+                "It was removed there, or this is another registry than it was locked from. "
+                "`hardtack images lock PATH… --update` locks what is there now."
+            )
+        return NotFound(f"{host} has no {what}.", remedy=remedy)
     if status == 429:
         return RegistryError(
             f"{host} limits the rate of requests (HTTP 429) for {what}.",

@@ -77,6 +77,21 @@ def example(**files: str) -> Example:
     return Example({_file_name(name): text for name, text in files.items()})
 
 
+def pod_of(image: str, policy: str = "IfNotPresent") -> str:
+    """A pod for examples, of `image`; `policy`: its pull policy as written, empty for none."""
+    written = f"\n      imagePullPolicy: {policy}" if policy else ""
+    return f"""\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: healer
+spec:
+  containers:
+    - name: healer
+      image: {image}{written}
+"""
+
+
 def example_pod(*lines: str, name: str = "inference") -> str:
     """A pod for examples, with these further lines of its one container."""
     return f"""\

@@ -9,7 +9,7 @@ from hardtack.manifests.model import FoundImage, Kind
 from hardtack.manifests.place import Severity
 from hardtack.manifests.reference import Reference
 from hardtack.policy.deployment import Deployment, references
-from hardtack.policy.rule import Found, Rule, example
+from hardtack.policy.rule import Found, Rule, example, pod_of
 
 _DIGEST = "sha256:" + "c7" * 32
 # k3s's own images are preloaded without any manifest that names them.
@@ -72,20 +72,6 @@ def _preloaded_in_vain(deployment: Deployment) -> Iterator[Found]:
                 yield Found(image.place, f"{reference} is preloaded, but no manifest names it")
 
 
-def _pod(image: str) -> str:
-    return f"""\
-apiVersion: v1
-kind: Pod
-metadata:
-  name: healer
-spec:
-  containers:
-    - name: healer
-      image: {image}
-      imagePullPolicy: IfNotPresent
-"""
-
-
 def locked(*images: str, platforms: tuple[str, ...] = ("linux/amd64", "linux/arm64")) -> str:
     """The text of a lock, for examples."""
     text = 'version = 1\nplatforms = ["linux/amd64", "linux/arm64"]\n'
@@ -109,8 +95,8 @@ RULES = (
         "An image is not in the lock",
         "Bundles are made from `images.lock`. An image that is not in it is not on the box. Runs "
         "when there is a lock.",
-        example(pod_yaml=_pod("alpine:3.20.3"), images_lock=locked()),
-        example(pod_yaml=_pod("alpine:3.20.3"), images_lock=locked("alpine:3.20.3")),
+        example(pod_yaml=pod_of("alpine:3.20.3"), images_lock=locked()),
+        example(pod_yaml=pod_of("alpine:3.20.3"), images_lock=locked("alpine:3.20.3")),
         _not_locked,
     ),
     Rule(
@@ -120,9 +106,9 @@ RULES = (
         "It costs time on the link and room on the disk, and mostly means that a version was "
         "moved in one place and forgotten in the other.",
         example(
-            pod_yaml=_pod("alpine:3.20.3"), images_lock=locked("alpine:3.20.3", "busybox:1.35.0")
+            pod_yaml=pod_of("alpine:3.20.3"), images_lock=locked("alpine:3.20.3", "busybox:1.35.0")
         ),
-        example(pod_yaml=_pod("alpine:3.20.3"), images_lock=locked("alpine:3.20.3")),
+        example(pod_yaml=pod_of("alpine:3.20.3"), images_lock=locked("alpine:3.20.3")),
         _not_named,
     ),
     Rule(
@@ -149,10 +135,10 @@ RULES = (
         "to be among them, in the same version.",
         example(
             Dockerfile=_preloader("alpine:3.20.3"),
-            a_yaml=_pod("alpine:3.20.3"),
-            b_yaml=_pod("busybox:1.36.1"),
+            a_yaml=pod_of("alpine:3.20.3"),
+            b_yaml=pod_of("busybox:1.36.1"),
         ),
-        example(Dockerfile=_preloader("alpine:3.20.3"), a_yaml=_pod("alpine:3.20.3")),
+        example(Dockerfile=_preloader("alpine:3.20.3"), a_yaml=pod_of("alpine:3.20.3")),
         _not_preloaded,
     ),
     Rule(
@@ -162,11 +148,11 @@ RULES = (
         "It costs room on every box. k3s's own images (`rancher/…`) are excepted.",
         example(
             Dockerfile=_preloader("alpine:3.20.3", "busybox:1.36.1"),
-            a_yaml=_pod("alpine:3.20.3"),
+            a_yaml=pod_of("alpine:3.20.3"),
         ),
         example(
             Dockerfile=_preloader("alpine:3.20.3", "rancher/mirrored-pause:3.6"),
-            a_yaml=_pod("alpine:3.20.3"),
+            a_yaml=pod_of("alpine:3.20.3"),
         ),
         _preloaded_in_vain,
     ),

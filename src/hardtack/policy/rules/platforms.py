@@ -6,20 +6,10 @@ from collections.abc import Iterator
 
 from hardtack.manifests.place import Severity
 from hardtack.policy.deployment import Deployment
-from hardtack.policy.rule import Found, Rule, example
+from hardtack.policy.rule import Found, Rule, example, pod_of
 from hardtack.policy.rules.lock import locked
 
-_POD = """\
-apiVersion: v1
-kind: Pod
-metadata:
-  name: healer
-spec:
-  containers:
-    - name: healer
-      image: alpine:3.20.3
-      imagePullPolicy: IfNotPresent
-"""
+_POD = pod_of("alpine:3.20.3")
 
 
 def _check(deployment: Deployment) -> Iterator[Found]:

@@ -8,7 +8,7 @@ from hardtack.manifests.model import FoundImage, Kind, PullPolicy
 from hardtack.manifests.place import Severity
 from hardtack.policy.deployment import Deployment
 from hardtack.policy.edits import beside, instead
-from hardtack.policy.rule import Edit, Found, Rule, example
+from hardtack.policy.rule import Edit, Found, Rule, example, pod_of
 
 _DIGEST = "sha256:" + "c7" * 32
 
@@ -77,20 +77,6 @@ def _replaced(deployment: Deployment, image: FoundImage) -> Edit | None:
     return instead(deployment, place, "imagePullPolicy", "Always", "IfNotPresent")
 
 
-def _pod(image: str, policy: str = "") -> str:
-    written = f"\n      imagePullPolicy: {policy}" if policy else ""
-    return f"""\
-apiVersion: v1
-kind: Pod
-metadata:
-  name: healer
-spec:
-  containers:
-    - name: healer
-      image: {image}{written}
-"""
-
-
 RULES = (
     Rule(
         "pull-policy-missing",
@@ -98,8 +84,8 @@ RULES = (
         "An image has no imagePullPolicy",
         "Kubernetes then chooses by the tag: IfNotPresent today, Always on the day when somebody "
         "writes `:latest`. What a box needs to come up with the cable out should be written down.",
-        example(pod_yaml=_pod("alpine:3.20")),
-        example(pod_yaml=_pod("alpine:3.20", "IfNotPresent")),
+        example(pod_yaml=pod_of("alpine:3.20", "")),
+        example(pod_yaml=pod_of("alpine:3.20", "IfNotPresent")),
         _missing,
         fix="adds `imagePullPolicy: IfNotPresent` below the image",
     ),
@@ -109,8 +95,8 @@ RULES = (
         "An image has the pull policy Always",
         "With Always the kubelet asks the registry at every start of the container. Without a "
         "network the pod stays in ImagePullBackOff, even with the image on the box.",
-        example(pod_yaml=_pod("alpine:3.20", "Always")),
-        example(pod_yaml=_pod("alpine:3.20", "IfNotPresent")),
+        example(pod_yaml=pod_of("alpine:3.20", "Always")),
+        example(pod_yaml=pod_of("alpine:3.20", "IfNotPresent")),
         _always,
         fix="writes IfNotPresent in place of Always",
     ),
@@ -120,8 +106,8 @@ RULES = (
         "An image has the pull policy Always by default",
         "Without an imagePullPolicy, the tag `:latest`, or no tag at all, means Always: the "
         "kubelet asks the registry at every start of the container.",
-        example(pod_yaml=_pod(f"alpine:latest@{_DIGEST}")),
-        example(pod_yaml=_pod(f"alpine@{_DIGEST}", "IfNotPresent")),
+        example(pod_yaml=pod_of(f"alpine:latest@{_DIGEST}", "")),
+        example(pod_yaml=pod_of(f"alpine@{_DIGEST}", "IfNotPresent")),
         _always_by_default,
         fix="adds `imagePullPolicy: IfNotPresent` below the image",
     ),
@@ -131,8 +117,8 @@ RULES = (
         "A pull policy can't be told from the files",
         "A template or a variable chooses the pull policy when the deployment is installed, or it "
         "is a word that Kubernetes refuses. Nothing here can promise that it isn't Always.",
-        example(pod_yaml=_pod("alpine:3.20", "WhenMissing")),
-        example(pod_yaml=_pod("alpine:3.20", "IfNotPresent")),
+        example(pod_yaml=pod_of("alpine:3.20", "WhenMissing")),
+        example(pod_yaml=pod_of("alpine:3.20", "IfNotPresent")),
         _unknown,
     ),
 )
