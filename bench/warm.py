@@ -58,7 +58,7 @@ def _of(ground: Ground, way: Callable[[str], None], paths: dict[str, Path]) -> I
     def measure(path: Path) -> Callable[[], float]:
         return lambda: seconds(way, path)
 
-    times = median_of(2 * ground.rounds + 1, *(measure(path) for path in paths.values()))
+    times = median_of(5 * ground.rounds, *(measure(path) for path in paths.values()))
     unit, work = ("reads/s", 20_000.0) if way is scattered else ("MB/s", ground.warm_size / 1e6)
     rates = {who: work / time for who, time in zip(paths, times, strict=True)}
     for without, bar in _BARS.items():

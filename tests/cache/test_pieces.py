@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import mmap
 import os
 import threading
 from pathlib import Path
@@ -57,6 +59,17 @@ def test_wrong_pieces_are_forgotten_and_idle_ones_given_back() -> None:
     pieces.trim()
     assert pieces.borrow(("b", 1)) is None
     assert bytes(found.buffer) == b"\1" * SIZE
+
+
+def test_buffers_start_at_a_page_and_lie_beside_each_other_not_over() -> None:
+    for size in (MIB, SIZE, 3 * MIB, 8 * MIB, 1000):
+        pieces = Pieces()
+        taken = [pieces.take(size) for _ in range(5)]
+        for number, piece in enumerate(taken):
+            assert len(piece.buffer) == size
+            assert ctypes.addressof(ctypes.c_char.from_buffer(piece.buffer)) % mmap.PAGESIZE == 0
+            piece.buffer[:] = bytes([number]) * size
+        assert [bytes(piece.buffer) for piece in taken] == [bytes([n]) * size for n in range(5)]
 
 
 def test_a_slow_disk_is_written_through_the_page_cache() -> None:

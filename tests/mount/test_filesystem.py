@@ -156,7 +156,9 @@ def test_a_new_generation_is_seen(mounted: Mount) -> None:
     point = mounted.point
     assert (point / "model.bin").exists() and not (point / "newer").exists()
     with (point / "model.bin").open("rb") as open_before:
-        (mounted.cache / "rename").write_text("model.bin newer")
+        order = mounted.cache / "rename.new"
+        order.write_text("model.bin newer")
+        order.rename(mounted.cache / "rename")  # at once: it must not be read half-written
         until(lambda: (point / "newer").exists() and not (point / "model.bin").exists())
         assert open_before.read() == DATA
     assert (point / "newer").read_bytes() == DATA
