@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from hardtack.core.errors import CacheError, ConfigError, FileError, MountpointError
+from hardtack.core.errors import CacheError, ConfigError, DiskFull, FileError, MountpointError
 from hardtack.mount import mountinfo
 from tests.support.commands import HARDTACK, run
 from tests.support.waiting import until
@@ -166,5 +167,50 @@ def test_the_disk_of_a_mounts_own_cache_is_looked_at(place: Path, command: str) 
         values.write_text(f"s3Mount: {{mountPath: {place}/mnt, cachePath: {place}/cache}}")
         done = run("doctor", "--offline", "--values", values)
         assert f"{place}/cache has " in done.stdout, done.stdout + done.stderr
+    finally:
+        subprocess.run(["umount", "-l", place / "cache"], check=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["/mnt", "s3://weights/a"], 2, "MOUNTPOINT: hardtack mount s3://weights/a /mnt"),
+        (["s3://weights", "/etc/passwd"], MountpointError.exit_code, "a file, not a directory"),
+    ],
+)
+def test_what_is_wrong_of_a_mountpoint_is_told_with_the_remedy(
+    place: Path, words: list[str], code: int, said: str
+) -> None:
+    done = run("mount", *words, "--cache", place / "cache")
+    assert done.returncode == code and said in done.stderr, done.stderr
+    assert not list((place / "cache").iterdir())
+
+
+def test_a_hold_takes_no_files_place(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept")
+    done = run("hold", tmp_path / "precious")
+    assert done.returncode == FileError.exit_code
+    assert "precious is there, and is no socket" in done.stderr
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
+def test_a_full_disk_is_told_by_its_place(place: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", place / "cache"], check=True)
+    try:
+        (place / "cache" / "rest").write_bytes(b"")
+        with contextlib.suppress(OSError), (place / "cache" / "rest").open("ab", 0) as file:
+            while file.write(b"x" * 4096):
+                pass
+        done = _mount(place, place / "mnt")
+        assert done.returncode == DiskFull.exit_code
+        assert f"{place}/cache can't be written: No space left on device" in done.stderr
+        assert "Free some space on its disk" in done.stderr
+        out = place / "cache" / "out"
+        done = run(
+            "prefetch", f"file://{place}/bucket", "--to", out, "--cache", place / "other" / "c"
+        )
+        assert done.returncode == DiskFull.exit_code
+        assert f"{out}/.2.hardtack-part can't be written: No space left on device" in done.stderr
+        assert not list(out.iterdir())
     finally:
         subprocess.run(["umount", "-l", place / "cache"], check=True)

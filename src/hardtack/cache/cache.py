@@ -18,7 +18,7 @@ from hardtack.cache.disk import Disk
 from hardtack.cache.downloader import Downloader
 from hardtack.cache.holds import Holds
 from hardtack.cache.keys import identity_of
-from hardtack.cache.owner import Owner
+from hardtack.cache.owner import Owner, unusable
 from hardtack.cache.pieces import Pieces
 from hardtack.cache.reachability import Reachability
 from hardtack.cache.results import (
@@ -107,10 +107,7 @@ class Cache:
         except BaseException as error:
             owner.release()
             if isinstance(error, OSError):
-                raise CacheError(
-                    f"the cache directory {directory} can't be used: {error.strerror}.",
-                    remedy="Check its permissions and its disk.",
-                ) from error
+                raise unusable(directory, error) from error
             raise
 
     @staticmethod

@@ -34,7 +34,7 @@ from hardtack.cache.chunkmap import (
     unpack_records,
 )
 from hardtack.cache.disk import Disk, OpenFile
-from hardtack.core.errors import CacheError, FormatError
+from hardtack.core.errors import CacheError, DiskFull, FormatError
 
 log = logging.getLogger(__name__)
 
@@ -85,10 +85,13 @@ class ContentFile:
         try:
             self._open(Header(chunk_size, identity))
         except OSError as error:
-            raise CacheError(
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise (DiskFull if full else CacheError)(
                 f"the cached content of {identity.key} ({self.path}) can't be opened:"
                 f" {error.strerror}.",
-                remedy="Check that the cache directory is there, writable, and its disk sound.",
+                remedy="Free some space on its disk."
+                if full
+                else "Check that the cache directory is there, writable, and its disk sound.",
             ) from error
         self.recorded = set(self.sums)
 

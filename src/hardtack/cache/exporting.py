@@ -12,7 +12,7 @@ from hardtack.cache.api import Entry, Kind
 from hardtack.cache.results import Prefetched, code_of_all
 from hardtack.cache.selection import Selection
 from hardtack.cache.store import Store
-from hardtack.core.errors import CacheError, HardtackError
+from hardtack.core.errors import CacheError, DiskFull, HardtackError
 
 FICLONE = 0x40049409
 _CANT_CLONE = {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS}
@@ -39,9 +39,10 @@ def export(store: Store, selection: Selection, to: Path, done: Prefetched) -> Pr
                 failed[path] = str(error)
                 codes.add(error.exit_code)
     except OSError as error:
-        raise CacheError(
-            f"{error.filename or to} can't be written: {error.strerror}.",
-            remedy="Check the directory's permissions and free space.",
+        written = error.filename2 or error.filename or to  # of a copy the second is the target
+        raise (DiskFull if error.errno == errno.ENOSPC else CacheError)(
+            f"{written} can't be written: {error.strerror}.",
+            remedy="Check the permissions of the --to directory, and its disk's free space.",
         ) from error
     return Prefetched(
         done.files, done.bytes, done.fetched_bytes, tuple(failed.items()), code_of_all(codes)
@@ -64,11 +65,15 @@ def _write(store: Store, entry: Entry, target: Path) -> None:
     """Put one file or link in place whole, by a rename."""
     temporary = target.with_name(f".{entry.id}.hardtack-part")
     temporary.unlink(missing_ok=True)
-    if entry.kind is Kind.LINK:
-        temporary.symlink_to(entry.target)
-    else:
-        _copy(store, entry, temporary)
-    temporary.rename(target)
+    try:
+        if entry.kind is Kind.LINK:
+            temporary.symlink_to(entry.target)
+        else:
+            _copy(store, entry, temporary)
+        temporary.rename(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # half a file would take a full disk's last room
+        raise
     if entry.kind is Kind.FILE:
         store.sealer.renew(store.content(entry))
 

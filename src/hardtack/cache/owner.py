@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import shutil
 from pathlib import Path
 
-from hardtack.core.errors import CacheBusy, CacheError
+from hardtack.core.errors import CacheBusy, CacheError, DiskFull
 
 
 class Owner:
@@ -19,10 +20,7 @@ class Owner:
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise CacheError(
-                f"the {kind} directory {directory} can't be written: {error.strerror}.",
-                remedy="Check its permissions and that its file system isn't read-only.",
-            ) from error
+            raise unusable(directory, error, kind=kind) from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -32,14 +30,29 @@ class Owner:
                 f"the {kind} directory {directory} is in use by {holder}.",
                 remedy=f"Ask that process, stop it, or use another --{kind} directory.",
             ) from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, json.dumps({"pid": os.getpid(), "purpose": purpose}).encode(), 0)
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, json.dumps({"pid": os.getpid(), "purpose": purpose}).encode(), 0)
+        except OSError as error:
+            self.release()
+            raise unusable(directory, error, kind=kind) from error
 
     def release(self) -> None:
         """Let another process own the directory."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def unusable(directory: Path, error: OSError, *, kind: str = "cache") -> CacheError:
+    """What a directory that can't be written is told as."""
+    said = f"the {kind} directory {directory} can't be written: {error.strerror}."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = f"Free some space on its disk, or name another --{kind} directory."
+        return DiskFull(said, remedy=remedy)
+    return CacheError(
+        said, remedy="Check its permissions and that its file system isn't read-only."
+    )
 
 
 def discard(directory: Path) -> None:

@@ -26,7 +26,7 @@ from hardtack.cli.options import (
     using,
 )
 from hardtack.cli.output import json_option, print_facts, print_json
-from hardtack.core.errors import HardtackError, MountpointError, MountUnhealthy
+from hardtack.core.errors import FileError, HardtackError, MountpointError, MountUnhealthy
 from hardtack.core.units import format_count, format_duration, format_size
 
 KEEPS = "--replace keeps the mount's source and options; unmount and mount anew"
@@ -75,6 +75,11 @@ def mount(
         mountpoint, source = Path(source), None
     if mountpoint is None:
         raise click.UsageError("MOUNTPOINT is missing: give a directory, or set MOUNT_PATH.")
+    scheme, _, bucket = str(mountpoint).partition(":/")
+    if bucket and "/" not in scheme and source is not None and source.startswith(("/", ".")):
+        raise click.UsageError(
+            f"SOURCE comes before MOUNTPOINT: hardtack mount {scheme}://{bucket} {source}"
+        )
     url = source_url(source, values["prefix"])
     root = ctx.find_root().params
     directory = cache_directory(values["cache_directory"], url)
@@ -191,7 +196,18 @@ def hold(ctx: click.Context, /, socket: Path, grace: float, *, check: bool) -> N
                 remedy="Start it: hardtack hold SOCKET",
             ) from None
         return
-    socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as problem:
+        raise FileError(
+            f"The directory of the socket {socket} can't be made: {problem.strerror}.",
+            remedy="Name another place.",
+        ) from None
+    if socket.exists() and not socket.is_socket():
+        raise FileError(
+            f"{socket} is there, and is no socket.",
+            remedy="Name another place: what listens there would take its place.",
+        )
     root = ctx.find_root().params
     how = [str(socket), str(grace), root["log_level"], root["log_format"]]
     command = [sys.executable, "-P", "-m", "hardtack.mount.hold", *how]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from hardtack.cache import owner
 from hardtack.cache.cache import Cache
 from hardtack.cli.caches import cache_directory, mounts_caches
 from hardtack.cli.options import cache_options, source_options, source_url
-from hardtack.core.errors import CacheError, ConfigError, DiskFull
+from hardtack.core.errors import CacheError, ConfigError
 from hardtack.mount.control import RemoteCache, connect
 from hardtack.source.open import open_source, within
 
@@ -95,13 +94,6 @@ def own(url: str, directory: Path, values: dict[str, Any], purpose: str) -> Iter
     source = open_source(url, source_options(values))
     try:
         cache = Cache.open(directory, source, cache_options(values), purpose=purpose)
-    except OSError as error:
-        source.close()
-        kind = DiskFull if error.errno == errno.ENOSPC else CacheError
-        raise kind(
-            f"The cache directory {directory} can't be used: {error.strerror}.",
-            remedy="Free some space on its disk, or name another --cache directory.",
-        ) from None
     except BaseException:
         source.close()
         if new and directory.exists():

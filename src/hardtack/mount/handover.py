@@ -68,7 +68,7 @@ def _take(run: dict[str, Any]) -> list[tuple[int, int]]:
             hold.ask(socket, {"do": "drop", "mountpoint": mountpoint})
             return []
     except OSError as problem:
-        log.warning("goes on without the hold at %s: %s", socket, problem)
+        log.warning("goes on without the hold at %s: %s", socket, problem.strerror or problem)
         return []
     raise Living(
         f"Another keeper serves {kept['source']} at {mountpoint}.",

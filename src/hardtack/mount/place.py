@@ -54,13 +54,20 @@ def check(path: str) -> None:
             f"The mountpoint {path} does not exist.", remedy=f"Make it: mkdir -p {path}"
         ) from None
     except NotADirectoryError:
-        raise MountpointError(f"The mountpoint {path} is not a directory.") from None
+        raise MountpointError(
+            f"The mountpoint {path} is a file, not a directory.",
+            remedy="Mount at an empty directory.",
+        ) from None
     except PermissionError:
         raise MountpointError(
-            f"The mountpoint {path} may not be read by user {os.geteuid()}."
+            f"The mountpoint {path} may not be read by user {os.geteuid()}.",
+            remedy="Mount at a directory of this user, or as root (sudo).",
         ) from None
     except OSError as problem:
-        raise MountpointError(f"The mountpoint {path} can't be read: {problem.strerror}.") from None
+        raise MountpointError(
+            f"The mountpoint {path} can't be read: {problem.strerror}.",
+            remedy="Choose another one, or look at its disk: dmesg.",
+        ) from None
     if names:
         some = ", ".join(sorted(names)[:3])
         raise MountpointError(
@@ -90,7 +97,10 @@ def clear_stale(path: str) -> int:
                 f"A dead mount at {path} can't be cleared: {problem.strerror}.",
                 remedy=f"Clear it as its owner or root: umount -l {path}",
             ) from None
-    raise MountpointError(f"More than {_STACKED} dead mounts are stacked at {path}.")
+    raise MountpointError(
+        f"More than {_STACKED} dead mounts are stacked at {path}.",
+        remedy="Mount again, which clears as many more; what makes them is in the logs.",
+    )
 
 
 def _refuse_living(path: str, top: mountinfo.Mounted, *, hangs: bool) -> None:

@@ -69,7 +69,8 @@ def tls_context(ca_bundle: str | None, *, insecure: bool) -> ssl.SSLContext:
         context = trusting(file=ca_bundle)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            f"The CA bundle {ca_bundle} can't be used: {error}.", remedy="Give a PEM file."
+            f"The CA bundle {ca_bundle} can't be used: {error.strerror or error}.",
+            remedy="Give a PEM file.",
         ) from error
     if insecure:
         context.check_hostname = False

@@ -201,7 +201,8 @@ class StoreClient:
         if status == 404 and refusal.code in _NO_BUCKET_CODES:
             return NotFound(
                 f"There is no {dialect.noun} {dialect.bucket} at {host.url}.",
-                remedy="" if signer.who else "Or it isn't public: then give credentials.",
+                remedy="Check its name and --endpoint-url."
+                + ("" if signer.who else " Or it isn't public: then give credentials."),
             )
         if status == 404:
             return NotFound(f"{what} does not exist.")
