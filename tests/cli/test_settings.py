@@ -77,6 +77,7 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, said: str) ->
         (["mount", "--cache-siez", "1"], 2, "--cache-size"),
         (["mount", "--cache-size", "lots", "s3://b", "/x"], 2, "Write it like 500MB or 10GiB"),
         (["mount"], 2, "MOUNTPOINT is missing"),
+        (["inference", "serve", "--batch-window", "5", "--model", "/x"], 2, "usual: 5ms"),
         (["unmount", "/"], 42, "not a hardtack mount"),
         (["health", "/"], 42, "not a hardtack mount"),
         (["status", "/"], 42, "not a hardtack mount"),

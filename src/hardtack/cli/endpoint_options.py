@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from hardtack.cli.options import DURATION, SIZE, option
+from hardtack.cli.options import BATCH_WINDOW, DURATION, SIZE, option
 
 _option: Any = functools.partial(option, of="ENDPOINT")
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -103,7 +103,7 @@ SERVERS = [
         help="Threads of each detector's runtime; 0: all cores.",
     ),
     _option(
-        "--batch-window", default="0s", show_default=True, type=DURATION,
+        "--batch-window", default="0s", show_default=True, type=BATCH_WINDOW,
         help="How long a picture waits for others of its detector, to be run through the network "
         "with them. 0s: not.",
     ),

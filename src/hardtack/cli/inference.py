@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from hardtack.cli.extras import INFERENCE, needs_extra
-from hardtack.cli.options import DURATION
+from hardtack.cli.options import BATCH_WINDOW, DURATION
 from hardtack.core.errors import ConfigError, HardtackError
 from hardtack.core.units import parse_size
 
@@ -40,7 +40,7 @@ def inference() -> None:
     help="Threads of the runtime. Default: the cores that this process may use.",
 )  # fmt: skip
 @click.option(
-    "--batch-window", default="0s", show_default=True, type=DURATION,
+    "--batch-window", default="0s", show_default=True, type=BATCH_WINDOW,
     help="How long a picture waits for others, to be run through the network with them. 0s: not.",
 )  # fmt: skip
 @click.option("--max-body", default="20MB", show_default=True, help="Largest request body.")

@@ -41,8 +41,19 @@ class Parsed(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
+def _batch_window(text: str) -> float:
+    seconds = parse_duration(text)
+    if seconds > 1:
+        raise ConfigError(
+            f"{text!r} is {seconds:g} s; pictures wait for others at most 1s.",
+            remedy="A few milliseconds are usual: 5ms.",
+        )
+    return seconds
+
+
 SIZE = Parsed("size", parse_size)
 DURATION = Parsed("duration", parse_duration)
+BATCH_WINDOW = Parsed("duration", _batch_window)
 RATE = Parsed("rate", parse_size)
 
 

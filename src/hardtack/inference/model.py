@@ -22,13 +22,15 @@ from hardtack.inference.tasks import Box, ClassResult, Prediction, Result
 
 _TRIAL = (np.zeros((32, 32, 3), np.uint8), np.arange(3072, dtype=np.uint8).reshape(32, 32, 3))
 """Two pictures that differ."""
+_IN_TURN = "the lines of a picture are run in turn, and each would wait"
 
 
 class Loaded:
     """A network with its session, and its input and output found; `singly` says why pictures are
     run one by one although there is a window."""
 
-    def __init__(self, path: Path, network: Network, options: Options) -> None:
+    def __init__(self, path: Path, network: Network, options: Options, *, singly: str = "") -> None:
+        """`singly`: why its pictures are not for a batch, where that doesn't lie in the network."""
         self.network = network
         self.session = Session(path, options)
         self._input = self.session.input_name(network.input.name)
@@ -36,8 +38,8 @@ class Loaded:
         given = next(port for port in self.session.outputs if port.name == self._output)
         self.output_shape = given.shape
         self.batching: Batching | None = None
-        self.singly = ""
-        if options.window:
+        self.singly = singly if options.window else ""
+        if options.window and not singly:
             taken = next(port for port in self.session.inputs if port.name == self._input)
             trial = [preprocess.prepare(image, network.input)[0] for image in _TRIAL]
             self.singly = why_singly(self._run, taken, given, *trial)
@@ -67,7 +69,10 @@ class Model:
                 remedy="Name the program under `server` in the endpoint's file of detectors.",
             )
         self.package = primary
-        self.main = Loaded(primary.path(primary.network), primary.network, options)
+        self.main = Loaded(
+            primary.path(primary.network), primary.network, options,
+            singly=_IN_TURN if primary.finder else "",
+        )  # fmt: skip
         self.finder = (
             Loaded(primary.path(primary.finder), primary.finder, options)
             if primary.finder

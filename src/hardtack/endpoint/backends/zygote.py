@@ -69,17 +69,16 @@ class Zygote:
         """
         self.launch()
         server = next(self._numbers)
-        errors, errors_there = os.pipe()
-        fate, fate_there = os.pipe()
+        said, errors = await _pipe()
         try:
-            self._send(
-                {"server": server, "words": list(words), "memory": memory},
-                [errors_there, fate_there],
-            )
+            told, fate = await _pipe()
+            try:
+                order = {"server": server, "words": list(words), "memory": memory}
+                self._send(order, [errors, fate])
+            finally:
+                os.close(fate)
         finally:
-            os.close(errors_there)
-            os.close(fate_there)
-            said, told = await _reader(errors), await _reader(fate)
+            os.close(errors)
         try:
             answer = (await told.readline()).decode().strip()
         except asyncio.CancelledError:
@@ -134,10 +133,15 @@ class Forked:
         self._zygote.pass_on(self._server, signal.SIGKILL)
 
 
-async def _reader(pipe: int) -> asyncio.StreamReader:
-    loop = asyncio.get_running_loop()
+async def _pipe() -> tuple[asyncio.StreamReader, int]:
+    """A pipe: who reads it, and the descriptor to write into, which is the caller's to close."""
+    ours, theirs = os.pipe()
     reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb", 0)
-    )
-    return reader
+    try:
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(ours, "rb", 0)
+        )
+    except BaseException:
+        os.close(theirs)
+        raise
+    return reader, theirs
