@@ -12,6 +12,8 @@ from tests.support.commands import run
 PASSWORD = "s3cr3t-of-the-proxy"
 KEY = "s3cr3t-of-the-key"
 URL = f"http://user:{PASSWORD}@127.0.0.1:9"
+TORN = f"http://user:1/{PASSWORD}@127.0.0.1:9"
+"""With a sign in its password that should have been escaped."""
 ENV = {
     "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
     "AWS_SECRET_ACCESS_KEY": KEY,
@@ -38,6 +40,10 @@ def _told(done: subprocess.CompletedProcess[str]) -> str:
         ["doctor", "az://b", "--endpoint-url", URL, "--proxy", URL, "--timeout", "1s", "--json"],
         ["doctor", "s3://b", "--endpoint-url", URL, "--proxy", URL, "--timeout", "1s", "--json"],
         ["deploy", "requirements", "--proxy", URL],
+        ["config", "show", "--proxy", TORN, "--endpoint-url", TORN],
+        ["config", "show", "--proxy", TORN.partition("://")[2], "--json"],
+        ["ls", "s3://b", "--endpoint-url", "http://127.0.0.1:9", "--proxy", TORN],
+        ["ls", "s3://b", "--endpoint-url", TORN],
         ["images", "extract", "127.0.0.1:9/x:1", "/a"],
     ],
 )

@@ -27,6 +27,7 @@ from hardtack.deploy.requirements import Direction, Requirement, When
 from hardtack.source.options import SourceOptions
 from tests.support.commands import run
 from tests.support.ports import free_port
+from tests.support.proxies import proxy
 from tests.support.ready import write_root
 
 GOOD = Kernel("6.18.0", True, True, True, 2, frozenset({"cpu", "memory", "pids"}), "nf_tables", ())
@@ -180,17 +181,46 @@ def test_a_host_that_says_nothing_takes_a_bounded_time() -> None:
 def test_through_a_proxy() -> None:
     asked: list[bytes] = []
 
-    def proxy(channel: socket.socket) -> None:
+    def answer(channel: socket.socket) -> None:
         asked.append(channel.recv(4096).split(b"\r\n")[0])
         allowed = b"store.test" in asked[-1]
         channel.sendall(b"HTTP/1.1 200 OK\r\n\r\n" if allowed else b"HTTP/1.1 403 No\r\n\r\n")
 
-    with serving(proxy) as port:
+    with serving(answer) as port:
         way = replace(HERE, proxy=f"http://proxy.test:{port}")
         assert _one(_requirement(9), way).state is State.OK
         assert asked == [b"CONNECT store.test:9 HTTP/1.1"]
         denied = _one(_requirement(9, host="other.test"), way)
     assert "403" in denied.found
+
+
+def test_a_proxy_at_fault_is_told_as_one() -> None:
+    port = free_port()
+    way = replace(HERE, proxy=f"http://me:s3cret@proxy.test:{port}")
+    found = _one(_requirement(9), way)
+    assert found.state is State.PROBLEM
+    assert f"the proxy http://proxy.test:{port} can't be used: connection refused" in found.found
+    assert "HTTPS_PROXY" in found.remedy
+    assert "it waits" in found.remedy
+    assert "s3cret" not in found.found + found.remedy
+
+
+def test_a_proxys_certificate_is_not_the_hosts() -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority = trustme.CA()
+    authority.issue_cert("proxy.test").configure_cert(context)
+    with authority.cert_pem.tempfile() as ca, proxy(tls=context) as through:
+        way = replace(HERE, ca_bundle=ca, proxy=f"https://proxy.test:{through.port}")
+        found = _one(_requirement(9, "https"), way)
+    assert "the proxy https://proxy.test" in found.found
+    assert "SSL_CERT_FILE" in found.remedy
+    assert "--ca-bundle" not in found.remedy
+
+
+def test_what_is_no_host() -> None:
+    found = _one(_requirement(9, host="a..test"))
+    assert found.state is State.PROBLEM
+    assert "'a..test' is no host" in found.found
 
 
 def test_the_time() -> None:

@@ -12,16 +12,23 @@ from urllib.parse import parse_qs
 import pytest
 import trustme
 
-from hardtack.core.errors import AccessDenied, ConfigError, RegistryError, SourceUnreachable
+from hardtack.core.errors import (
+    AccessDenied,
+    ConfigError,
+    CorruptReply,
+    RegistryError,
+    SourceUnreachable,
+)
 from hardtack.images import transport
 from hardtack.images.attempts import Patience
 from hardtack.images.auth import Credentials, DockerConfig, ecr_credentials
-from hardtack.images.connection import CertificateRefused, Tls
+from hardtack.images.connection import Hopeless, Tls
 from hardtack.images.mirrors import Registries
 from hardtack.images.registry import Registry
 from hardtack.images.transport import Transport
 from tests.support import oci
 from tests.support.faulty_registry import Fault, Reply, Seen, faulty_registry
+from tests.support.ports import free_port
 from tests.support.proxies import connect, proxy, socks
 
 LAYER = oci.layer({"f": b"x"})
@@ -158,6 +165,65 @@ def test_a_proxy_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         a_client().manifest("registry.invalid/a", "v1")
 
 
+@pytest.mark.parametrize("scheme", ["http", "https", "socks5h"])
+def test_a_proxy_that_is_not_there(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("https_proxy", f"{scheme}://me:s3cret@{where}")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(SourceUnreachable) as caught:
+        a_client().manifest("registry.invalid/a", "v1")
+    expected = f"the proxy {scheme}://{where} can't be used: connection refused."
+    assert f"Registry registry.invalid can't be reached: {expected}" == caught.value.message
+    assert "HTTPS_PROXY" in caught.value.remedy
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_proxys_certificate_is_not_the_registrys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What trusts the registry's certificate doesn't count for it; and nobody asks twice."""
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    slept: list[float] = []
+    with proxy(tls=tls) as through:
+        monkeypatch.setenv("https_proxy", f"https://127.0.0.1:{through.port}")
+        monkeypatch.setenv("no_proxy", "")
+        client = Registry(
+            Registries(ca=tmp_path / "ca.pem"), DockerConfig(Path("/nonexistent")),
+            patience=Patience(sleep=slept.append),
+        )  # fmt: skip
+        with pytest.raises(Hopeless, match=r"the proxy https://.* certificate is not") as caught:
+            client.manifest("registry.invalid/a", "v1")
+    assert "SSL_CERT_FILE" in caught.value.remedy
+    assert "--registry-ca" not in caught.value.remedy
+    assert slept == []
+
+
+@pytest.mark.parametrize("token", ["\u0142", "t\u00e4", "a\r\nX-More: b"])
+def test_a_token_that_no_header_can_carry(token: str) -> None:
+    with faulty_registry() as server:
+        server.add("v1", IMAGE)
+        realm = f'Bearer realm="http://{server.host}/token"'
+
+        def fault(seen: Seen, _: int) -> Reply:
+            if seen.path.startswith("/token"):
+                return Reply(200, {}, json.dumps({"token": token}).encode())
+            return Reply(401, {"WWW-Authenticate": realm})
+
+        server.fault = fault
+        with pytest.raises(RegistryError, match="with characters that no header") as caught:
+            a_client().manifest(f"{server.host}/a", "v1")
+    assert token not in str(caught.value)
+
+
+@pytest.mark.parametrize("there", ["http://\u0142.invalid/x", "http://a..invalid/x"])
+def test_a_redirect_to_what_is_no_host(there: str) -> None:
+    with pytest.raises(CorruptReply, match="is no address"):
+        Transport().send("GET", there, {}, Tls())
+
+
 def test_a_certificate_that_does_not_hold_is_not_tried_again(tmp_path: Path) -> None:
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
@@ -169,7 +235,7 @@ def test_a_certificate_that_does_not_hold_is_not_tried_again(tmp_path: Path) -> 
             Registries(mirrors), DockerConfig(Path("/nonexistent")), patience=patience
         )
         endpoint = f"https://{server.host}/v2/a/manifests/v1"
-        with pytest.raises(CertificateRefused, match="TLS failed"):
+        with pytest.raises(Hopeless, match="TLS failed"):
             Transport().send("GET", endpoint, {}, Tls())
         with pytest.raises(SourceUnreachable):
             client.manifest("made.invalid/a", "v1")
@@ -180,6 +246,19 @@ def test_a_registry_that_takes_the_request_and_says_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(transport, "TOLD_AFTER", 0.05)
+    waited: list[float] = []
+
+    class Watched(socket.socket):
+        def recv(self, *count: int) -> bytes:
+            waited.append(self.gettimeout() or 0.0)
+            return super().recv(*count)
+
+    plain = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", lambda *to: watched(plain(*to)))
+
+    def watched(sock: socket.socket) -> socket.socket:
+        return Watched(fileno=sock.detach())
+
     caplog.set_level("INFO")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         host = f"127.0.0.1:{listener.getsockname()[1]}"
@@ -190,7 +269,9 @@ def test_a_registry_that_takes_the_request_and_says_nothing(
         )
         with pytest.raises(SourceUnreachable, match=r"said nothing for 0\.20 s") as caught:
             client.manifest(f"{host}/a", "v1")
-    assert f"{host} took the request and says nothing; 0.20 s more" in caplog.messages
+    # what was waited before that line is part of what was allowed
+    assert f"{host} took the request and says nothing; 0.15 s more" in caplog.messages
+    assert [round(seconds, 3) for seconds in waited] == [0.05, 0.15]
     assert "Does a registry listen there" in caught.value.remedy
 
 

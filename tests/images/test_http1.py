@@ -120,3 +120,14 @@ def test_any_bytes_are_a_reply_or_an_error(raw: bytes) -> None:
             assert len(reply.read(1 << 16)) <= len(raw)
     except (BadReply, ConnectionError):
         assert not raw.startswith(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
+
+
+@pytest.mark.parametrize("value", ["\u0142", "a\r\nb: c", "a\0", "\x7f"])
+def test_a_header_that_cant_be_sent(value: str) -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        with pytest.raises(BadReply, match="the Authorization to be sent has characters") as caught:
+            Connection(near).send("GET", "/", {"Authorization": value})
+        near.close()
+        assert far.recv(1) == b""
+    assert value not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from hardtack.core.errors import ConfigError
 from hardtack.source.aws_config import Files, endpoint_url, read_profile, region
 from hardtack.source.http import Host
 from hardtack.source.open import open_source
+from hardtack.source.options import SourceOptions
 
 
 @pytest.mark.parametrize(
@@ -47,10 +49,49 @@ def test_other_urls_are_refused(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["host:9000", "ftp://host", "http://", "http://host:x", ""])
-def test_an_unusable_endpoint(url: str) -> None:
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize(
+    "url",
+    [
+        "host:9000",
+        "ftp://host",
+        "http://",
+        "http://host:x",
+        "",
+        "https://a..example",
+        "https://.example",
+        f"https://{'x' * 64}.example",
+        "https://fa\u00df.example",
+        "https://a b.example",
+        "https://host/\u00e4",
+        "https://host/a b",
+    ],
+)
+@pytest.mark.parametrize("store", ["s3", "gs", "az"])
+def test_an_unusable_endpoint(store: str, url: str) -> None:
+    """It is told when the source is named, before anything is asked of it."""
+    with pytest.raises(ConfigError, match=re.escape(repr(url))):
         Host.of(url)
+    if url:
+        with pytest.raises(ConfigError, match=re.escape(repr(url))):
+            open_source(f"{store}://bucket", SourceOptions(endpoint_url=url, unsigned=True))
+
+
+@pytest.mark.parametrize("password", ["pa/s3cret", "pa?s3cret", "pa#s3cret", "p@s3cret"])
+def test_an_endpoint_shows_no_password(password: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Host.of(f"https://me:{password}@a..example")
+    assert "s3cret" not in str(caught.value)
+    assert "pa" not in caught.value.message
+
+
+def test_an_international_endpoint_goes_by_its_ascii_form() -> None:
+    assert Host.of("https://\u0142.example:1").url == "https://xn--tfa.example:1"
+
+
+@pytest.mark.parametrize("bucket", ["\u0142", "b..c", "x" * 64, "a b"])
+def test_a_bucket_that_can_be_no_part_of_a_hosts_name(bucket: str) -> None:
+    with pytest.raises(ConfigError, match="can't be the name of a bucket"):
+        open_source(f"s3://{bucket}", SourceOptions(path_style=False))
 
 
 def test_where_region_and_endpoint_come_from(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ class ProxyServer(socketserver.ThreadingTCPServer):
         self.asked: list[str] = []
         self.logins: list[tuple[bytes, bytes]] = []
         self.port: int = self.server_address[1]
+        self.connections = 0
         self.refuses = False
         """Whether no way is given."""
         self.wants_login = False
@@ -38,16 +39,17 @@ class _Handler(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         near: socket.socket = self.request
+        self.server.connections += 1
         with contextlib.suppress(OSError):  # the client went away
             if self.server.tls is not None:
                 near = self.server.tls.wrap_socket(near, server_side=True)
-            way = self.server.ask(self.server, near)
-            if way is None:
-                return
-            port = self.server.leads_to
-            with socket.create_connection(("127.0.0.1", port) if port else way) as far:
-                _carry(near, far)
-        near.close()
+            with near:
+                way = self.server.ask(self.server, near)
+                if way is None:
+                    return
+                port = self.server.leads_to
+                with socket.create_connection(("127.0.0.1", port) if port else way) as far:
+                    _carry(near, far)
 
 
 def _carry(near: socket.socket, far: socket.socket) -> None:

@@ -33,7 +33,9 @@ def show(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
     for group, decorators in SETTING_GROUPS.items():
         for parameter in parameters(decorators):
             name = str(parameter.name)
-            value = _without_password(values[name])
+            value = values[name]
+            if name in ("proxy", "endpoint_url") and value:
+                value = _without_password(value)
             if name in ("file_mode", "dir_mode"):
                 value = f"{value:o}"  # as it is written
             rows.append((group, name, value, _origin(ctx, parameter, ctx_file)))
@@ -46,9 +48,9 @@ def show(ctx: click.Context, /, as_json: bool, **values: Any) -> None:
         print_table(("table", "setting", "value", "from"), shown)
 
 
-def _without_password(value: object) -> object:
-    """`value`; of a URL such as a proxy's without the password that it may hold."""
-    return re.sub(r"(?<=://)[^/@]+@", "…@", value) if isinstance(value, str) else value
+def _without_password(url: str) -> str:
+    """`url`, without the user and password that it may hold, be they well written or not."""
+    return re.sub(r"^(\w+://)?.*@", r"\1…@", url)
 
 
 def _origin(ctx: click.Context, parameter: click.Option, file: str) -> str:

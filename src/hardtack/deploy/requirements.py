@@ -12,10 +12,11 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
-from hardtack.core.dial import Proxy
 from hardtack.core.errors import ConfigError
+from hardtack.core.proxy import Proxy
 from hardtack.deploy import registry_hosts
 from hardtack.deploy.valuefiles import at
+from hardtack.source.http import Host
 
 BUCKET, REGION = "pinamod-artifacts-public", "us-west-2"
 
@@ -138,13 +139,13 @@ def not_at_run_time(settings: Settings) -> tuple[tuple[str, str], ...]:
 def s3_host(settings: Settings) -> tuple[str, int, str]:
     """(host, port, protocol) of the weights, as the mount asks for them."""
     if settings.endpoint_url:
-        parts = urlsplit(settings.endpoint_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            host = Host.of(settings.endpoint_url)
+        except ConfigError as error:
             raise ConfigError(
-                f"s3Mount.endpointUrl: {settings.endpoint_url!r} is not an address.",
-                remedy="Write it like https://minio.example:9000.",
-            )
-        return parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), parts.scheme
+                f"s3Mount.endpointUrl: {error.message}", remedy=error.remedy
+            ) from error
+        return host.name, host.port, host.scheme
     regional = f"s3.{settings.bucket_region}.{_domain(settings.bucket_region)}"
     dotted = "." in settings.bucket  # which no wildcard certificate covers
     return (regional if dotted else f"{settings.bucket}.{regional}"), 443, "https"

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult
 
-from hardtack.core.dial import Proxy, dial
+from hardtack.core.dial import dial
 from hardtack.core.errors import SourceUnreachable, in_words
+from hardtack.core.proxy import Proxy, ProxyError
 from hardtack.images.http1 import BadReply, Connection, Reply
 
 if TYPE_CHECKING:
     import ssl  # late: a registry on loopback or behind a mirror needs none
 
+_REACHABLE = "Is its name right, does it run, and may this machine reach it (network, proxy)?"
 _REST = 64 << 10  # so much of a body is read to its end rather than lose the connection
 
 BROKEN = (OSError, BadReply)
@@ -47,8 +49,8 @@ class Route(NamedTuple):
         return cls(url.scheme, url.hostname or "", port, tls, proxy_for(url))
 
 
-class CertificateRefused(SourceUnreachable):
-    """The other side's certificate doesn't hold: trying again won't help."""
+class Hopeless(SourceUnreachable):
+    """Trying again won't help: a certificate doesn't hold, or a proxy refuses."""
 
 
 class Response:
@@ -145,7 +147,7 @@ def proxy_for(url: SplitResult) -> str:
 def unreachable(host: str, error: object) -> SourceUnreachable:
     """What a failed attempt says about `host`."""
     why = in_words(error) if isinstance(error, BaseException) else str(error).rstrip(".")
-    return SourceUnreachable(
-        f"Registry {host} can't be reached: {why}.",
-        remedy="Is its name right, does it run, and may this machine reach it (network, proxy)?",
-    )
+    kind, remedy = SourceUnreachable, _REACHABLE
+    if isinstance(error, ProxyError):
+        kind, remedy = Hopeless if error.lasting else SourceUnreachable, error.remedy
+    return kind(f"Registry {host} can't be reached: {why}.", remedy=remedy)

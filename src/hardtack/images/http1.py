@@ -102,9 +102,13 @@ class Connection:
     def send(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | None = None
     ) -> None:
-        """Send a request, `Host` among its `headers`. Raises OSError, BadReply."""
+        """Send a request, `Host` among its `headers`. Raises OSError; BadReply for what can't be
+        sent."""
         lines = [f"{method} {target} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
+        for name, value in headers.items():
+            if not _sendable(value):
+                raise BadReply(f"the {name} to be sent has characters that no header can carry")
+            lines.append(f"{name}: {value}")
         if body is not None:
             lines.append(f"Content-Length: {len(body)}")
         if not target.isascii() or any(c <= " " for c in target):
@@ -129,6 +133,11 @@ class Connection:
 
     def close(self) -> None:
         self.sock.close()
+
+
+def _sendable(value: str) -> bool:
+    """Whether a header can carry `value`: no line ends in it, and nothing beyond latin-1."""
+    return all((" " <= sign <= "\xff" and sign != "\x7f") or sign == "\t" for sign in value)
 
 
 class _Wire:

@@ -18,7 +18,7 @@ from hardtack.core.errors import (
 )
 from hardtack.images.attempts import AGAIN, Attempts, Patience, Stop, refusal, retry_after
 from hardtack.images.auth import DockerConfig
-from hardtack.images.connection import CertificateRefused, Response
+from hardtack.images.connection import Hopeless, Response
 from hardtack.images.manifest import (
     INDEXES,
     MANIFESTS,
@@ -188,7 +188,7 @@ class Registry:
                 response = self._transport.send(
                     "GET", url, headers | extra, endpoint.tls, stop=attempts.stop
                 )
-            except CertificateRefused:
+            except Hopeless:
                 raise
             except SourceUnreachable as error:
                 attempts.failed(error)

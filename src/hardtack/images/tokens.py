@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 from hardtack.core.errors import HardtackError, RegistryError, SourceUnreachable
 from hardtack.images.attempts import AGAIN, Attempts, refusal
 from hardtack.images.auth import Challenge, Credentials, DockerConfig
-from hardtack.images.connection import CertificateRefused
+from hardtack.images.connection import Hopeless
 from hardtack.images.mirrors import Endpoint
 from hardtack.images.transport import Transport
 
@@ -89,7 +89,7 @@ class Tokens:
                     raw = response.read(1 << 20)
                 finally:
                     response.close()
-            except CertificateRefused:
+            except Hopeless:
                 raise
             except SourceUnreachable as error:
                 attempts.failed(error)
@@ -101,9 +101,15 @@ class Tokens:
                 raise _refused(response.status, host, what)
             try:
                 answer = json.loads(raw)
-                return f"Bearer {answer.get('token') or answer['access_token']}"
+                token = str(answer.get("token") or answer["access_token"])
             except (ValueError, KeyError, AttributeError) as error:
                 raise RegistryError(f"{host} gave no token for {what}.") from error
+            if not (token.isascii() and token.isprintable()):
+                raise RegistryError(
+                    f"{host} gave a token for {what} with characters that no header can carry.",
+                    remedy="Is it a token server, and is it well? Its log says.",
+                )
+            return f"Bearer {token}"
 
 
 def _refused(status: int, host: str, what: str) -> HardtackError:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from hardtack.core.errors import ConfigError, CorruptReply, SourceUnreachable
+from hardtack.core.hosts import ascii_name
 from hardtack.core.units import format_duration
 from hardtack.images.attempts import Stop
 from hardtack.images.connection import (
     BROKEN,
-    CertificateRefused,
+    Hopeless,
     Response,
     Route,
     Tls,
@@ -105,9 +106,7 @@ class Transport:
             sock = connection.sock
             with stop.ends(sock):
                 connection.send(method, target(route, parts), headers, body)
-                if connection.silent(min(TOLD_AFTER, self._timeout)):
-                    left = format_duration(self._timeout)
-                    log.info("%s took the request and says nothing; %s more", parts.netloc, left)
+                self._await(connection, parts.netloc)
                 reply = connection.reply(method)
         except TimeoutError as error:
             if connection is None:
@@ -125,6 +124,19 @@ class Transport:
         finally:
             if connection is not None:
                 connection.close()
+
+    def _await(self, connection: Connection, host: str) -> None:
+        """A reply's first bytes; a line tells of the wait for them. Raises OSError, BadReply."""
+        first = min(TOLD_AFTER, self._timeout)
+        if not connection.silent(first):
+            return
+        left = self._timeout - first
+        if left > 0:
+            more = format_duration(left)
+            log.info("%s took the request and says nothing; %s more", host, more)
+            if not connection.silent(left):
+                return
+        raise TimeoutError
 
     def _connection(self, route: Route) -> Connection:
         while (connection := self._take(route)) is not None:
@@ -164,6 +176,8 @@ def _parsed(url: str) -> SplitResult:
     parts = urlsplit(url)
     try:
         _ = parts.port
+        if ascii_name(parts.hostname or "") != parts.hostname:
+            raise ValueError("write its name in ASCII, which begins with xn--")
     except ValueError as error:
         raise CorruptReply(f"{parts.netloc} is no address: {error}.") from error
     return parts
@@ -176,7 +190,7 @@ def _failed(host: str, error: Exception) -> SourceUnreachable:
     if not isinstance(error, ssl.SSLError):
         return unreachable(host, error)
     refused = isinstance(error, ssl.SSLCertVerificationError)
-    return (CertificateRefused if refused else SourceUnreachable)(
+    return (Hopeless if refused else SourceUnreachable)(
         f"{host}: TLS failed: {error}.",
         remedy="Name the registry's CA (--registry-ca, or tls.ca_file in registries.yaml).",
     )

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from hardtack.core.dial import Proxy, dial
+from hardtack.core.dial import dial
 from hardtack.core.errors import ConfigError
+from hardtack.core.hosts import ascii_name
+from hardtack.core.proxy import Proxy
 from hardtack.core.trust import trusting
 
 _PART = 256 << 10
@@ -37,19 +39,23 @@ class Host:
 
     @classmethod
     def of(cls, url: str) -> Host:
-        """Of a URL; raises ConfigError."""
+        """Of a URL, an international name by IDNA; raises ConfigError."""
         try:
             parts = urlsplit(url)
             usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
+        except ValueError:  # whose text may quote a password
             usable = False
         if not usable:
-            raise ConfigError(
-                f"{url.rpartition('@')[2]!r} is not a usable endpoint URL.",
-                remedy="Write http(s)://host:port.",
-            )
+            raise _unusable(url, "Write http(s)://host:port.")
+        path = parts.path.rstrip("/")
+        if not (path.isascii() and path.isprintable() and " " not in path):
+            raise _unusable(url, "Write a blank in its path as %20, ä as %C3%A4.")
+        try:
+            name = ascii_name(str(parts.hostname))
+        except ValueError as error:
+            raise _unusable(url, f"Write http(s)://host:port; {error}.") from error
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        return cls(parts.scheme, str(parts.hostname), port, parts.path.rstrip("/"))
+        return cls(parts.scheme, name, port, path)
 
     @property
     def header(self) -> str:
@@ -61,6 +67,11 @@ class Host:
     @property
     def url(self) -> str:
         return f"{self.scheme}://{self.header}{self.base}"
+
+
+def _unusable(url: str, remedy: str) -> ConfigError:
+    shown = url.rpartition("@")[2]  # without a login
+    return ConfigError(f"{shown!r} is not a usable endpoint URL.", remedy=remedy)
 
 
 def tls_context(ca_bundle: str | None, *, insecure: bool) -> ssl.SSLContext:

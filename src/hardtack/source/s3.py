@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from hardtack.core.errors import ConfigError
+from hardtack.core.hosts import ascii_name
 from hardtack.source import aws_config
 from hardtack.source.api import Checksum
 from hardtack.source.credentials import CredentialChain
@@ -66,7 +68,11 @@ class S3Dialect:
         self._profile = aws_config.read_profile(files, name)
         self._region = aws_config.region(options.region, self._env, self._profile)
         self._endpoint = aws_config.endpoint_url(options.endpoint_url, self._env, self._profile)
+        if self._endpoint is not None:
+            Host.of(self._endpoint)  # a wrong one is told at once
         self._path_style = self._choose_path_style()
+        if not self._path_style:
+            self._check_bucket()
         self._chain = CredentialChain(options, self._env)
 
     def host(self) -> Host:
@@ -117,6 +123,18 @@ class S3Dialect:
 
     def parse_checksum(self, headers: Mapping[str, str]) -> Checksum | None:
         return parse_checksum(headers)
+
+    def _check_bucket(self) -> None:
+        """That it can be part of a host's name. Raises ConfigError."""
+        try:
+            fits = ascii_name(f"{self.bucket}.s3") == f"{self.bucket}.s3"
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ConfigError(
+                f"{self.bucket!r} can't be the name of a bucket.",
+                remedy="It has letters, digits, hyphens and dots. Or write --path-style.",
+            )
 
     def _choose_path_style(self) -> bool:
         if self._options.path_style is not None:

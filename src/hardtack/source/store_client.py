@@ -20,6 +20,7 @@ from hardtack.core.errors import (
     SourceUnreachable,
     in_words,
 )
+from hardtack.core.proxy import ProxyError
 from hardtack.source.dialect import Dialect, Parameters, Signer
 from hardtack.source.http import BROKEN, Host, Pool, Reply, proxy_for, tls_context
 from hardtack.source.options import SourceOptions
@@ -50,6 +51,7 @@ class StoreClient:
         self._lock = threading.Lock()
         self._pool: Pool | None = None
         self._closed = False
+        self._answered = False
 
     @property
     def read_headers(self) -> Mapping[str, str]:
@@ -77,6 +79,7 @@ class StoreClient:
             signer = self._dialect.signer()
             try:
                 reply = self._send(method, key, query, headers or {}, signer)
+                self._answered = True
                 if 200 <= reply.status < 300:
                     return reply
                 refusal = self._refusal(method, reply)
@@ -118,6 +121,8 @@ class StoreClient:
         if self._closed:
             return SourceUnreachable(f"{what}: the source was closed.")
         host = self._dialect.host()
+        if isinstance(error, ProxyError):
+            return SourceUnreachable(f"{what}: {error}.", remedy=error.remedy)
         reason = explain(error) if error else f"it answers {status}"
         tls = isinstance(error, ssl.SSLCertVerificationError)
         return SourceUnreachable(
@@ -143,10 +148,16 @@ class StoreClient:
         self, patience: Patience, what: str, error: BaseException | None, status: str = ""
     ) -> None:
         """Wait for the next attempt, or raise."""
-        hopeless = isinstance(error, ssl.SSLCertVerificationError)
-        if self._closed or hopeless or not patience.again():
+        if self._closed or self._hopeless(error) or not patience.again():
             raise self.unreachable(what, error, status) from error
         log.debug("%s: trying again after %s", what, explain(error) if error else status)
+
+    def _hopeless(self, error: BaseException | None) -> bool:
+        """Whether another attempt is no use. A proxy that never led anywhere and keeps silent
+        for as long as a transfer may is waited for once; on a link that breaks it is again."""
+        if isinstance(error, ProxyError):
+            return error.lasting or (error.silent and not self._answered)
+        return isinstance(error, ssl.SSLCertVerificationError)
 
     def _send(
         self, method: str, key: str, query: Parameters, headers: Mapping[str, str], signer: Signer

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from hardtack.core.dial import Proxy, way_through
+from hardtack.core.dial import asked_for, way_through
+from hardtack.core.proxy import Proxy, ProxyError
 from hardtack.core.trust import trusting
 from hardtack.core.units import format_duration
 from hardtack.deploy.doctor.finding import Finding, note, ok, problem
@@ -61,7 +62,8 @@ def _finding(same: list[Requirement], way: Way) -> Finding:
     except OSError as error:
         why = f"not reached: {_said(error)} ({purpose})"
         without = "; ".join(dict.fromkeys(one.without for one in same if one.without))
-        helps = f"{_GROUND} Without it: {without}." if without else _GROUND
+        helps = error.remedy if isinstance(error, ProxyError) else _GROUND
+        helps += f" Without it: {without}." if without else ""
         only_if = [one.only_if for one in same]
         if all(only_if):
             return note(check, f"{why}; used only if {only_if[0]}", helps)
@@ -94,7 +96,11 @@ def _connected(one: Requirement, way: Way) -> socket.socket:
     proxy = Proxy.parse(way.proxy) if way.proxy else None
     if proxy is None or proxy.host == one.host:
         return _opened(one.host, one.port, way)
-    return way_through(_opened(proxy.host, proxy.port, way), proxy, one.host, one.port)
+    channel = way_through(
+        lambda: _opened(proxy.host, proxy.port, way), proxy, one.host, one.port, seconds=way.seconds
+    )
+    channel.settimeout(max(0.1, channel.gettimeout() or 0.0))  # for the TLS with the host
+    return channel
 
 
 def _opened(host: str, port: int, way: Way) -> socket.socket:
@@ -102,7 +108,7 @@ def _opened(host: str, port: int, way: Way) -> socket.socket:
     resolve = way.resolve or _addresses
     deadline = time.monotonic() + way.seconds
     last: OSError = ConnectionError("it has no address")
-    for address in resolve(host, port):
+    for address in resolve(asked_for(host), port):
         left = deadline - time.monotonic()
         if left <= 0:
             break
