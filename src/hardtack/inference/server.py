@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from hardtack.core.errors import HardtackError, PictureError
+from hardtack.core.errors import HardtackError, ModelError, PictureError
 from hardtack.inference import oip, openapi
 from hardtack.inference.batching import MOST
 from hardtack.inference.images import MAX_PIXELS
@@ -105,14 +105,21 @@ class Service:
         except _Ended:
             return
         except HardtackError as error:
-            self.failure = error
-            if self.fatal:
-                self.fatal(error)
-            _log.error("%s can't be served: %s", self.name, error)
+            self._fail(error)
+        except Exception as error:  # memory at its end, no thread to be had, a fault of our own
+            _log.debug("where it failed", exc_info=True)
+            why = f"{type(error).__name__}: {error}".removesuffix(": ")
+            self._fail(ModelError(f"{self.name} can't be loaded: {why}."))
         else:
             self._gather(self.model)
             self.ready.set(1)
             _log.info("%s is ready, version %s", self.name, self.model.package.version)
+
+    def _fail(self, error: HardtackError) -> None:
+        self.failure = error
+        if self.fatal:
+            self.fatal(error)
+        _log.error("%s can't be served: %s", self.name, error)
 
     def _gather(self, model: Model) -> None:
         """Let as many requests run at a time as make a batch, where there are batches."""
