@@ -106,7 +106,7 @@ class Service:
             return
         except HardtackError as error:
             self._fail(error)
-        except Exception as error:  # memory at its end, no thread to be had, a fault of our own
+        except Exception as error:  # noqa: BLE001 - no memory, no thread to be had, whatever it is
             _log.debug("where it failed", exc_info=True)
             why = f"{type(error).__name__}: {error}".removesuffix(": ")
             self._fail(ModelError(f"{self.name} can't be loaded: {why}."))
