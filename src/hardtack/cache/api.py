@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 ROOT = 1
 """Entry id (and inode number) of the root directory."""
@@ -22,8 +23,7 @@ class Kind(StrEnum):
     LINK = "link"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One name in the tree. `id` is its inode number and belongs to one identity for ever.
 
     `target` is a link's text, else empty; `key` is empty for directories; sizes in bytes.

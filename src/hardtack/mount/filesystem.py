@@ -7,7 +7,7 @@ import logging
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +31,7 @@ ATTR_VALID = 86400
 """An inode's attributes never change: it belongs to one identity."""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 _DIRECTORY_PAGE = 256
+_TYPES = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.LINK: stat.S_IFLNK}
 
 
 class Tree(Protocol):
@@ -240,44 +241,37 @@ class FileSystem:
     def _readdir(self, request: wire.Request, *, plus: bool) -> None:
         """Cookies: 1 and 2 after `.` and `..`, else 2 + the entry's id (ids are never 0)."""
         _, after, room = wire.read_in(request.body)
-        directory = self._entry(request.nodeid)
         records: list[bytes] = []
-        used = 0
-
-        def add(entry: Entry, name: str, cookie: int, *, look_up: bool) -> bool:
-            nonlocal used
-            attributes = self._attributes(entry)
-            record = wire.dirent(entry.id, cookie, attributes.mode, os.fsencode(name))
+        for entry, name, cookie in self._listed(self._entry(request.nodeid), after, room, plus):
+            record = wire.dirent(entry.id, cookie, _TYPES[entry.kind], os.fsencode(name))
             if plus:
                 # `.` and `..` carry no node: the kernel wouldn't count it.
                 record = (
-                    wire.entry_out(attributes, self._entry_valid, ATTR_VALID)
-                    if look_up
+                    wire.entry_out(self._attributes(entry), self._entry_valid, ATTR_VALID)
+                    if cookie > 2
                     else wire.no_entry_out(0)
                 ) + record
-            if used + len(record) > room:
-                return False
-            records.append(record)
-            used += len(record)
-            return True
-
-        fits = True
-        if after < 1:
-            fits = add(directory, ".", 1, look_up=False)
-        if fits and after < 2:
-            above = self._tree.entry(directory.parent) or directory
-            fits = add(above, "..", 2, look_up=False)
-        last = max(0, after - 2)
-        while fits:
-            children = self._tree.children(directory.id, last, _DIRECTORY_PAGE)
-            if not children:
+            room -= len(record)
+            if room < 0:
                 break
-            for child in children:
-                fits = add(child, child.name, child.id + 2, look_up=True)
-                if not fits:
-                    break
-                last = child.id
+            records.append(record)
         self._ok(request, b"".join(records))
+
+    def _listed(
+        self, directory: Entry, after: int, room: int, plus: bool
+    ) -> Iterator[tuple[Entry, str, int]]:
+        """What a directory lists after the cookie `after`, as much as may have room, with names and
+        cookies: older kernels ask for 4 KiB at a time, and what they don't get is read again."""
+        if after < 1:
+            yield directory, ".", 1
+        if after < 2:
+            yield self._tree.entry(directory.parent) or directory, "..", 2
+        last = max(0, after - 2)
+        most = wire.most_dirents(room, plus=plus)
+        while children := self._tree.children(directory.id, last, min(most, _DIRECTORY_PAGE)):
+            for child in children:
+                yield child, child.name, child.id + 2
+            last = children[-1].id
 
     def _xattrs(self, entry: Entry) -> dict[bytes, Callable[[], str]]:
         if entry.kind is not Kind.FILE:

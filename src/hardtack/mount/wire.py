@@ -10,6 +10,7 @@ import mmap
 import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from typing import NamedTuple
 
 MAJOR, MINOR = 7, 45
 OLDEST_MINOR = 31
@@ -176,8 +177,7 @@ def init_out(flags: Init, *, readahead: int) -> bytes:
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(NamedTuple):
     """What stat(2) shows; `mode` with the file type, sizes in bytes."""
 
     ino: int
@@ -237,10 +237,17 @@ def size_out(size: int) -> bytes:
     return _GETXATTR_IN.pack(size, 0)
 
 
-def dirent(ino: int, cookie: int, mode: int, name: bytes) -> bytes:
-    """One record of READDIR; `cookie` is where to go on after it."""
-    record = _DIRENT.pack(ino, cookie, len(name), mode >> 12) + name
+def dirent(ino: int, cookie: int, type: int, name: bytes) -> bytes:
+    """One record of READDIR; `type` is a file type of stat's mode, `cookie` where to go on after
+    it."""
+    record = _DIRENT.pack(ino, cookie, len(name), type >> 12) + name
     return record + bytes(-len(record) % 8)
+
+
+def most_dirents(room: int, *, plus: bool) -> int:
+    """How many records of READDIR or READDIRPLUS, with names of a byte, have room in so many
+    bytes."""
+    return room // (_DIRENT.size + 8 + (_ENTRY_OUT.size + _ATTR.size if plus else 0))
 
 
 def invalidate_entry(parent: int, name: bytes) -> bytes:
