@@ -421,7 +421,6 @@ def test_ecr_by_its_helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_ecr_by_botocore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("botocore")
     token = base64.b64encode(b"AWS:password").decode()
     answer = json.dumps({"authorizationData": [{"authorizationToken": token}]}).encode()
     with faulty_registry() as server:

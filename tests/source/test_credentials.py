@@ -221,8 +221,9 @@ def test_a_process_that_is_not_there(place: Place) -> None:
         place.access_key()
 
 
-def test_a_service_is_asked_by_the_helper(place: Place) -> None:
+def test_a_service_is_asked_by_the_helper(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """botocore, in its own process, looks for the token; it is never loaded into this one."""
+    monkeypatch.delitem(sys.modules, "botocore", raising=False)  # other tests use it
     env = {"AWS_WEB_IDENTITY_TOKEN_FILE": "/nowhere/token", "AWS_ROLE_ARN": "arn:aws:iam::1:role/r"}
     with pytest.raises(AccessDenied, match=r"web identity: exit status 1.*/nowhere/token"):
         place.access_key(SourceOptions(), **env)
