@@ -26,7 +26,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Parsed(click.ParamType[Any]):
-    """A parameter read by a function of core.units."""
+    """A parameter read by a function, such as those of core.units."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name = name
@@ -55,6 +55,8 @@ SIZE = Parsed("size", parse_size)
 DURATION = Parsed("duration", parse_duration)
 BATCH_WINDOW = Parsed("duration", _batch_window)
 RATE = Parsed("rate", parse_size)
+MOUNTPOINT = Parsed("directory", Path)
+"""Never looked at when it is read: click.Path would stat it, and wait for a mount that hangs."""
 
 
 def _follow(text: str) -> str:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import click
 
-from hardtack.cli.mount import MOUNTPOINT
-from hardtack.cli.options import DURATION
+from hardtack.cli.options import DURATION, MOUNTPOINT
 from hardtack.cli.output import print_line
 from hardtack.cli.progress import shown
 from hardtack.core.errors import MountpointError
