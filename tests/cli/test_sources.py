@@ -40,6 +40,31 @@ def test_what_names_no_source_is_wrong_use(source: str, tmp_path: Path) -> None:
         assert "give s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("source", "meant"),
+    [("S3://b", "s3://b"), ("s3:/b/a", "s3://b/a"), ("gcs://b", "gs://b"), ("s4://b", "")],
+)
+def test_a_mistyped_scheme_is_told_by_each_command(source: str, meant: str, tmp_path: Path) -> None:
+    for words in (
+        ("mount", source, tmp_path), ("ls", source), ("prefetch", source),
+        ("doctor", source, "--offline"), ("ready", source),
+    ):  # fmt: skip
+        done = run(*words, env={"HOME": str(tmp_path)})
+        assert done.returncode == ConfigError.exit_code, f"{words}: {done.stderr}"
+        assert "Write s3://bucket/prefix, gs://" in done.stderr
+        assert f"Did you mean '{meant}'?" in done.stderr or not meant
+        assert not done.stdout
+
+
+@pytest.mark.parametrize("size", ["5", "0", "1MB"])
+def test_a_cache_that_holds_no_chunk_is_wrong_use(size: str, tmp_path: Path) -> None:
+    for words, env in ((("--cache-size", size), {}), ((), {"HARDTACK_CACHE_SIZE": size})):
+        done = run("prefetch", f"file://{tmp_path}", "--cache", tmp_path / "c", *words, env=env)
+        assert done.returncode == 2, done.stderr
+        assert f"'{size}' holds nothing" in done.stderr and "Give 1MiB at least" in done.stderr
+        assert not (tmp_path / "c").exists()
+
+
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:99999", "a b:9464", "x/y:1"])
 def test_what_is_no_address_for_metrics_is_wrong_use(address: str, tmp_path: Path) -> None:
     done = run("mount", f"file://{tmp_path}/x", tmp_path / "mnt", "--metrics", address)

@@ -261,11 +261,11 @@ def test_credentials_of_other_clouds(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("GOOGLE_APPLICATION_CREDENTIALS", "AZURE_STORAGE_CONNECTION_STRING"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", "site")
-    for url in ("gs://b", "az://b"):
+    for url in ("gs://box", "az://box"):
         assert credentials(url, SourceOptions(unsigned=True)).state is State.OK
         assert credentials(url, SourceOptions()).state is State.PROBLEM
     monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", "sig=secret")
-    found = credentials("az://b", SourceOptions())
+    found = credentials("az://box", SourceOptions())
     assert (found.state, found.found) == (
         State.OK, "account site with a SAS token (AZURE_STORAGE_SAS_TOKEN)",
     )  # fmt: skip

@@ -216,6 +216,84 @@ def test_where_an_account_comes_from(
     assert account_of(env, endpoint) == account
 
 
+EMULATED = Account(
+    "devstoreaccount1",
+    "http://127.0.0.1:10000/devstoreaccount1",
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+    "",
+    "AZURE_STORAGE_CONNECTION_STRING",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("UseDevelopmentStorage=true", "127.0.0.1"),
+        ("usedevelopmentstorage=True;", "127.0.0.1"),
+        ("UseDevelopmentStorage=true;DevelopmentStorageProxyUri=http://azurite", "azurite"),
+    ],
+)
+def test_the_emulators_account(text: str, host: str) -> None:
+    """What users of Azurite write stands for its well-known account and key."""
+    found = account_of({"AZURE_STORAGE_CONNECTION_STRING": text}, None)
+    assert found == replace(EMULATED, endpoint=EMULATED.endpoint.replace("127.0.0.1", host))
+    found.check()
+
+
+def test_the_words_of_a_connection_string_have_no_case() -> None:
+    text = f"accountname=site;ACCOUNTKEY={KEY};EndpointSuffix=x.cn"
+    found = account_of({"AZURE_STORAGE_CONNECTION_STRING": text}, None)
+    assert (found.name, found.key, found.endpoint) == ("site", KEY, "https://site.blob.x.cn")
+
+
+@pytest.mark.parametrize(
+    "name", ["ab", "x" * 25, "Site", "my-site", "my site", "s\u00efte", "a\nb"]
+)
+def test_a_name_that_no_account_has(name: str) -> None:
+    """It would be part of a host's name and of a header: it is told before anything is sent."""
+    for env in (
+        {"AZURE_STORAGE_ACCOUNT": name, "AZURE_STORAGE_KEY": KEY},
+        {"AZURE_STORAGE_ACCOUNT_NAME": name, "AZURE_STORAGE_SAS_TOKEN": "sig=a"},
+        {"AZURE_STORAGE_CONNECTION_STRING": f"AccountName={name}_;AccountKey={KEY}"},
+    ):
+        for endpoint in (None, "http://127.0.0.1:1"):
+            with pytest.raises(
+                ConfigError, match=r"storage account.* 3 to 24 small letters"
+            ) as told:
+                account_of(env, endpoint)
+            assert next(iter(env)) in str(told.value)
+            assert KEY not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["ab", "x" * 64, "Box", "a--b", "-ab", "ab-", "my box", "b\u00f6x", "a.b", "$other"]
+)
+def test_a_name_that_no_container_has(name: str) -> None:
+    env = {"AZURE_STORAGE_ACCOUNT": "site", "AZURE_STORAGE_KEY": KEY}
+    with pytest.raises(ConfigError, match=r"name of a container.* 3 to 63 small letters"):
+        AzureDialect(name, OPTIONS, env)
+
+
+@pytest.mark.parametrize("name", ["abc", "x" * 63, "a-b-c", "0box", "$web", "$root"])
+def test_a_name_that_a_container_has(name: str) -> None:
+    assert AzureDialect(name, OPTIONS, {"AZURE_STORAGE_ACCOUNT": "site"}).bucket == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ab", "x" * 64, "Box", "-abc", "abc-", "a..b", ".abc", "my box", "b\u00f6x", "abc\n",
+     ".".join(["x" * 60] * 4)],
+)  # fmt: skip
+def test_a_name_that_no_bucket_of_googles_has(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"name of a bucket of Google.* 3 to 63 small letters"):
+        GoogleDialect(name, replace(OPTIONS, unsigned=True), {})
+
+
+@pytest.mark.parametrize("name", ["abc", "x" * 63, "a_b-c", "weights.example.org", "a--b"])
+def test_a_name_that_a_bucket_of_googles_has(name: str) -> None:
+    assert GoogleDialect(name, replace(OPTIONS, unsigned=True), {}).bucket == name
+
+
 def test_an_account_that_nothing_names() -> None:
     with pytest.raises(ConfigError, match=r"nothing names its account.*AZURE_STORAGE_ACCOUNT"):
         account_of({"AZURE_STORAGE_KEY": KEY}, None)

@@ -21,6 +21,9 @@ from hardtack.core.errors import (
     SourceUnreachable,
 )
 from hardtack.source.api import ObjectInfo
+from hardtack.source.azure import AzureDialect
+from hardtack.source.dialect import Dialect
+from hardtack.source.google import GoogleDialect
 from hardtack.source.options import SourceOptions
 from hardtack.source.s3 import S3Dialect
 from hardtack.source.store import StoreSource
@@ -233,6 +236,48 @@ def test_a_listing_that_is_none_is_refused(body: bytes) -> None:
     with faulty_server(always(Behaviour(status=200, body=body))) as server:
         with pytest.raises(CorruptReply, match="s3://bucket/"):
             listing(store_of(server))
+
+
+PAGE = b"\n<!DOCTYPE html><html><body>Please sign in</body></html>"
+HTML: dict[str, str | None] = {"Content-Type": "text/html; charset=utf-8"}
+PORTALS = {
+    "200": (Behaviour(status=200, body=PAGE, headers=HTML), "web page"),
+    "200 of no type": (Behaviour(status=200, body=PAGE), "web page|ETag"),
+    "404": (Behaviour(status=404, body=PAGE, headers=HTML), "404 with a web page"),
+    "403": (Behaviour(status=403, body=PAGE, headers=HTML), "403 with a web page"),
+    "511": (Behaviour(status=511), "511 with a web page"),
+    "302": (
+        Behaviour(status=302, headers={"Location": "http://portal.example/?signed=secret"}),
+        r"redirects to portal\.example \(302\)",
+    ),
+    "303": (Behaviour(status=303, headers={"Location": "http://[bad"}), "redirects elsewhere"),
+}
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
+@pytest.mark.parametrize("name", PORTALS)
+def test_a_sign_in_page_in_place_of_the_store(name: str, scheme: str) -> None:
+    """Neither is an object gone, nor are credentials wrong, for what a portal answers."""
+    behaviour, words = PORTALS[name]
+    env = {"AZURE_STORAGE_ACCOUNT": "site"}
+    with faulty_server(always(behaviour)) as server:
+        options = SourceOptions(
+            endpoint_url=server.endpoint, path_style=True, unsigned=True, attempts=2
+        )
+        dialects: dict[str, Callable[..., Dialect]] = {
+            "s3": S3Dialect,
+            "gs": GoogleDialect,
+            "az": AzureDialect,
+        }
+        source = StoreSource(dialects[scheme](BUCKET, options, env), "", options)
+        with pytest.raises(SourceError, match=rf"listing of {scheme}://bucket/.*{words}") as caught:
+            listing(source)
+        assert "sign-in page" in caught.value.remedy and "--endpoint-url" in caught.value.remedy
+        assert "secret" not in str(caught.value)
+        with pytest.raises(SourceError, match=rf"{scheme}://bucket/key.*{words}") as caught:
+            read(source, INFO)
+        assert not isinstance(caught.value, ObjectChanged | AccessDenied)
+        source.close()
 
 
 def test_a_denied_request_names_key_and_access_key_but_no_secret(

@@ -94,6 +94,34 @@ def test_a_bucket_that_can_be_no_part_of_a_hosts_name(bucket: str) -> None:
         open_source(f"s3://{bucket}", SourceOptions(path_style=False))
 
 
+@pytest.mark.parametrize("bucket", ["\u0142", "a b", "a\nb", "a'b"])
+def test_a_bucket_that_can_be_no_part_of_a_path(bucket: str) -> None:
+    with pytest.raises(ConfigError, match="can't be the name of a bucket"):
+        open_source(f"s3://{bucket}", SourceOptions(path_style=True))
+
+
+def test_a_bucket_of_a_store_with_older_rules() -> None:
+    assert open_source("s3://Old_Bucket", SourceOptions(path_style=True)).url == "s3://Old_Bucket"
+
+
+@pytest.mark.parametrize(
+    ("url", "near"),
+    [
+        ("S3://bucket", "'s3://bucket'"),
+        ("s3a://bucket/a", "'s3://bucket/a'"),
+        ("gcs://bucket", "'gs://bucket'"),
+        ("flie:///srv", "'file:///srv'"),
+        ("s3:/bucket/a", "'s3://bucket/a'"),
+        ("az:box", "'az://box'"),
+        ("file:/srv/models", "'file:///srv/models'"),
+    ],
+)
+def test_a_mistyped_scheme(url: str, near: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_source(url)
+    assert f"Did you mean {near}?" in caught.value.remedy
+
+
 def test_where_region_and_endpoint_come_from(tmp_path: Path) -> None:
     (tmp_path / "config").write_text(
         "[default]\nregion = r-file\nservices = here\nendpoint_url = http://general\n"

@@ -51,7 +51,20 @@ def _batch_window(text: str) -> float:
     return seconds
 
 
+def _cache_size(text: str) -> int:
+    from hardtack.cache.api import Options
+
+    size, least = parse_size(text), Options().chunk_size
+    if size < least:
+        raise ConfigError(
+            f"{text!r} holds nothing: files are kept in chunks of 1MiB ({least} bytes).",
+            remedy="Give 1MiB at least, and what the largest file that is to stay needs.",
+        )
+    return size
+
+
 SIZE = Parsed("size", parse_size)
+CACHE_SIZE = Parsed("size", _cache_size)
 DURATION = Parsed("duration", parse_duration)
 BATCH_WINDOW = Parsed("duration", _batch_window)
 RATE = Parsed("rate", parse_size)
@@ -136,7 +149,9 @@ CACHE = [
         help="Cache directory. Default: one for each source below ~/.cache/hardtack, "
         "or /var/cache/hardtack for root.",
     ),
-    option("--cache-size", type=SIZE, help="The most that the cache may hold. Default: no limit."),
+    option(
+        "--cache-size", type=CACHE_SIZE, help="The most that the cache may hold. Default: no limit."
+    ),
     option(
         "--keep-free",
         type=SIZE,
@@ -281,7 +296,7 @@ def source_url(text: str | None, prefix: str) -> str:
 
     A path in a hardtack mount stands for the source of that mount, whole as it is.
     """
-    from hardtack.source.open import is_store
+    from hardtack.source.open import check_kind, is_store
 
     may_be_path = bool(text)  # what S3_BUCKET names is a bucket, whatever lies here
     text = text or os.environ.get("S3_BUCKET")
@@ -296,8 +311,11 @@ def source_url(text: str | None, prefix: str) -> str:
     if path and (shown := _source_shown_at(path)):
         return shown
     if not separator:
+        if not path and ":" in text:
+            check_kind(text)
         text = f"file://{Path(text).resolve()}" if path else f"s3://{text}"
     scheme, _, rest = text.partition("://")
+    check_kind(text)
     if scheme == "file" and not rest.strip("/ "):
         raise click.UsageError(f"SOURCE names no directory: {_FORMS}.")
     bucket = rest.partition("/")[0]

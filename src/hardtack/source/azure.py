@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 
 from hardtack.core.errors import CorruptReply
 from hardtack.source.api import Checksum, ObjectInfo
-from hardtack.source.azure_account import Account, account_of, shared_key
+from hardtack.source.azure_account import Account, account_of, check_container, shared_key
 from hardtack.source.dialect import Parameters, Signer
 from hardtack.source.google import md5_of
 from hardtack.source.http import Host
@@ -68,6 +68,7 @@ class AzureDialect:
     ) -> None:
         """Raises ConfigError."""
         env = os.environ if env is None else env
+        check_container(container)
         self.bucket, self.url = container, f"az://{container}"
         self._ca_bundle = not_of_aws(options.ca_bundle, env)
         self._account = account_of(env, not_of_aws(options.endpoint_url, env))

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +19,14 @@ _NAMES = ("AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME")
 _KEYS = ("AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_ACCESS_KEY")
 _SAS = "AZURE_STORAGE_SAS_TOKEN"
 _SUFFIX = "core.windows.net"
+_NAME = re.compile("[a-z0-9]{3,24}")
+_CONTAINER = re.compile("[a-z0-9](?:-?[a-z0-9]){2,62}")
+_SYSTEM_CONTAINERS = {"$root", "$web", "$logs"}
+_EMULATOR = "devstoreaccount1"
+# the emulator's key is the same everywhere, and documented
+_EMULATOR_KEY = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
 _SIGNED = (
     "Content-Encoding", "Content-Language", "Content-Length", "Content-MD5", "Content-Type",
     "Date", "If-Modified-Since", "If-Match", "If-None-Match", "If-Unmodified-Since", "Range",
@@ -70,19 +79,21 @@ class Account:
 def account_of(env: Mapping[str, str], endpoint_url: str | None) -> Account:
     """The account that a connection string, or else variables of their own, name.
 
-    Raises ConfigError where nothing says whom to ask.
+    Raises ConfigError where nothing says whom to ask, or no account can have the name that is said.
     """
     text = env.get(_CONNECTION)
     if text:
         said = _pairs(text)
-        protocol = said.get("DefaultEndpointsProtocol", "https")
-        name = said.get("AccountName", "")
-        suffix = said.get("EndpointSuffix", _SUFFIX)
-        own = said.get("BlobEndpoint") or (f"{protocol}://{name}.blob.{suffix}" if name else "")
-        key, sas = said.get("AccountKey", ""), said.get("SharedAccessSignature", "")
+        protocol = said.get("defaultendpointsprotocol", "https")
+        name = said.get("accountname", "")
+        _check_name(name, _CONNECTION)
+        suffix = said.get("endpointsuffix", _SUFFIX)
+        own = said.get("blobendpoint") or (f"{protocol}://{name}.blob.{suffix}" if name else "")
+        key, sas = said.get("accountkey", ""), said.get("sharedaccesssignature", "")
         origin = _CONNECTION
     else:
-        name = _first(env, _NAMES)[1]
+        variable, name = _first(env, _NAMES)
+        _check_name(name, variable)
         own = f"https://{name}.blob.{_SUFFIX}" if name else ""
         origin, key = _first(env, _KEYS)
         sas = "" if key else env.get(_SAS, "")
@@ -111,14 +122,45 @@ def shared_key(
     return f"SharedKey {account.name}:{base64.b64encode(digest).decode()}"
 
 
+def check_container(name: str) -> None:
+    """That a container can have this name. Raises ConfigError."""
+    fits = _CONTAINER.fullmatch(name) and len(name) <= 63
+    if not fits and name not in _SYSTEM_CONTAINERS:
+        raise ConfigError(
+            f"{name!r} can't be the name of a container.",
+            remedy="It has 3 to 63 small letters, digits and single hyphens, the first and the "
+            "last no hyphen.",
+        )
+
+
+def _check_name(name: str, origin: str) -> None:
+    if name and not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{origin}: {name!r} can't be the name of a storage account.",
+            remedy="It has 3 to 24 small letters and digits, and is the first part of its host's "
+            f"name: NAME.blob.{_SUFFIX}.",
+        )
+
+
 def _pairs(text: str) -> dict[str, str]:
-    """A connection string's parts; raises ConfigError, without quoting it."""
+    """A connection string's parts, their names in small letters.
+
+    `UseDevelopmentStorage=true` stands for the emulator's. Raises ConfigError, without quoting it.
+    """
     parts = [part.partition("=") for part in text.split(";") if part.strip()]
     if not all(separator for _, separator, _ in parts):
         raise ConfigError(
             f"{_CONNECTION} is no connection string.", remedy="Copy it anew: Name=value;Name=value."
         )
-    return {name.strip(): value.strip() for name, _, value in parts}
+    said = {name.strip().lower(): value.strip() for name, _, value in parts}
+    if said.get("usedevelopmentstorage", "").lower() != "true":
+        return said
+    host = said.get("developmentstorageproxyuri", "http://127.0.0.1").rstrip("/")
+    return {
+        "accountname": _EMULATOR,
+        "accountkey": _EMULATOR_KEY,
+        "blobendpoint": f"{host}:10000/{_EMULATOR}",
+    }
 
 
 def _first(env: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hardtack.core.errors import ConfigError
 from hardtack.source.api import Checksum
 from hardtack.source.dialect import Parameters, Signer
 from hardtack.source.google_account import ServiceAccount, Token
@@ -19,6 +21,8 @@ from hardtack.source.store_listing import Ask
 from hardtack.source.store_replies import Page, Refusal
 
 _HOST = "https://storage.googleapis.com"
+_PART = "[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
+_BUCKET = re.compile(rf"(?=.{{3,222}}$){_PART}(?:\.{_PART})*")
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class GoogleDialect:
     ) -> None:
         """Raises ConfigError."""
         env = os.environ if env is None else env
+        _check_bucket(bucket)
         self.bucket, self.url = bucket, f"gs://{bucket}"
         self._ca_bundle = not_of_aws(options.ca_bundle, env)
         self._host = Host.of(not_of_aws(options.endpoint_url, env) or _HOST)
@@ -100,6 +105,15 @@ class GoogleDialect:
             if algorithm == "md5":
                 return md5_of(value)
         return None
+
+
+def _check_bucket(name: str) -> None:
+    if not _BUCKET.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} can't be the name of a bucket of Google's.",
+            remedy="It has 3 to 63 small letters, digits, hyphens and underscores, with dots up to "
+            "222; the first and the last are a letter or a digit.",
+        )
 
 
 def md5_of(text: str) -> Checksum | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from hardtack.core.errors import ConfigError
+from hardtack.core.typos import meant
 from hardtack.source.options import SourceOptions
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from hardtack.source.dialect import Dialect
 
 _STORES = ("s3", "gs", "az")
+_SCHEMES = (*_STORES, "file")
 _FORMS = "Write s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or file:///directory."
 
 
@@ -30,6 +32,24 @@ def within(url: str, path: Path) -> bool:
 def is_store(url: str) -> bool:
     """Whether `url` names a bucket somewhere else."""
     return url.partition("://")[0] in _STORES
+
+
+def check_kind(url: str) -> None:
+    """That `url` begins as that of a source. Raises ConfigError, with what may have been meant."""
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme in _SCHEMES:
+        return
+    if separator:
+        near = meant(scheme, _SCHEMES)
+        remedy = near.replace("'?", f"://{rest}'?")
+        what = f"There is no kind of source called {scheme!r}."
+    else:
+        scheme, colon, rest = url.partition(":")
+        known = bool(colon) and scheme in _SCHEMES
+        rest = f"/{rest.lstrip('/')}" if scheme == "file" else rest.lstrip("/")
+        remedy = f"Did you mean '{scheme}://{rest}'?" if known and rest else ""
+        what = f"{url!r} is not the URL of a source."
+    raise ConfigError(what, remedy=f"{remedy} {_FORMS}".lstrip())
 
 
 def dialect_of(url: str, options: SourceOptions) -> Dialect:
@@ -61,18 +81,15 @@ def open_source(url: str, options: SourceOptions | None = None) -> Source:
     A prefix is taken as it stands, not decoded.
     """
     options = options or SourceOptions()
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        raise ConfigError(f"{url!r} is not the URL of a source.", remedy=_FORMS)
+    check_kind(url)
     if is_store(url):
         from hardtack.source.store import StoreSource
 
-        return StoreSource(dialect_of(url, options), rest.partition("/")[2], options)
-    if scheme == "file":
-        from hardtack.source.files import FileSource
+        prefix = url.partition("://")[2].partition("/")[2]
+        return StoreSource(dialect_of(url, options), prefix, options)
+    from hardtack.source.files import FileSource
 
-        parts = urlsplit(url)
-        if parts.netloc not in ("", "localhost") or not parts.path:
-            raise ConfigError(f"{url!r} names no directory of this machine.", remedy=_FORMS)
-        return FileSource(Path(unquote(parts.path)))
-    raise ConfigError(f"There is no kind of source called {scheme!r}.", remedy=_FORMS)
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost") or not parts.path:
+        raise ConfigError(f"{url!r} names no directory of this machine.", remedy=_FORMS)
+    return FileSource(Path(unquote(parts.path)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -71,8 +72,7 @@ class S3Dialect:
         if self._endpoint is not None:
             Host.of(self._endpoint)  # a wrong one is told at once
         self._path_style = self._choose_path_style()
-        if not self._path_style:
-            self._check_bucket()
+        self._check_bucket()
         self._chain = CredentialChain(options, self._env)
 
     def host(self) -> Host:
@@ -125,7 +125,14 @@ class S3Dialect:
         return parse_checksum(headers)
 
     def _check_bucket(self) -> None:
-        """That it can be part of a host's name. Raises ConfigError."""
+        """That it can be part of a path, or of a host's name. Raises ConfigError."""
+        if self._path_style:
+            if not re.fullmatch(r"[\w.-]+", self.bucket, re.ASCII):
+                raise ConfigError(
+                    f"{self.bucket!r} can't be the name of a bucket.",
+                    remedy="It has letters, digits, hyphens, dots and underscores.",
+                )
+            return
         try:
             fits = ascii_name(f"{self.bucket}.s3") == f"{self.bucket}.s3"
         except ValueError:

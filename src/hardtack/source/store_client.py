@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 from hardtack.core.errors import (
     AccessDenied,
@@ -25,7 +26,12 @@ from hardtack.source.dialect import Dialect, Parameters, Signer
 from hardtack.source.http import BROKEN, Host, Pool, Reply, proxy_for, tls_context
 from hardtack.source.options import SourceOptions
 from hardtack.source.patience import Patience, RateWatch
-from hardtack.source.store_replies import Refusal, parse_refusal
+from hardtack.source.store_replies import (
+    ANOTHER,
+    Refusal,
+    is_web_page,
+    parse_refusal,
+)
 
 _BUSY = {408, 425, 429, 500, 502, 503, 504, 509}
 _BUSY_CODES = {"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable"}
@@ -35,6 +41,8 @@ _DENIED_CODES = {
     "PublicAccessNotPermitted",
 }  # fmt: skip
 _NO_BUCKET_CODES = {"NoSuchBucket", "ContainerNotFound", "ResourceNotFound"}
+_REDIRECTS = {301, 302, 303, 307, 308}
+_SIGN_IN = 511  # Network Authentication Required: a network's sign-in page
 _CLOCK_SKEW = 300.0
 _REFUSAL_LIMIT = 64 << 10
 _WINDOWS = 4
@@ -207,6 +215,16 @@ class StoreClient:
     def _refused(self, reply: Reply, refusal: Refusal, what: str, signer: Signer) -> SourceError:
         status, host, dialect = reply.status, self._dialect.host(), self._dialect
         said = f"{status} {refusal.code}".strip()
+        if status in _REDIRECTS:
+            return SourceError(
+                f"{what}: {host.url} redirects {_elsewhere(reply)} ({said}).",
+                remedy=dialect.redirected() if refusal.code else ANOTHER,
+            )
+        if status == _SIGN_IN or (is_web_page(reply.headers) and not refusal.code):
+            # whatever its status says: it isn't the store's, so nothing is gone or refused there
+            return SourceError(
+                f"{what}: {host.url} answers {said} with a web page.", remedy=ANOTHER
+            )
         if _denied(reply, refusal):
             return _refused_to(signer, said, reply, refusal, what)
         if status == 404 and refusal.code in _NO_BUCKET_CODES:
@@ -219,11 +237,16 @@ class StoreClient:
             return NotFound(f"{what} does not exist.")
         if status in (412, 416):
             return ObjectChanged(f"{what} was replaced ({said}).")
-        if status in (301, 302, 307, 308):
-            return SourceError(
-                f"{what}: {host.url} redirects elsewhere ({said}).", remedy=dialect.redirected()
-            )
         return SourceError(f"{what}: {host.url} answers {said}. {refusal.message}".rstrip())
+
+
+def _elsewhere(reply: Reply) -> str:
+    """Where a redirect leads, without what may be signed."""
+    try:
+        name = urlsplit(reply.headers.get("location", "")).hostname
+    except ValueError:
+        name = None
+    return f"to {name}" if name and name.isascii() and name.isprintable() else "elsewhere"
 
 
 def _denied(reply: Reply, refusal: Refusal) -> bool:

@@ -20,8 +20,30 @@ class Page:
     token: str | None
 
 
+ANOTHER = (
+    "Something on the way answered in the store's place: a network's sign-in page, a proxy, a"
+    " firewall. Sign in or have the store's host let through; or the end point isn't that of a"
+    " store: check --endpoint-url and --proxy."
+)
+"""The remedy where a web page came."""
+
+
+def is_web_page(headers: Mapping[str, str]) -> bool:
+    """Whether a reply calls itself one, as no store's error or listing does."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind in ("text/html", "application/xhtml+xml")
+
+
+def looks_like_web_page(body: bytes) -> bool:
+    """Whether a body begins as one, whatever its type says."""
+    head = body[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return head.startswith((b"<!doctype html", b"<html"))
+
+
 def parse_xml(body: bytes, what: str) -> ElementTree.Element:
     """The root of `body`; entities, hence document types, are refused. Raises CorruptReply."""
+    if looks_like_web_page(body):
+        raise CorruptReply(f"{what}: the reply is a web page, no listing.", remedy=ANOTHER)
     if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
         raise CorruptReply(f"{what}: the reply has a document type, which no listing has.")
     # a fixed encoding, so that the search above can't be evaded
@@ -63,6 +85,8 @@ def check_range(
 ) -> None:
     """That a reply is bytes [start, stop) of `info`. Raises ObjectChanged, CorruptReply."""
     etag = headers.get("etag")
+    if info.etag and etag is None and is_web_page(headers):
+        raise CorruptReply(f"{what}: the reply is a web page, not the object.", remedy=ANOTHER)
     if info.etag and etag is None:
         raise CorruptReply(f"{what}: expected ETag {info.etag}, the reply has none.")
     if info.etag and etag is not None and plain_etag(etag) != info.etag:
