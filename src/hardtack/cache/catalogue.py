@@ -59,9 +59,10 @@ INSERT INTO entries(id, parent, name, kind, key, size, etag, mtime_ns, target, b
 """
 
 
-def row_sum(*fields: str | int) -> int:
-    """CRC-32 over parent, name, kind, key, size, etag, mtime_ns and target."""
-    parent, name, kind, key, size, etag, mtime_ns, target = fields
+def row_sum(
+    parent: int, name: str, kind: str, key: str, size: int, etag: str, mtime_ns: int, target: str
+) -> int:
+    """CRC-32 over an entry's fields."""
     text = f"{parent}\0{name}\0{kind}\0{key}\0{size}\0{etag}\0{mtime_ns}\0{target}"
     return zlib.crc32(text.encode("utf-8", "surrogatepass"))
 

@@ -138,13 +138,13 @@ class FileSystem:
         return entry
 
     def _attributes(self, entry: Entry) -> wire.Attributes:
-        look = self._look
-        if entry.kind is Kind.DIRECTORY:
-            mode, nlink, size = stat.S_IFDIR | look.dir_mode, 2, 4096
-        elif entry.kind is Kind.LINK:
-            mode, nlink, size = stat.S_IFLNK | 0o777, 1, len(os.fsencode(entry.target))
-        else:
+        look, kind = self._look, entry.kind
+        if kind is Kind.FILE:
             mode, nlink, size = stat.S_IFREG | look.file_mode, 1, entry.size
+        elif kind is Kind.DIRECTORY:
+            mode, nlink, size = stat.S_IFDIR | look.dir_mode, 2, 4096
+        else:
+            mode, nlink, size = stat.S_IFLNK | 0o777, 1, len(os.fsencode(entry.target))
         return wire.Attributes(entry.id, size, entry.mtime_ns, mode, nlink, look.uid, look.gid)
 
     def _probe_attributes(self) -> wire.Attributes:
@@ -242,20 +242,22 @@ class FileSystem:
         """Cookies: 1 and 2 after `.` and `..`, else 2 + the entry's id (ids are never 0)."""
         _, after, room = wire.read_in(request.body)
         records: list[bytes] = []
-        for entry, name, cookie in self._listed(self._entry(request.nodeid), after, room, plus):
-            record = wire.dirent(entry.id, cookie, _TYPES[entry.kind], os.fsencode(name))
-            if plus:
-                # `.` and `..` carry no node: the kernel wouldn't count it.
-                record = (
-                    wire.entry_out(self._attributes(entry), self._entry_valid, ATTR_VALID)
-                    if cookie > 2
-                    else wire.no_entry_out(0)
-                ) + record
+        directory = self._entry(request.nodeid)
+        for entry, name, cookie in self._listed(directory, after, room, plus):
+            record = self._dirent(entry, name, cookie, plus)
             room -= len(record)
             if room < 0:
                 break
             records.append(record)
         self._ok(request, b"".join(records))
+
+    def _dirent(self, entry: Entry, name: str, cookie: int, plus: bool) -> bytes:
+        if plus and cookie > 2:
+            attributes = self._attributes(entry)
+            valid = self._entry_valid
+            return wire.dirent_plus(attributes, cookie, name.encode(), valid, ATTR_VALID)
+        make = wire.dirent_unlinked if plus else wire.dirent
+        return make(entry.id, cookie, _TYPES[entry.kind], name.encode())
 
     def _listed(
         self, directory: Entry, after: int, room: int, plus: bool
