@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -182,6 +183,8 @@ def test_a_directory_of_many(mount: Mount) -> None:
     mount.start()
     names = os.listdir(mount.point)
     assert sorted(names) == [f"name-{n:05}" for n in range(3000)]
-    assert os.listdir(mount.point) == names
+    with ThreadPoolExecutor(4) as at_once:
+        for again in at_once.map(os.listdir, [mount.point] * 12):
+            assert again == names
     out = subprocess.run(["ls", "-lU", str(mount.point)], check=True, capture_output=True)
     assert out.stdout.count(b"\n") == 3001

@@ -7,15 +7,16 @@ import logging
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Protocol
 
 from hardtack.cache.api import ROOT, Entry, Invalidation, Kind, Presence, Reply, State
 from hardtack.cache.results import Status
 from hardtack.core.errors import HardtackError
 from hardtack.mount import wire
+from hardtack.mount.directories import Asked, Directories
 from hardtack.mount.handles import Handles
+from hardtack.mount.look import Look
 from hardtack.mount.mountinfo import PROBE
 from hardtack.mount.shared import Mode
 from hardtack.mount.wire import Op
@@ -30,8 +31,6 @@ its notification is made up for by a new epoch (7.44); older kernels ask again a
 ATTR_VALID = 86400
 """An inode's attributes never change: it belongs to one identity."""
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
-_DIRECTORY_PAGE = 256
-_TYPES = {Kind.FILE: stat.S_IFREG, Kind.DIRECTORY: stat.S_IFDIR, Kind.LINK: stat.S_IFLNK}
 
 
 class Tree(Protocol):
@@ -56,16 +55,6 @@ class Connection(Protocol):
     def fail(self, unique: int, number: int) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Owner and permission bits of everything in the mount."""
-
-    uid: int = 0
-    gid: int = 0
-    file_mode: int = 0o444
-    dir_mode: int = 0o555
-
-
 class FileSystem:
     """Answers requests from any thread. Holds nothing that a restart would miss."""
 
@@ -86,6 +75,7 @@ class FileSystem:
         self._probe = probe
         self._release = release
         self._entry_valid = entry_valid
+        self._directories = Directories(tree, look, entry_valid=entry_valid, attr_valid=ATTR_VALID)
         self._probed: dict[int, bytes] = {}
         """What each open handle of the synthetic file reads: one document, whole or in pieces."""
         self._operations: dict[int, Callable[[wire.Request], None]] = {
@@ -137,16 +127,6 @@ class FileSystem:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         return entry
 
-    def _attributes(self, entry: Entry) -> wire.Attributes:
-        look, kind = self._look, entry.kind
-        if kind is Kind.FILE:
-            mode, nlink, size = stat.S_IFREG | look.file_mode, 1, entry.size
-        elif kind is Kind.DIRECTORY:
-            mode, nlink, size = stat.S_IFDIR | look.dir_mode, 2, 4096
-        else:
-            mode, nlink, size = stat.S_IFLNK | 0o777, 1, len(os.fsencode(entry.target))
-        return wire.Attributes(entry.id, size, entry.mtime_ns, mode, nlink, look.uid, look.gid)
-
     def _probe_attributes(self) -> wire.Attributes:
         mode = stat.S_IFREG | 0o444
         return wire.Attributes(PROBE_INO, 0, 0, mode, 1, self._look.uid, self._look.gid)
@@ -161,14 +141,14 @@ class FileSystem:
             self._ok(request, wire.no_entry_out(self._entry_valid))
         else:
             self._ok(
-                request, wire.entry_out(self._attributes(entry), self._entry_valid, ATTR_VALID)
+                request, wire.entry_out(self._look.attributes(entry), self._entry_valid, ATTR_VALID)
             )
 
     def _getattr(self, request: wire.Request) -> None:
         if request.nodeid == PROBE_INO:
             attributes = self._probe_attributes()
         else:
-            attributes = self._attributes(self._entry(request.nodeid))
+            attributes = self._look.attributes(self._entry(request.nodeid))
         self._ok(request, wire.attr_out(attributes, ATTR_VALID))
 
     def _readlink(self, request: wire.Request) -> None:
@@ -239,41 +219,9 @@ class FileSystem:
         self._ok(request, wire.statfs_out(status.objects, status.bytes))
 
     def _readdir(self, request: wire.Request, *, plus: bool) -> None:
-        """Cookies: 1 and 2 after `.` and `..`, else 2 + the entry's id (ids are never 0)."""
         _, after, room = wire.read_in(request.body)
-        records: list[bytes] = []
-        directory = self._entry(request.nodeid)
-        for entry, name, cookie in self._listed(directory, after, room, plus):
-            record = self._dirent(entry, name, cookie, plus)
-            room -= len(record)
-            if room < 0:
-                break
-            records.append(record)
-        self._ok(request, b"".join(records))
-
-    def _dirent(self, entry: Entry, name: str, cookie: int, plus: bool) -> bytes:
-        if plus and cookie > 2:
-            attributes = self._attributes(entry)
-            valid = self._entry_valid
-            return wire.dirent_plus(attributes, cookie, name.encode(), valid, ATTR_VALID)
-        make = wire.dirent_unlinked if plus else wire.dirent
-        return make(entry.id, cookie, _TYPES[entry.kind], name.encode())
-
-    def _listed(
-        self, directory: Entry, after: int, room: int, plus: bool
-    ) -> Iterator[tuple[Entry, str, int]]:
-        """What a directory lists after the cookie `after`, as much as may have room, with names and
-        cookies: older kernels ask for 4 KiB at a time, and what they don't get is read again."""
-        if after < 1:
-            yield directory, ".", 1
-        if after < 2:
-            yield self._tree.entry(directory.parent) or directory, "..", 2
-        last = max(0, after - 2)
-        most = wire.most_dirents(room, plus=plus)
-        while children := self._tree.children(directory.id, last, min(most, _DIRECTORY_PAGE)):
-            for child in children:
-                yield child, child.name, child.id + 2
-            last = children[-1].id
+        asked = Asked(request.nodeid, after, room, plus)
+        self._directories.answer(asked, lambda page: self._ok(request, page))
 
     def _xattrs(self, entry: Entry) -> dict[bytes, Callable[[], str]]:
         if entry.kind is not Kind.FILE:

@@ -28,10 +28,10 @@ from hardtack.mount.filesystem import (
     ENTRY_VALID,
     ENTRY_VALID_OLD,
     FileSystem,
-    Look,
     Notifier,
 )
 from hardtack.mount.handles import Handles
+from hardtack.mount.look import Look
 from hardtack.mount.mountinfo import mounted_at
 from hardtack.mount.session import Session
 from hardtack.mount.shared import Shared
