@@ -27,7 +27,7 @@ from hardtack.core.errors import (
 from hardtack.source.api import ByteStream, Checksum, ObjectInfo
 from hardtack.source.memory import MemorySource
 from hardtack.source.scripted import Fault, ScriptedSource
-from tests.support.caches import SMALL, Answer, bytes_of, find, opened, read, settle
+from tests.support.caches import SMALL, Answer, bytes_of, cut, find, opened, read, settle
 from tests.support.waiting import until
 
 DATA = bytes_of(50_000)
@@ -44,16 +44,6 @@ def memory() -> MemorySource:
 @pytest.fixture
 def source(memory: MemorySource) -> ScriptedSource:
     return ScriptedSource(memory)
-
-
-@contextmanager
-def cut(source: ScriptedSource) -> Iterator[None]:
-    """No network meanwhile."""
-    gone = SourceUnreachable("cut")
-    operations = ("stream", "pages", "checksum")
-    source.script(*(Fault(operation=o, times=None, error=gone) for o in operations))
-    yield
-    source.script()
 
 
 def test_a_file_once_read_is_there_for_good(tmp_path: Path, source: ScriptedSource) -> None:

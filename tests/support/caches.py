@@ -12,7 +12,9 @@ from hardtack.cache.api import Entry, Options
 from hardtack.cache.cache import Cache
 from hardtack.cache.disk import Disk
 from hardtack.cache.keys import info_of
+from hardtack.core.errors import SourceUnreachable
 from hardtack.source.api import Source
+from hardtack.source.scripted import Fault, ScriptedSource
 
 SMALL = Options(chunk_size=4096, max_request=16384, keep_free=0, scrub_rate=0)
 """Chunks so small that a test object has many."""
@@ -43,6 +45,16 @@ def find(cache: Cache, path: str) -> Entry:
         entry = cache.lookup(entry.id, name)
     assert entry is not None, path
     return entry
+
+
+@contextlib.contextmanager
+def cut(source: ScriptedSource) -> Iterator[None]:
+    """No network meanwhile."""
+    gone = SourceUnreachable("cut")
+    operations = ("stream", "pages", "checksum")
+    source.script(*(Fault(operation=o, times=None, error=gone) for o in operations))
+    yield
+    source.script()
 
 
 class Answer:

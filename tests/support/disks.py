@@ -40,6 +40,10 @@ class FailingDisk(Disk):
         self._try("fdatasync")
         super().fdatasync(fd)
 
+    def free(self, path: Path) -> tuple[int, int]:
+        self._try("free")
+        return super().free(path)
+
 
 @dataclass(frozen=True)
 class Write:

@@ -67,6 +67,7 @@ class Cache:
             source, self.reachability, self.counters, pieces, self.store,
             connections=options.connections, max_request=options.max_request,
         )  # fmt: skip
+        self.store.on_remove = self.downloader.forget
         self._answering = Answering(source.url, self.store, self.downloader, pieces, self.counters)
         self._surveyor = Surveyor(self.catalogue, self.store, self._holds.pinned)
         self._verifier = Verifier(

@@ -62,11 +62,12 @@ def data_path(directory: Path, id: str) -> Path:
 class ContentFile:
     """An object's content, open. Chunks in `sums` can be read from `data`.
 
-    `checked` are the chunks whose bytes were compared in this process; with `trusted` all were,
-    now or earlier, under a fingerprint that holds. `bad` are those that were damaged and haven't
-    been fetched anew since, in this process or an earlier one: the map remembers them. `parts` are
-    the starts of holes that broke off. Not thread-safe beyond single assignments; `lock` guards
-    what takes more.
+    `checked` are the chunks whose bytes were compared in this process; with a `seal` all were, now
+    or earlier, and the seal is the file's fingerprint then. `bad` are those that were damaged and
+    haven't been fetched anew since, in this process or an earlier one: the map remembers them.
+    `parts` are the starts of holes that broke off. Not thread-safe beyond single assignments;
+    `lock` guards what takes more. Who holds the content is called back: `unseal` when it is no
+    longer what was sealed, `lost` with the bytes of a chunk that went bad and those still there.
     """
 
     def __init__(
@@ -76,8 +77,10 @@ class ContentFile:
         self.lock = threading.Lock()
         self._direct: OpenFile | None = None
         self._writing = threading.Lock()  # the kernel lets one write at a time, and spins
-        self.trusted = self.gone = False
+        self.gone = False
+        self.seal: Fingerprint | None = None
         self.unseal: Callable[[], None] = lambda: None
+        self.lost: Callable[[int, int], None] = lambda _count, _present: None
         self.checked: set[int] = set()
         self.bad: set[int] = set()
         self.parts: dict[int, Part] = {}
@@ -132,6 +135,11 @@ class ContentFile:
             self.disk.ftruncate(self.data.fd, self.header.identity.size)
 
     @property
+    def trusted(self) -> bool:
+        """Whether every chunk was compared, as far as is known."""
+        return self.seal is not None
+
+    @property
     def complete(self) -> bool:
         """Whether every chunk is there."""
         return len(self.sums) == self.header.chunks
@@ -181,13 +189,14 @@ class ContentFile:
         with self.lock:
             if self.sums.pop(chunk, None) is None:
                 return
-            self.trusted = False
+            self.seal = None
             self.unseal()  # first of all: a seal vouches for bytes without a record
             self.checked.discard(chunk)
             self.recorded.discard(chunk)
             self.bad.add(chunk)
             log.warning("chunk %d of %s is damaged on disk", chunk, self.header.identity.key)
             self._remember_holes([chunk])
+        self.lost(self.header.length_of(chunk), self.present)
 
     def lose(self) -> None:
         """It was whole once: each chunk that isn't there counts as damaged, for good."""
@@ -198,23 +207,36 @@ class ContentFile:
 
     def _remember_holes(self, chunks: list[int]) -> None:
         try:
-            self.disk.append(self.map.fd, b"".join(map(pack_hole, chunks)))
+            self._append(b"".join(map(pack_hole, chunks)))
         except OSError as error:  # found again at the next start
             log.warning("%s can't be written: %s", self.path, error.strerror)
 
     def remake_records(self) -> None:
-        """Give lost records back to chunks whose bytes are known to be good. Raises OSError."""
+        """Give lost records back to chunks whose bytes are known to be good.
+
+        Raises OSError where they can't be read; where the map can't be written the seal vouches.
+        """
         lost = [chunk for chunk in range(self.header.chunks) if chunk not in self.sums]
         for chunk in lost:
             offset = chunk * self.header.chunk_size
             self.land(chunk, checksum(self.read(offset, self.header.length_of(chunk))))
-        if lost:
+        if not lost:
+            return
+        try:
             self.record(lost)
+        except OSError as error:
+            log.warning("%s can't be written: %s", self.path.with_suffix(".map"), error.strerror)
+            self.recorded.update(lost)
 
     def distrust(self) -> None:
         """Compare every chunk anew at its next touch."""
-        self.trusted = False
+        self.seal = None
         self.checked.clear()
+
+    def notice(self) -> None:
+        """Trust it no longer when somebody touched its file since it was sealed."""
+        if self.seal is not None and self.fingerprint() != self.seal:
+            self.distrust()
 
     def read(self, offset: int, size: int) -> bytes:
         """Bytes of the data file; short when the file was truncated. Raises OSError."""
@@ -250,7 +272,8 @@ class ContentFile:
         self._write_cached(data[kept:], chunk * self.header.chunk_size + kept)
         part = Part(len(data), checksum(data) & 0xFFFFFFFF)
         self.disk.fdatasync(self.data.fd)
-        self._append(pack_part(chunk, part))
+        with self.lock:
+            self._append(pack_part(chunk, part))
         self._make_records_last()
         self.parts[chunk] = part
 
@@ -317,7 +340,11 @@ class ContentFile:
             self._make_records_last()
 
     def _append(self, records: bytes) -> None:
-        if self.disk.append(self.map.fd, records) != len(records):
+        """With the lock: the start of a record that broke off would put the next out of step."""
+        count = self.disk.append(self.map.fd, records)
+        if count != len(records):
+            end = self.disk.fstat(self.map.fd).st_size
+            self.disk.ftruncate(self.map.fd, end - count % RECORD_SIZE)
             raise OSError(errno.ENOSPC, "short write", str(self.path))
 
     def _make_records_last(self) -> None:

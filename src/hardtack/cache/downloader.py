@@ -119,13 +119,14 @@ class Downloader:
     def fetch(self, content: ContentFile, info: ObjectInfo, finished: Finished) -> None:
         """Fetch every hole, then call `finished` (from a download thread, or at once)."""
         with self._wake:
-            if not content.complete:
+            refused = SourceUnreachable("the cache is being closed.") if self._closed else None
+            if not content.complete and not refused:
                 download = self._download(content, info)
                 download.bulk, download.error = [[0, content.header.chunks]], None
                 download.finished.append(finished)
                 self._call_threads()
                 return
-        finished(None)
+        finished(None if content.complete else refused)
 
     def fetching(self) -> list[ContentFile]:
         """The objects that are being fetched now."""
@@ -137,6 +138,13 @@ class Downloader:
         with self._wake:
             download = self._downloads.get(id)
             return download is not None and not download.idle
+
+    def forget(self, id: str) -> None:
+        """`id` was evicted: nothing here may keep its file open, and its room taken."""
+        with self._wake:
+            download = self._downloads.get(id)
+            if download is not None and download.idle:
+                del self._downloads[id]
 
     def close(self) -> None:
         """Stop the threads; who still waits gets SourceUnreachable."""
@@ -188,8 +196,16 @@ class Downloader:
         self._wake.notify()
 
     def _work(self) -> None:
-        while (job := self._next_job()) is not None:
+        while self._run_next():
+            pass
+
+    def _run_next(self) -> bool:
+        """Of a job that is done nothing stays, while the next one is waited for: an evicted file
+        keeps its room until nobody has it open."""
+        job = self._next_job()
+        if job is not None:
             self._run(*job)
+        return job is not None
 
     def _next_job(self) -> tuple[Download, int, int] | None:
         """Wait for a range to fetch; None when there will be none any more.
@@ -251,10 +267,10 @@ class Downloader:
                         self._pieces.release(piece)
                     chunk, there = chunk + 1, b""
         except SourceUnreachable as failure:
+            error = failure.with_traceback(None)  # it is kept, and would keep all that is here
             self._reachability.failed(failure)
-            error = failure
         except HardtackError as failure:
-            error = failure
+            error = failure.with_traceback(None)
         except Exception as failure:
             log.exception("fetching %s failed", info.key)
             error = SourceError(f"fetching {info.key} failed: {in_words(failure)}.")

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 from hardtack.cache.api import Entry, Kind
+from hardtack.cache.content import ContentFile
 from hardtack.cache.results import Prefetched, code_of_all
 from hardtack.cache.selection import Selection
 from hardtack.cache.store import Store
@@ -65,27 +66,41 @@ def _write(store: Store, entry: Entry, target: Path) -> None:
     """Put one file or link in place whole, by a rename."""
     temporary = target.with_name(f".{entry.id}.hardtack-part")
     temporary.unlink(missing_ok=True)
+    content = store.content(entry) if entry.kind is Kind.FILE else None
     try:
-        if entry.kind is Kind.LINK:
+        if content is None:
             temporary.symlink_to(entry.target)
         else:
-            _copy(store, entry, temporary)
+            _copy(content, entry.mtime_ns, temporary)
         temporary.rename(target)
     except BaseException:
         temporary.unlink(missing_ok=True)  # half a file would take a full disk's last room
         raise
-    if entry.kind is Kind.FILE:
-        store.sealer.renew(store.content(entry))
+    if content is not None:
+        store.sealer.renew(content)
 
 
-def _copy(store: Store, entry: Entry, to: Path) -> None:
-    content = store.content(entry)
-    if not _clone(content.path, to):
-        if _link(content.path, to):  # shares its times with the cache's file, which are left alone
-            return
-        shutil.copyfile(content.path, to)
+def _copy(content: ContentFile, mtime_ns: int, to: Path) -> None:
+    """Raises CacheError where the content isn't whole from the first to the last byte of it."""
+    whole = content.complete and _copied(content.path, to, mtime_ns)
+    if not whole or not content.complete:  # it lost a chunk meanwhile, or all of them
+        raise CacheError("it left the cache meanwhile, or was damaged.", remedy="Run it again.")
+
+
+def _copied(source: Path, to: Path, mtime_ns: int) -> bool:
+    """Whether `source` was there to be copied."""
+    try:
+        if not _clone(source, to):
+            if _link(source, to):  # shares its times with the cache's file, which are left alone
+                return True
+            shutil.copyfile(source, to)
+    except FileNotFoundError:
+        if source.exists():
+            raise
+        return False
     to.chmod(0o644)
-    os.utime(to, ns=(entry.mtime_ns, entry.mtime_ns))
+    os.utime(to, ns=(mtime_ns, mtime_ns))
+    return True
 
 
 def _clone(source: Path, to: Path) -> bool:

@@ -65,6 +65,12 @@ class Flusher:
     def _due(self) -> bool:
         return bool(self._landed) or self._hurried()
 
+    def _record_one(self, content: ContentFile, chunks: list[int]) -> None:
+        try:
+            self._record(content, chunks)
+        except Exception:
+            log.exception("recording chunks of %s failed", content.path)
+
     def _run(self) -> None:
         closed = False
         while not closed:
@@ -76,10 +82,7 @@ class Flusher:
                 landed, self._landed = self._landed, {}
                 waiting, self._waiting = self._waiting, []
                 closed = self._closed
-            for content, chunks in landed.items():
-                try:
-                    self._record(content, chunks)
-                except Exception:
-                    log.exception("recording chunks of %s failed", content.path)
+            while landed:  # emptied: who has an evicted file here keeps its room
+                self._record_one(*landed.popitem())
             for event in waiting:
                 event.set()

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from hardtack.cache.content import ContentFile
+from hardtack.cache.content import ContentFile, Fingerprint
 from hardtack.cache.counters import Counters
 from hardtack.cache.disk import Disk
 from hardtack.cache.index import Index
@@ -50,13 +50,16 @@ class Sealer:
         self._sealing: dict[str, Future[bool]] = {}
         self._thread = ThreadPoolExecutor(1, "seal", initializer=_be_nice)
 
-    def holds(self, content: ContentFile) -> bool:
-        """Whether it was verified wholly, and nobody touched its file since."""
+    def holding(self, content: ContentFile) -> Fingerprint | None:
+        """The seal, where it was verified wholly and nobody touched its file since."""
         row = self._index.get(content.id)
         if row is None or row.seal is None or row.seal != content.fingerprint():
-            return False
-        content.remake_records()  # nobody touched the data: what the map lost is still there
-        return content.complete and self.believes(content.id)
+            return None
+        try:
+            content.remake_records()  # nobody touched the data: what the map lost is still there
+        except OSError as error:
+            log.warning("%s can't be read: %s", content.path, error.strerror)
+        return row.seal if content.complete and self.believes(content.id) else None
 
     def believes(self, id: str) -> bool:
         """Whether a seal of content `id` is enough, or it is to be verified in this process."""
@@ -76,6 +79,7 @@ class Sealer:
         row, now = self._index.get(content.id), content.fingerprint()
         if row is not None and row.seal is not None and row.seal[:3] == now[:3]:
             self._index.seal(content.id, now)
+            content.seal = content.seal and now
 
     def close(self) -> None:
         """Finish what is being verified; the rest is at the next start."""
@@ -97,7 +101,7 @@ class Sealer:
             self._index.present(content.id, content.present)
             self._index.seal(content.id, before)
             self._reverified.add(content.id)
-            content.trusted = True
+            content.seal = before
             return True
         except (HardtackError, OSError) as error:
             log.warning("%s isn't verified yet: %s", who.key, error)

@@ -63,6 +63,7 @@ class Store:
         self._unlooked = SPACE_STEP
         self.complaint = ""
         self._told_of_room = -AGAIN
+        self.on_remove: Callable[[str], None] = lambda _id: None
         self._refusal = refusal.Refusal("it was evicted meanwhile", "Run it again.", False)
         self._flusher = Flusher(self._record, pieces.trim)
         self.sealer = Sealer(
@@ -76,21 +77,35 @@ class Store:
         with self._lock:
             content = self._open.get(id)
             if content is None:
-                if self.index.get(id) is None:  # a disk that turned read-only has what it had
-                    self.index.add(id, identity)
-                size = self._options.chunk_size
-                content = ContentFile(self.disk, self.directory, id, identity, size)
-                content.unseal = partial(self.index.seal, id, None)
-                content.trusted = self.sealer.holds(content)
-                self._open[id] = content
-                if content.complete and not content.trusted and not content.header.chunks:
-                    self.sealer.seal(content)
+                content = self._open[id] = self._opened(id, identity)
+            content.notice()
             self._recent[id] = content
             self._recent.move_to_end(id)
             while len(self._recent) > OPEN_CONTENTS:
                 self._recent.popitem(last=False)
         self.index.use(id)
         return content
+
+    def _opened(self, id: str, identity: Identity) -> ContentFile:
+        row = self.index.get(id)
+        if row is None:  # a disk that turned read-only has what it had
+            self.index.add(id, identity)
+        size = self._options.chunk_size
+        content = ContentFile(self.disk, self.directory, id, identity, size)
+        content.unseal, content.lost = partial(self.index.seal, id, None), partial(self._lost, id)
+        content.seal = self.sealer.holding(content)
+        if content.complete and not content.trusted and not content.header.chunks:
+            self.sealer.seal(content)
+        known = row.present if row else 0
+        if content.present != known:  # the map lost records, or has some that came last
+            self._lost(id, known - content.present, content.present)
+        return content
+
+    def _lost(self, id: str, count: int, present: int) -> None:
+        """Of content `id` only `present` bytes are there, `count` less than before."""
+        with contextlib.suppress(HardtackError):  # counted when the index can be written again
+            self.index.present(id, present)
+            self._give_room_back(count)
 
     def content(self, entry: Entry) -> ContentFile:
         """The content of a file of the source, as `open`."""
@@ -156,7 +171,12 @@ class Store:
             content, len(data), partial(content.write, chunk, data, direct=direct)
         ):
             return False
-        content.land(chunk, checksum(data))  # before the flusher, who records what has landed
+        total = checksum(data)
+        with self._lock:
+            if content.gone:  # it was evicted while this was written
+                self._give_room_back(len(data))
+                return False
+            content.land(chunk, total)  # before the flusher, who records what has landed
         self._flusher.landed(content, chunk)
         return True
 
@@ -185,9 +205,13 @@ class Store:
 
     def reserve(self, content: ContentFile, start: int, stop: int) -> bool:
         """Give holes that are about to be written their place on disk, where there is room."""
-        if content.gone or content.bad or self.shortage(content.bytes_of(range(start, stop))) > 0:
+        if content.gone or content.bad:
             return False
-        return content.reserve(start, stop)
+        try:
+            short = self.shortage(content.bytes_of(range(start, stop))) > 0
+        except OSError:  # the writes will tell why
+            return False
+        return not short and content.reserve(start, stop)
 
     def refusal(self, content: ContentFile) -> HardtackError:
         """Why `content`, which was fetched, isn't all there."""
@@ -221,8 +245,8 @@ class Store:
             content.record(chunks)
         except OSError as error:
             self._refuse(error, f"{content.path} can't be made to last: {error.strerror}")
-            for chunk in chunks:
-                content.sums.pop(chunk, None)
+            lost = [chunk for chunk in chunks if content.sums.pop(chunk, None) is not None]
+            self._give_room_back(content.bytes_of(lost))
             return
         try:
             self.index.present(content.id, content.present)
@@ -306,6 +330,7 @@ class Store:
                         f"{each} can't be removed: {error.strerror}.",
                         remedy="Check the cache directory's permissions and its disk.",
                     ) from error
+            self.on_remove(row.id)
             self.index.remove(row.id)
             self._present = max(0, self._present - present)
             self._counters.add(evicted_bytes=present)

@@ -88,7 +88,10 @@ class Verifier:
 
         `read` is told the bytes of each chunk. Raises FormatError, CacheError.
         """
-        content = self._store.open(row.id, row.identity)
+        now = self._store.index.get(row.id)
+        if now is None:  # it was evicted since the list was made, hours ago maybe
+            return Scrubbed([], 0)
+        row, content = now, self._store.open(row.id, row.identity)
         if lost := row.seal is not None and not content.complete:
             content.lose()
         missing, bad = len(content.bad), []
@@ -100,7 +103,7 @@ class Verifier:
             self._counters.add(bad_chunks=len(bad) or 1)
             self._store.index.seal(row.id, None)
             self._store.index.present(row.id, content.present)
-        elif content.complete and not (content.trusted and self._store.sealer.holds(content)):
+        elif content.complete and not (content.trusted and self._store.sealer.holding(content)):
             self._store.sealer.seal(content)
         return Scrubbed(bad, missing)
 
