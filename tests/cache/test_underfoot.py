@@ -13,6 +13,7 @@ import pytest
 from hardtack.cache import exporting
 from hardtack.cache.cache import Cache
 from hardtack.cache.keys import info_of
+from hardtack.cache.store import OPEN_CONTENTS
 from hardtack.core.errors import HardtackError, SourceUnreachable
 from hardtack.source.memory import MemorySource
 from hardtack.source.scripted import Fault, ScriptedSource
@@ -113,8 +114,33 @@ def test_an_evicted_file_gives_its_room_back_at_once(
 
 
 def open_but_gone(directory: Path) -> list[str]:
+    return [name for name in open_below(directory) if "(deleted)" in name]
+
+
+def open_below(directory: Path) -> list[str]:
     found = [os.readlink(fd) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
-    return [name for name in found if name.startswith(str(directory)) and "(deleted)" in name]
+    return [name for name in found if name.startswith(str(directory))]
+
+
+def test_files_that_are_complete_are_closed(tmp_path: Path) -> None:
+    """But for the last ones: a prefetch of many needs no more than a process may open."""
+    memory = MemorySource()
+    for number in range(300):
+        memory.put(str(number), b"%d" % number)
+    with opened(tmp_path, memory) as cache:
+        cache.refresh()
+        assert cache.prefetch([]).failed == ()
+        assert len(open_below(tmp_path)) < 3 * OPEN_CONTENTS
+
+
+def test_too_many_open_files_are_told_as_such(tmp_path: Path, source: ScriptedSource) -> None:
+    disk = FailingDisk()
+    with opened(tmp_path, source, disk=disk) as cache:
+        cache.refresh()
+        disk.errors["open"] = errno.EMFILE
+        (failed, *_) = cache.prefetch([]).failed
+        assert "Too many open files. Let this process open more files: ulimit -n" in failed[1]
+        assert read(cache, find(cache, "a.bin")) == DATA
 
 
 def test_records_that_the_index_never_heard_of_are_counted(

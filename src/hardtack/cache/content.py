@@ -42,6 +42,13 @@ Fingerprint = tuple[int, int, int, int]
 """(inode, size, mtime in ns, ctime in ns): holds while nobody touches the file."""
 
 
+_ROOM = "Free some space on its disk."
+_OPENABLE = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EMFILE: "Let this process open more files: ulimit -n 1024.",
+}
+
 LASTING = 1.0
 """Seconds of records that a power cut may take, while more of them come."""
 
@@ -92,9 +99,10 @@ class ContentFile:
             raise (DiskFull if full else CacheError)(
                 f"the cached content of {identity.key} ({self.path}) can't be opened:"
                 f" {error.strerror}.",
-                remedy="Free some space on its disk."
-                if full
-                else "Check that the cache directory is there, writable, and its disk sound.",
+                remedy=_OPENABLE.get(
+                    error.errno or 0,
+                    "Check that the cache directory is there, writable, and its disk sound.",
+                ),
             ) from error
         self.recorded = set(self.sums)
 

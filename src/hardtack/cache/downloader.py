@@ -373,6 +373,8 @@ class Downloader:
             if content.complete or not (download.bulk or download.flying):
                 finished, download.finished = download.finished, []
             result = None if content.complete else download.error or self._store.refusal(content)
+            if content.complete and download.idle and self._downloads.get(content.id) is download:
+                del self._downloads[content.id]  # nothing is left to do: its file may be closed
         if error is not None:
             fail(refused, error)
         for call in finished:
