@@ -229,6 +229,31 @@ def test_a_full_disk_costs_keeping_not_reading(box: Box, server: S3Server) -> No
         assert done.stdout.strip() == "0 of 2 files; 2 failed."
 
 
+def test_a_box_comes_up_on_a_full_disk(box: Box, server: S3Server) -> None:
+    """What it has is read; the worker is replaced, and what is evicted makes room again."""
+    server.put("weights", "a.bin", BODY)
+    server.put("weights", "b.bin", OTHER[:2_000_000])
+    with small_disk(box.cache, "8M"):
+        with box.mounted():
+            box.ok("prefetch", box.source, "a.bin")
+        ballast = box.cache / "ballast"
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(1 << 12)):
+                continue
+        with box.mounted() as point:
+            assert os.statvfs(box.cache).f_bavail * 4096 < 1 << 20
+            assert (point / "a.bin").read_bytes() == BODY
+            box.ok("mount", "--replace", point)
+            server.stop()
+            forget_caches()
+            assert (point / "a.bin").read_bytes() == BODY
+            server.start()
+            box.ok("cache", "evict", box.source, "a.bin")
+            assert state(point / "a.bin") == b"absent"
+            assert (point / "b.bin").read_bytes() == OTHER[:2_000_000]
+            until(lambda: state(point / "b.bin") == b"complete")
+
+
 def test_prefetch_on_a_full_disk(box: Box, server: S3Server) -> None:
     for key in ("a.bin", "b.bin", "c.bin"):
         server.put("weights", key, BODY)

@@ -6,12 +6,13 @@ HARDTACK_MACHINE_SEED repeats a run, whose seed is printed.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import random
-import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ from hypothesis.stateful import (
 )
 
 from hardtack.cache.api import Options
-from hardtack.core.errors import CacheBusy, MountError
+from hardtack.core.errors import CacheBusy, DiskFull, MountError
 from hardtack.mount import launch, running, unmounting
 from hardtack.source.options import SourceOptions
 from tests.support.commands import forget_caches
@@ -55,6 +56,10 @@ class Box(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="hardtack-machine-"))
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=64m", "none", self.directory], check=True
+        )
+        self.ballast = self.directory / "ballast"
         self.cache, self.point = self.directory / "cache", self.directory / "mnt"
         self.point.mkdir()
         self.bucket = f"machine-{random.Random(str(self.directory)).randrange(1 << 40)}"
@@ -99,7 +104,8 @@ class Box(RuleBasedStateMachine):
     @rule()
     def list_anew(self) -> None:
         """§ 2.3: a new open sees what the mount shows at that moment."""
-        patiently(lambda: running.remote(self.point).refresh())
+        if not self.managed(lambda: running.remote(self.point).refresh()):
+            return
         found = {str(p.relative_to(self.point)): p for p in self.point.rglob("*") if p.is_file()}
         assert set(found) == set(self.now)
         for key, path in found.items():
@@ -182,7 +188,30 @@ class Box(RuleBasedStateMachine):
 
     @rule()
     def evict(self) -> None:
-        patiently(lambda: running.remote(self.point).evict(["*"]))
+        self.managed(lambda: running.remote(self.point).evict(["*"]))
+
+    @precondition(lambda self: not self.ballast.exists())
+    @rule(left=st.sampled_from([0, 4096, 100_000, 2 << 20]))
+    def fill_the_disk(self, left: int) -> None:
+        """Reads go on; what is new isn't kept."""
+        with self.ballast.open("wb") as file, contextlib.suppress(OSError):
+            while file.write(bytes(1 << 16)):
+                file.flush()
+        os.truncate(self.ballast, max(0, self.ballast.stat().st_size - left))
+
+    @precondition(lambda self: self.ballast.exists())
+    @rule()
+    def give_room(self) -> None:
+        self.ballast.unlink()
+
+    def managed(self, ask: Callable[[], object]) -> bool:
+        """Whether it went well; nothing but the full disk may hinder it."""
+        try:
+            patiently(ask)
+        except DiskFull:
+            assert self.ballast.exists()
+            return False
+        return True
 
     @rule(data=st.data())
     def flip_a_byte(self, data: st.DataObject) -> None:
@@ -195,13 +224,17 @@ class Box(RuleBasedStateMachine):
         place = data.draw(st.integers(0, file.stat().st_size - 1))
         with file.open("r+b") as opened:
             byte = os.pread(opened.fileno(), 1, place)
-            os.pwrite(opened.fileno(), bytes([byte[0] ^ 0x41]), place)
+            try:
+                os.pwrite(opened.fileno(), bytes([byte[0] ^ 0x41]), place)
+            except OSError as problem:  # into a hole, which takes room
+                assert problem.errno == errno.ENOSPC and self.ballast.exists()
+                return
         self.sound = False
 
     @precondition(lambda self: self.online)
     @rule()
     def repair(self) -> None:
-        patiently(lambda: running.remote(self.point).verify(repair=True))
+        self.managed(lambda: running.remote(self.point).verify(repair=True))
 
     # -- means
 
@@ -234,7 +267,8 @@ class Box(RuleBasedStateMachine):
         finally:
             if not self.online:
                 self.server.start()
-            shutil.rmtree(self.directory)
+            subprocess.run(["umount", "--lazy", self.directory], check=True)
+            self.directory.rmdir()
 
 
 def patiently(ask: Callable[[], T]) -> T:

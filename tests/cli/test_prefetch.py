@@ -50,6 +50,11 @@ def test_a_name_that_is_not_there(source: str, tmp_path: Path) -> None:
     done = run("prefetch", source, "a.*", "d.bin", "--cache", tmp_path / "cache", env=NO_LIMIT)
     assert done.returncode == NotFound.exit_code
     assert "d.bin: no file has this name. `hardtack ls SOURCE` lists them" in done.stderr
+    for pattern in ("d.bin", "a.*"):
+        told = run(
+            "prefetch", source, pattern, "--cache", tmp_path / "cache", "--json", env=NO_LIMIT
+        )
+        assert json.loads(told.stdout)["exit_code"] == told.returncode, pattern
 
 
 _AT_EACH_STEP = """

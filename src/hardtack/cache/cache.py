@@ -104,12 +104,14 @@ class Cache:
             ) from error
         owner = Owner(directory, purpose)
         try:
-            return cls(directory, source, options, owner, disk or Disk())
+            cache = cls(directory, source, options, owner, disk or Disk())
         except BaseException as error:
             owner.release()
             if isinstance(error, OSError):
                 raise unusable(directory, error) from error
             raise
+        owner.keep_room()
+        return cache
 
     @staticmethod
     def exists(directory: Path, url: str) -> bool:

@@ -14,6 +14,9 @@ from hardtack.core.errors import CacheError, DiskFull, FormatError
 
 log = logging.getLogger(__name__)
 
+_LEAST = 64 << 10
+"""Bytes that SQLite needs to begin: its shared memory, and a page or two."""
+
 
 @contextlib.contextmanager
 def guarded(path: Path) -> Iterator[None]:
@@ -28,7 +31,7 @@ def translated(path: Path, error: sqlite3.DatabaseError) -> CacheError:
     """What SQLite's `error` about the file `path` is in the error tree."""
     if type(error) is sqlite3.DatabaseError:  # its subclasses are about us or the disk
         return damaged(path, str(error))
-    if "full" in str(error):
+    if "full" in str(error) or _is_full(path.parent):  # SQLite may say "disk I/O error"
         return DiskFull(f"{path} can't be written: {error}.", remedy="Free some space on its disk.")
     if _is_read_only(path.parent):  # SQLite says "disk I/O error"
         return CacheError(
@@ -40,6 +43,14 @@ def translated(path: Path, error: sqlite3.DatabaseError) -> CacheError:
         f"{path} can't be used: {error}.",
         remedy="Check that the cache directory is there and writable.",
     )
+
+
+def _is_full(directory: Path) -> bool:
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < _LEAST
 
 
 def _is_read_only(directory: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -9,7 +10,12 @@ import os
 import shutil
 from pathlib import Path
 
+from hardtack.cache.disk import Disk
 from hardtack.core.errors import CacheBusy, CacheError, DiskFull
+
+SPARE = 256 << 10
+"""Bytes of disk with which a cache can be opened: the files that SQLite makes for its work, and
+the mount's run file."""
 
 
 class Owner:
@@ -36,6 +42,12 @@ class Owner:
         except OSError as error:
             self.release()
             raise unusable(directory, error, kind=kind) from error
+
+    def keep_room(self) -> None:
+        """Reserve what the next owner needs in order to begin, should others fill the disk: it has
+        this room back by beginning its own `owner.lock`."""
+        with contextlib.suppress(OSError):  # the file system can't, or the disk is full by now
+            Disk().reserve(self._fd, 0, SPARE)
 
     def release(self) -> None:
         """Let another process own the directory."""

@@ -40,7 +40,7 @@ class Refresh:
 @dataclass(frozen=True, slots=True)
 class Prefetched:
     """`files` of `bytes` in all are there; `fetched_bytes` of them came over the network now.
-    `exit_code`: that of the error's class, where all of `failed` are of one; else 1."""
+    `exit_code`: 0, or that of the error's class where all of `failed` are of one, else 1."""
 
     files: int
     bytes: int
@@ -51,6 +51,8 @@ class Prefetched:
 
 def code_of_all(codes: set[int]) -> int:
     """What a command ends with of which several things failed, each with one of these codes."""
+    if not codes:
+        return 0
     return next(iter(codes)) if len(codes) == 1 else 1
 
 

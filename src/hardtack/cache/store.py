@@ -312,13 +312,7 @@ class Store:
     def remove(self, row: Row) -> int:
         """Remove a content's files; the bytes given back."""
         with self._lock:
-            content = self._open.pop(row.id, None)
-            present = row.present
-            if content is not None:
-                content.gone = True
-                present = content.bytes_of(content.sums)
-                content.sums.clear()
-                self._recent.pop(row.id, None)
+            present = self._let_go(row)
             path = data_path(self.directory, row.id)
             for each in (path.with_suffix(".map"), path):
                 try:
@@ -331,10 +325,21 @@ class Store:
                         remedy="Check the cache directory's permissions and its disk.",
                     ) from error
             self.on_remove(row.id)
-            self.index.remove(row.id)
+            self.index.remove(row.id)  # now that there is room for it
             self._present = max(0, self._present - present)
             self._counters.add(evicted_bytes=present)
             return present
+
+    def _let_go(self, row: Row) -> int:
+        """Leave the content to those who read it; its bytes that were there."""
+        content = self._open.pop(row.id, None)
+        if content is None:
+            return row.present
+        content.gone = True
+        present = content.bytes_of(content.sums)
+        content.sums.clear()
+        self._recent.pop(row.id, None)
+        return present
 
     @property
     def present_bytes(self) -> int:

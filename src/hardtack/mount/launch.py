@@ -233,8 +233,10 @@ def replace(mountpoint: str | Path, seconds: float = 30.0) -> None:
     try:
         os.kill(pid, 0)
         run = json.loads(run_file.read_text())
-        run["worker"] = [sys.executable, "-P", "-m", "hardtack.mount.worker"]
-        write_atomically(run_file, json.dumps(run, indent=1).encode(), mode=0o600)
+        worker = [sys.executable, "-P", "-m", "hardtack.mount.worker"]
+        if run["worker"] != worker:  # else nothing is written, which a full disk wouldn't take
+            run["worker"] = worker
+            write_atomically(run_file, json.dumps(run, indent=1).encode(), mode=0o600)
         os.kill(pid, signal.SIGHUP)
     except PermissionError as problem:
         raise running.not_yours(path, "replaced", problem) from None
