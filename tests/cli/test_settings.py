@@ -12,6 +12,7 @@ import click
 import pytest
 
 from hardtack.cli.mount_helper import arguments
+from hardtack.cli.options import SETTING_GROUPS, parameters
 from tests.support.commands import HARDTACK, clean_environment, run
 from tests.support.others import as_other
 
@@ -40,6 +41,35 @@ def test_flag_over_environment_over_file(config: Path) -> None:
     assert found["profile"] == ("from-env", "environment HARDTACK_PROFILE")
     assert found["connections"] == (7, str(config))
     assert found["keep_free"] == (1 << 30, "default")
+
+
+_WRITTEN = {
+    "size": "2GiB", "rate": "2GiB", "duration": "7s", "integer": "7", "integer range": "7",
+    "mode": "440", "follow": "frozen", "address": "127.0.0.1:9", "choice": "instance",
+    "directory": "/srv/x", "text": "http://127.0.0.1:1",
+}  # fmt: skip
+"""A value of each type of setting that is no default."""
+
+
+def test_every_setting_is_taken_from_the_environment_and_the_file(tmp_path: Path) -> None:
+    options = {g: parameters(decorators) for g, decorators in SETTING_GROUPS.items()}
+    env, lines = {}, []
+    for group, found in options.items():
+        lines.append(f"[{group}]")
+        for one in found:
+            text = "true" if one.is_flag else _WRITTEN[one.type.name]
+            assert isinstance(one.envvar, list)
+            env[one.envvar[0]] = text
+            key = one.opts[0].lstrip("-").replace("-", "_")
+            lines.append(f"{key} = {text if text in ('true', '7') else json.dumps(text)}")
+    file, nothing = tmp_path / "hardtack.toml", tmp_path / "empty.toml"
+    file.write_text("\n".join(lines))
+    nothing.touch()
+    by_env, by_file = shown(env=env, config=nothing), shown(config=file)
+    assert len(by_env) == len(env)
+    for name, (value, origin) in by_env.items():
+        assert origin.startswith("environment HARDTACK_"), name
+        assert by_file[name] == (value, str(file)), name
 
 
 def test_the_environment_of_sidecars_is_understood(config: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from hardtack.cache import results
 from hardtack.cache.cache import Cache
 from hardtack.core.errors import NotFound
 from hardtack.core.progress import Progress
+from hardtack.mount import control
 from hardtack.mount.control import SOCKET, RemoteCache, Server, connect
 
 
@@ -122,6 +125,27 @@ def test_another_user_is_refused_even_when_the_socket_lets_him_in() -> None:
         )
         server.close()
     assert done.stdout == "AccessDenied User 65534 may not ask the mount of user 0.\n"
+
+
+def test_too_many_open_files_pass(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker that could take no request for a moment takes the next ones."""
+    monkeypatch.setattr(control, "_PAUSE", 0.01)
+    accept, left = socket.socket.accept, [errno.EMFILE, errno.ENOMEM]
+
+    def accept_at_last(self: socket.socket) -> tuple[socket.socket, Any]:
+        if left:
+            raise OSError(left[0], os.strerror(left.pop(0)))
+        return accept(self)
+
+    monkeypatch.setattr(socket.socket, "accept", accept_at_last)
+    server = Server(cast(Cache, Recorder()), directory)
+    try:
+        assert RemoteCache(directory).usage() == results.Usage(1, None, 2, 3, 4)
+    finally:
+        server.close()
+    assert "can't be taken: [Errno 24] Too many open files" in caplog.text
 
 
 def test_nobody_there(directory: Path) -> None:

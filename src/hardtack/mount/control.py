@@ -16,6 +16,7 @@ import os
 import socket
 import struct
 import threading
+import time
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MOST_REQUEST = 16 * 2**20
+_PAUSE = 0.5
+"""Seconds until a request is taken again, after one that couldn't be."""
 
 SOCKET = "control.sock"
 _OPERATIONS: dict[str, Any] = {
@@ -91,7 +94,7 @@ class Server:
 
     def __init__(self, cache: Cache, directory: Path) -> None:
         self._cache = cache
-        self._directory = directory
+        self._directory, self._closed = directory, False
         self._socket = socket.socket(socket.AF_UNIX)
         with _address(directory) as address:
             with contextlib.suppress(FileNotFoundError):
@@ -105,6 +108,7 @@ class Server:
         threading.Thread(target=self._accept, name="control", daemon=True).start()
 
     def close(self) -> None:
+        self._closed = True
         with contextlib.suppress(FileNotFoundError):
             (self._directory / SOCKET).unlink()
         with contextlib.suppress(OSError):
@@ -112,12 +116,14 @@ class Server:
         self._socket.close()
 
     def _accept(self) -> None:
-        while True:
+        while not self._closed:
             try:
                 channel, _ = self._socket.accept()
-            except OSError:
-                return  # closed
-            threading.Thread(target=self._converse, args=(channel,), daemon=True).start()
+                threading.Thread(target=self._converse, args=(channel,), daemon=True).start()
+            except (OSError, RuntimeError) as problem:  # too many open files, or threads
+                if not self._closed:
+                    log.error("a request over the control socket can't be taken: %s", problem)
+                    time.sleep(_PAUSE)
 
     def _converse(self, channel: socket.socket) -> None:
         with channel, channel.makefile("rb") as stream:
