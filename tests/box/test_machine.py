@@ -15,7 +15,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -42,6 +42,10 @@ EXAMPLES = int(os.environ.get("HARDTACK_MACHINE_EXAMPLES", "5"))
 STEPS = int(os.environ.get("HARDTACK_MACHINE_STEPS", "20"))
 KEYS = st.sampled_from(["a.bin", "models/b.onnx", "models/c.onnx"])
 SIZES = st.sampled_from([0, 1, 4095, 1 << 20, (1 << 20) + 1, 3_000_001])
+PICKS = st.integers(0, 1 << 40)
+"""Which of what there is then: what is drawn must not hang on how far the box has come."""
+STARTS = st.one_of(st.just(0), PICKS)
+COUNTS = st.sampled_from([1 << 40, 1, 4096, 1 << 20])
 HELPLESS = frozenset({errno.EHOSTUNREACH, errno.ESTALE, errno.EIO})
 """What a read may end with, besides right bytes, where the source can't help."""
 
@@ -81,9 +85,9 @@ class Box(RuleBasedStateMachine):
         self.now[key] = body
 
     @precondition(lambda self: len(self.now) > 1)
-    @rule(data=st.data())
-    def delete(self, data: st.DataObject) -> None:
-        key = data.draw(st.sampled_from(sorted(self.now)))
+    @rule(which=PICKS)
+    def delete(self, which: int) -> None:
+        key = picked(sorted(self.now), which)
         self.server.delete(self.bucket, key)
         del self.now[key]
 
@@ -113,26 +117,24 @@ class Box(RuleBasedStateMachine):
 
     # -- readers
 
-    @rule(data=st.data())
-    def read_anew(self, data: st.DataObject) -> None:
-        path = data.draw(st.sampled_from(self.listed()))
-        fd, key, body = self.open(path)
+    @rule(which=PICKS, start=STARTS, count=COUNTS)
+    def read_anew(self, which: int, start: int, count: int) -> None:
+        fd, key, body = self.open(picked(self.listed(), which))
         try:
-            self.read(fd, key, body, data)
+            self.read(fd, key, body, start, count)
         finally:
             os.close(fd)
 
     @precondition(lambda self: len(self.handles) < 8)
-    @rule(data=st.data())
-    def keep_open(self, data: st.DataObject) -> None:
-        self.handles.append(self.open(data.draw(st.sampled_from(self.listed()))))
+    @rule(which=PICKS)
+    def keep_open(self, which: int) -> None:
+        self.handles.append(self.open(picked(self.listed(), which)))
 
     @precondition(lambda self: self.handles)
-    @rule(data=st.data())
-    def read_kept(self, data: st.DataObject) -> None:
+    @rule(which=PICKS, start=STARTS, count=COUNTS)
+    def read_kept(self, which: int, start: int, count: int) -> None:
         """§ 2.2: an open handle reads the identity that it opened."""
-        number = data.draw(st.integers(0, len(self.handles) - 1))
-        self.read(*self.handles[number], data)
+        self.read(*picked(self.handles, which), start, count)
 
     def listed(self) -> list[str]:
         """§ 1.3, § 3.3: with and without network."""
@@ -143,10 +145,9 @@ class Box(RuleBasedStateMachine):
         fd = os.open(self.point / key, os.O_RDONLY)
         return fd, key, self.versions[os.getxattr(fd, "user.hardtack.etag").decode()]
 
-    def read(self, fd: int, key: str, body: bytes, data: st.DataObject) -> None:
+    def read(self, fd: int, key: str, body: bytes, start: int, count: int) -> None:
         """A range, or all of it."""
-        start = data.draw(st.one_of(st.just(0), st.integers(0, len(body))))
-        count = data.draw(st.sampled_from([len(body), 1, 4096, 1 << 20]))
+        start, count = start % (len(body) + 1), min(count, len(body) or 1)
         complete = os.getxattr(fd, "user.hardtack.state") == b"complete"
         try:
             found = pread_all(fd, count, start)
@@ -213,15 +214,15 @@ class Box(RuleBasedStateMachine):
             return False
         return True
 
-    @rule(data=st.data())
-    def flip_a_byte(self, data: st.DataObject) -> None:
+    @rule(which=PICKS, place=PICKS)
+    def flip_a_byte(self, which: int, place: int) -> None:
         """§ 4.1; without open files, whose damage § 4.3 leaves to the scrub."""
         self.close_handles()
         files = sorted(p for p in (self.cache / "content").rglob("*.*") if p.stat().st_size)
         if not files:
             return
-        file = data.draw(st.sampled_from(files))
-        place = data.draw(st.integers(0, file.stat().st_size - 1))
+        file = picked(files, which)
+        place %= file.stat().st_size
         with file.open("r+b") as opened:
             byte = os.pread(opened.fileno(), 1, place)
             try:
@@ -281,6 +282,10 @@ def patiently(ask: Callable[[], T]) -> T:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+def picked(things: Sequence[T], which: int) -> T:
+    return things[which % len(things)]
 
 
 def md5(body: bytes) -> str:
