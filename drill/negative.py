@@ -238,6 +238,15 @@ def _clock_behind(story: Story, mending: ExitStack) -> None:
     mending.callback(os.utime, file, (stat.st_atime, stat.st_mtime))
 
 
+def _in_memory(story: Story, mending: ExitStack) -> Damage:
+    """The endpoint's state lies where a power cut takes it."""
+    place = "/var/lib/hardtack/memory"
+    story.box.do("mkdir", "-p", place)
+    story.box.do("mount", "-t", "tmpfs", "none", place)
+    mending.callback(story.box.do, "umount", place)
+    return Damage(arguments=["--state", place])
+
+
 def _unit(story: Story, mending: ExitStack) -> None:
     unit = "[Unit]\nAfter=network-online.target\nRequires=network-online.target\n"
     mending.enter_context(_changed(story.box.path(f"{_UNITS}/hardtack-drill.service"),
@@ -262,6 +271,9 @@ BREAKS: dict[Check, Break] = {
     Check.IMAGES_LOCKED: _manifest(_IMAGE, f"{REGISTRY}/hardtack/hardtack:9.9"),
     Check.IMAGES_NAMED: _manifest(_IMAGE, "'{{ image }}'"),
     Check.IMAGES_POLICY: _manifest("IfNotPresent", "Always"),
+    Check.IMAGES_PAUSE: _file(
+        _K3S, lambda _: f"pause-image: {REGISTRY}/rancher/mirrored-pause:9.9\n"
+    ),
     Check.WEIGHTS_SOURCE: _asked(source=[]),
     Check.WEIGHTS_READ: _asked(env={"HARDTACK_CACHE": f"{LOCK}/cache"}),
     Check.WEIGHTS_LISTED: _asked(env={"HARDTACK_CACHE": f"{KEPT}/no-cache"}),
@@ -286,5 +298,11 @@ BREAKS: dict[Check, Break] = {
     Check.BOX_HELPERS: _file(f"{_HELPERS}/config.yaml", lambda _: _PROVIDER),
     Check.BOX_ORDER: _unit,
     Check.BOX_BOOT: _not_at_boot,
+    Check.BOX_STARTS: _file(f"{_UNITS}/k3s.service", lambda _: "[Service]\n"),
+    Check.BOX_STORAGE: _in_memory,
+    Check.BOX_CONTROL: _file(_K3S, lambda _: "server: https://203.0.113.9:6443\n"),
+    Check.BOX_PULLS: _file(
+        _K3S, lambda _: "kube-apiserver-arg: enable-admission-plugins=AlwaysPullImages\n"
+    ),
 }
 """Check → what breaks that, and nothing else if it can be helped."""

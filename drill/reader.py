@@ -41,13 +41,18 @@ def main(weights: str, report: str) -> None:
                     seen["absent"] = max(seen["absent"], time.monotonic() - last_good)
                     last_good = time.monotonic()
         seen["waited"] = max(seen["waited"], time.monotonic() - began)
-        whole = Path(f"{report}.part")
-        whole.write_text(json.dumps(seen))
-        whole.replace(report)
-        if Path(f"{report}.anew").exists():
-            Path(f"{report}.anew").unlink()
+        if (anew := Path(f"{report}.anew")).exists():
             seen = dict.fromkeys(seen, 0) | {"waited": 0.0, "absent": 0.0}
+            _write(report, seen)  # first: who asked reads it when that is gone
+            anew.unlink()
+        _write(report, seen)
         time.sleep(0.02)
+
+
+def _write(report: str, seen: dict[str, Any]) -> None:
+    whole = Path(f"{report}.part")
+    whole.write_text(json.dumps(seen))
+    whole.replace(report)
 
 
 def _read(file: int, size: int) -> bytes:

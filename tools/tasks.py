@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -15,6 +17,7 @@ import system
 from environment import PYTHON, ROOT
 
 DRILL = "tests/drill/test_drill.py"
+IMAGE_PARTS = ("nice", "mmdebstrap", "buildah")
 
 # Tests start a thousand processes: with this set each would compile the checkout's code again.
 UNCOMPILED = "PYTHONDONTWRITEBYTECODE"
@@ -58,8 +61,29 @@ def test(arguments: list[str]) -> None:
     if arguments:
         call(PYTHON, "-m", "pytest", *arguments)
         return
-    call(PYTHON, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", f"--ignore={DRILL}")
+    with image_in_the_making():
+        call(PYTHON, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", f"--ignore={DRILL}")
     call(PYTHON, "-m", "pytest", "-q", DRILL)  # a whole box: beside it others would be slow
+
+
+@contextmanager
+def image_in_the_making() -> Iterator[None]:
+    """The drill's image is built meanwhile, of the time that the tests leave idle. A build that
+    fails is told by the drill, which builds it again."""
+    environment = _environment()
+    parts = [shutil.which(name, path=environment["PATH"]) for name in IMAGE_PARTS]
+    if os.geteuid() or not all(parts):
+        yield
+        return
+    command = ["nice", "-n", "19", str(PYTHON), "-m", "drill.image"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as build:
+        try:
+            yield
+        except BaseException:
+            build.terminate()
+            raise
 
 
 def check(_: list[str]) -> None:

@@ -111,6 +111,11 @@ def _own(box: ReadyBox) -> None:
     fcntl.flock(fd, fcntl.LOCK_EX)
 
 
+def _other_pause(box: ReadyBox) -> None:
+    with (box.root / "etc/rancher/k3s/config.yaml").open("a") as file:
+        file.write("pause-image: registry.example/pause:9\n")
+
+
 def _no_certificate(box: ReadyBox) -> None:
     (box.directory / "state/tls").mkdir(parents=True)
     (box.directory / "state/tls/certificate.pem").write_text("nonsense")
@@ -127,6 +132,7 @@ BREAKS: dict[str, tuple[Callable[[ReadyBox], object], str, str]] = {
     "image not locked": (
         lambda b: _manifest(b, "camera:v1", "camera:v2"), "images.locked", "lock does",
     ),
+    "another image for pods": (_other_pause, "images.pause", "neither locked nor"),
     "model evicted": (_evict, "weights.here", "model.onnx is absent"),
     "a byte of the model": (_flip_model, "weights.verified", "not verified"),
     "not pinned": (_unpin, "weights.pinned", "in no release"),
@@ -200,12 +206,12 @@ def test_the_verdict_is_kept(box: ReadyBox, tmp_path: Path) -> None:
         assert told["ready"] is True
         assert told["missing"] == told["checks"] == []
         _bundle(box).unlink()
-        assert any(line.startswith("NOT READY: 1") for line in iter(process.stdout.readline, ""))
+        assert any(line.startswith("NOT READY: 2") for line in iter(process.stdout.readline, ""))
         told = json.loads((state / "ready.json").read_text())
     assert told["ready"] is False
     assert told["checks"] == ["images.here"]
     assert "in no bundle" in told["missing"][0]
     assert abs(told["at"] - time.time()) < 120
     assert "hardtack_ready 0\n" in text.read_text()
-    assert 'hardtack_ready_amiss{check="images.here"} 1\n' in text.read_text()
+    assert 'hardtack_ready_amiss{check="images.here"} 2\n' in text.read_text()
     assert 'hardtack_ready_amiss{check="box.clock"} 0\n' in text.read_text()

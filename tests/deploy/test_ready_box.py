@@ -57,6 +57,32 @@ def _kubelet(argument: str) -> Callable[[Path], None]:
     return _write(K3S.parent / "config.yaml.d/z.yaml", f"kubelet-arg+: [{argument}]\n")
 
 
+def _k3s(line: str) -> Callable[[Path], None]:
+    return _write(K3S.parent / "config.yaml.d/z.yaml", f"{line}\n")
+
+
+def _started(command: str, environment: str = "") -> Callable[[Path], None]:
+    """The unit that k3s's installer writes, and the file beside it."""
+
+    def write(root: Path) -> None:
+        _write(UNITS / "k3s.service", "[Service]\nEnvironmentFile=-/etc/systemd/system/"
+               f"k3s.service.env\nExecStart=/usr/local/bin/k3s \\\n {command}\n")(root)  # fmt: skip
+        _write(UNITS / "k3s.service.env", environment)(root)
+
+    return write
+
+
+def _mount(kind: str, option: str = "rw") -> Callable[[Path], None]:
+    """k3s's directory is a mount of its own, as the kernel's table says it."""
+
+    def write(root: Path) -> None:
+        place = str(root / "var/lib/rancher").replace(" ", "\\040")
+        _write("proc/self/mountinfo", "1 0 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n"
+               f"2 1 0:9 / {place} rw shared:2 - {kind} none {option},size=9\n")(root)  # fmt: skip
+
+    return write
+
+
 def _clock(seconds: float) -> Callable[[Path], None]:
     def set_back(root: Path) -> None:
         at = time.time() + seconds
@@ -122,6 +148,32 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "online required": (
         _edit(UNITS / "k3s.service", "After", "Requires"), "order of starts", "never starts",
     ),
+    "disabled": (
+        _remove(UNITS / "multi-user.target.wants/k3s.service"), "started at boot", "k3s.service",
+    ),
+    "k3s in memory": (_mount("tmpfs"), "storage", "lies in memory (tmpfs)"),
+    "k3s on a server": (_mount("nfs4"), "storage", "lies on a server (nfs4)"),
+    "a disk after errors": (_mount("ext4", "ro"), "storage", "takes no writes"),
+    "data elsewhere": (_k3s("data-dir: /srv/k3s"), "storage", "its data in /srv/k3s"),
+    "an agent's file": (_k3s("server: https://10.0.0.5:6443"), "control plane", "10.0.0.5"),
+    "an agent's environment": (
+        _started("", "K3S_URL='https://10.0.0.5:6443'\n"), "control plane", "10.0.0.5",
+    ),
+    "an agent's command": (
+        _started("agent --server https://10.0.0.5:6443"), "control plane", "10.0.0.5",
+    ),
+    "a database elsewhere": (
+        _k3s("datastore-endpoint: mysql://u:secret@tcp(db:3306)/k3s"), "control plane",
+        "a database elsewhere (mysql), and",
+    ),
+    "pulls by admission": (
+        _k3s("kube-apiserver-arg: [v=1, 'enable-admission-plugins=NodeRestriction,"
+             "AlwaysPullImages']"), "forced pulls", "AlwaysPullImages",
+    ),
+    "images collected, by command": (
+        _started("server --kubelet-arg=image-gc-high-threshold=1"), "image collection",
+        "from 1 % on",
+    ),
     "not prepared at boot": (
         _remove(UNITS / "k3s.service.wants/hardtack-prepare.service"), "prepared at boot", "next",
     ),
@@ -168,6 +220,36 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
     _write(file, text)(root)
     with pytest.raises(ConfigError, match=said):
         read(root)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _k3s("server: https://127.0.0.1:6443"),
+        _k3s("datastore-endpoint: postgres://u:p@localhost:5432/k3s"),
+        _k3s("datastore-endpoint: mysql://u:p@unix(/run/mysqld.sock)/k3s"),
+        _k3s("datastore-endpoint: sqlite:///var/lib/k3s.db"),
+        _k3s("data-dir: /var/lib/rancher/k3s"),
+        _k3s("kube-apiserver-arg: [enable-admission-plugins=A,disable-admission-plugins="
+             "AlwaysPullImages]"),
+        _started("server --kubelet-arg 'image-gc-high-threshold=100'", "# K3S_URL=https://x\n"),
+        _mount("xfs"),
+    ],
+)  # fmt: skip
+def test_what_stays_here_is_ready(root: Path, damage: Callable[[Path], None]) -> None:
+    damage(root)
+    assert _amiss(root) == []
+
+
+def test_the_command_that_starts_k3s_goes_first(root: Path) -> None:
+    """What a file says of a flag that stands in the command counts for nothing, as with k3s."""
+    _k3s("kubelet-arg: [v=3]\nserver: https://a:6443")(root)
+    _started("server --kubelet-arg 'a=1' --kubelet-arg=b=2", "K3S_URL=https://b:6443\n")(root)
+    found = read(root).k3s
+    assert found is not None
+    assert found.kubelet == {"a": "1", "b": "2"}
+    assert found.commanded == {"kubelet-arg"}
+    assert found.settings["server"] == "https://a:6443"
 
 
 def test_k3s_settings_are_merged(root: Path) -> None:

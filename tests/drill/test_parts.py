@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -91,6 +93,20 @@ def test_the_relay_loses_nothing() -> None:
         assert came == body
         assert entered != [threading.get_ident()]
         far.shutdown(socket.SHUT_RDWR)
+
+
+def test_the_reader_counts_from_nothing_when_it_is_asked_to(tmp_path: Path) -> None:
+    """What was counted before is gone with the question; it isn't waited for once more."""
+    file, report = tmp_path / "weights", tmp_path / "seen"
+    file.write_bytes(b"w" * 1000)
+    with subprocess.Popen([sys.executable, reader.__file__, str(file), str(report)]) as process:
+        try:
+            watch = reader.Reader(report)
+            before = watch.rounds(60)["opened"]
+            watch.anew()
+            assert 2 <= watch.seen()["opened"] < before
+        finally:
+            process.kill()
 
 
 def test_the_reader_reads_all_of_a_file(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ _FILES = {
     "var/lib/rancher/k3s/server/token": "",
     "etc/systemd/system/k3s.service": "[Unit]\nWants=network-online.target\n"
     "After=network-online.target\n",
+    "etc/systemd/system/multi-user.target.wants/k3s.service": "",
     f"usr/lib/systemd/system/{WAITER}": "[Service]\nType=oneshot\n",
     f"etc/systemd/system/network-online.target.wants/{WAITER}": "",
 }

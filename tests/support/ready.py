@@ -30,6 +30,7 @@ from tests.support.endpoints import write_detectors, write_models
 from tests.support.registry import RegistryServer, registry
 
 CHOSEN = tuple(s for s in SAMPLES if s.name in ("digit", "focus"))
+PAUSE = "rancher/mirrored-pause:3.6"
 WAITER = "systemd-networkd-wait-online.service"
 _ROUTES = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT"
 
@@ -141,6 +142,7 @@ def write_root(root: Path) -> None:
         "var/lib/hardtack/clock": "",
         "etc/systemd/system/k3s.service": "[Unit]\nAfter=network-online.target\n",
         "etc/systemd/system/k3s.service.wants/hardtack-prepare.service": "",
+        "etc/systemd/system/multi-user.target.wants/k3s.service": "",
         f"usr/lib/systemd/system/{WAITER}": "[Service]\nType=oneshot\n",
         f"etc/systemd/system/network-online.target.wants/{WAITER}": "",
         f"etc/systemd/system/{WAITER}.d/hardtack.conf": "[Service]\nTimeoutStartSec=15\n",
@@ -158,13 +160,15 @@ def open_cache(box: ReadyBox) -> Iterator[Cache]:
 
 
 def ship(directory: Path, server: RegistryServer | None = None) -> Path:
-    """What a deployment brings to a box: the lock, a bundle of one image, a manifest. The image
-    comes from `server`, or from one that is gone afterwards."""
+    """What a deployment brings to a box: the lock, a bundle, a manifest. The image that it names
+    and k3s's own for pods come from `server`, or from one that is gone afterwards."""
     with registry(directory) if server is None else nullcontext(server) as server:
         server.push("app/camera", "v1", oci.image([oci.layer({"f": b"x" * 5000})]))
-        name = f"{server.host}/app/camera:v1"
+        server.push(PAUSE.partition(":")[0], "3.6", oci.image([oci.layer({"p": b"p"})]))
+        name, pause = f"{server.host}/app/camera:v1", f"{server.host}/{PAUSE}"
         client = Registry()
-        locked = lock({Reference.parse(name): ("test",)}, [Platform.here()], client)
+        wanted = {Reference.parse(each): ("test",) for each in (name, pause)}
+        locked = lock(wanted, [Platform.here()], client)
         shipped = directory / "shipped"
         pull(locked, shipped / "bundles", client)
         client.close()

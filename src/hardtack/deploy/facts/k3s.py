@@ -1,8 +1,9 @@
-"""k3s's configuration, as its files give it; later files and later arguments win."""
+"""k3s's configuration: its environment, its files, its command; the later wins."""
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 
 from hardtack.core.errors import ConfigError
 from hardtack.core.yamlerrors import told
+from hardtack.deploy.facts import k3s_start
 from hardtack.deploy.facts.model import K3s
 
 CONFIG = Path("etc/rancher/k3s")
 DATA = Path("var/lib/rancher/k3s")
 SOCKET = Path("run/k3s/containerd/containerd.sock")
+_CONTAINERD = DATA / "agent/etc/containerd/config.toml"
 _PATIENCE = 3.0
 _SIGNS = (CONFIG, DATA, Path("usr/local/bin/k3s"), Path("bin/k3s"))
 
@@ -23,17 +26,32 @@ def read(root: Path) -> K3s | None:
     """What k3s below `root` is told; None where there is none. Raises ConfigError."""
     if not any((root / sign).exists() for sign in _SIGNS):
         return None
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = dict(k3s_start.environment(root))
     for file in _files(root):
         for key, value in _read(file).items():
             if key.endswith("+"):
                 settings[key[:-1]] = [*_listed(settings.get(key[:-1])), *_listed(value)]
             else:
                 settings[key] = value
+    commanded = k3s_start.flags(root)
+    settings |= commanded
     kubelet = dict(_arguments(settings.pop("kubelet-arg", None)))
     plain = {key: ",".join(map(str, _listed(value))) for key, value in settings.items()}
     resolv = plain.get("resolv-conf") or kubelet.get("resolv-conf")
-    return K3s(plain, kubelet, _nameservers(root / resolv.lstrip("/")) if resolv else None)
+    return K3s(
+        plain, kubelet, _nameservers(root / resolv.lstrip("/")) if resolv else None,
+        _sandbox(root) or plain.get("pause-image"), frozenset(commanded),
+    )  # fmt: skip
+
+
+def _sandbox(root: Path) -> str | None:
+    """The image that containerd holds pods with, of the configuration that k3s wrote for it."""
+    try:
+        text = (root / _CONTAINERD).read_text(errors="replace")
+    except OSError:
+        return None
+    found = re.search(r"""^\s*sandbox(?:_image)?\s*=\s*["']([^"']+)""", text, re.MULTILINE)
+    return found[1] if found else None
 
 
 def running(root: Path) -> bool:

@@ -29,14 +29,19 @@ class Network:
 
 @dataclass(frozen=True)
 class K3s:
-    """k3s as its files configure it: `settings` by flag, `kubelet` by argument.
+    """k3s as its files and the command that starts it configure it: `settings` by flag, `kubelet`
+    by argument.
 
     `nameservers`: those in the resolv.conf that the settings name; None where they name none.
+    `pause`: the image that holds each pod's namespaces; None where nothing says which.
+    `commanded`: the flags that stand in the command: what files say of them counts for nothing.
     """
 
     settings: Mapping[str, str] = field(default_factory=dict)
     kubelet: Mapping[str, str] = field(default_factory=dict)
     nameservers: tuple[str, ...] | None = None
+    pause: str | None = None
+    commanded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -51,13 +56,16 @@ class Clock:
 
 @dataclass(frozen=True)
 class Space:
-    """Bytes and inodes of the file system of `path`."""
+    """Bytes and inodes of the file system of `path`; its `kind` as the kernel names it, and
+    whether it takes no writes (of a mount that can't be told: empty, False)."""
 
     path: Path
     free: int
     total: int
     inodes_free: int
     inodes: int
+    kind: str = ""
+    read_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,11 +87,13 @@ class Waiter:
 
 @dataclass(frozen=True)
 class Systemd:
-    """`prepared`: `hardtack box prepare` runs at each start, before k3s."""
+    """`prepared`: `hardtack box prepare` runs at each start, before k3s; `enabled`: a unit of k3s's
+    is started at boot."""
 
     units: tuple[Unit, ...] = ()
     waiters: tuple[Waiter, ...] = ()
     prepared: bool = False
+    enabled: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from hardtack.deploy.facts import helpers, k3s, network, systemd
+from hardtack.deploy.facts import helpers, k3s, mounts, network, systemd
 from hardtack.deploy.facts.model import Clock, Facts, Space
 
 KEPT = Path("var/lib/hardtack/clock")
@@ -30,10 +30,11 @@ def read(
     """
     configured = k3s.read(root)
     places = [*directories, *([root / k3s.DATA] if configured else [])]
+    table = mounts.read(root)
     return Facts(
         network.read(root, addresses),
         clock(root, now()),
-        tuple(dict.fromkeys(_space(place) for place in places)),
+        tuple(dict.fromkeys(_space(place, table) for place in places)),
         configured,
         systemd.read(root),
         helpers.read(root, configured.settings) if configured and helpers_too else (),
@@ -49,11 +50,11 @@ def clock(root: Path, now: float) -> Clock:
     return Clock(now, newest, str(path))
 
 
-def _space(path: Path) -> Space:
+def _space(path: Path, table: mounts.Table) -> Space:
     """The room for `path`, which needn't be there yet."""
     there = next(place for place in (path, *path.parents) if place.exists())
     found = os.statvfs(there)
     return Space(
         path, found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize,
-        found.f_favail, found.f_files,
+        found.f_favail, found.f_files, *mounts.below(table, there),
     )  # fmt: skip

@@ -20,16 +20,24 @@ def read(root: Path) -> Systemd | None:
     """What the unit files below `root` say; None where there is no systemd."""
     if not (root / "etc/systemd/system").is_dir():
         return None
-    names = {p.name for d in PLACES for pattern in _OURS for p in (root / d).glob(pattern)}
-    units = tuple(_unit(root, name) for name in sorted(names) if not _masked(root, name))
+    there = names(root)
+    units = tuple(_unit(root, name) for name in there)
     waiters = {p.name for d in PLACES for p in (root / d / f"{ONLINE}.wants").glob("*.service")}
     prepared = any((root / PLACES[0]).glob(f"*.wants/{PREPARE}"))
     found = tuple(_waiter(root, name) for name in sorted(waiters) if not _masked(root, name))
-    return Systemd(units, found, prepared)
+    enabled = any(any((root / d).glob(f"*.wants/{name}")) for d in PLACES for name in there
+                  if name.startswith("k3s"))  # fmt: skip
+    return Systemd(units, found, prepared, enabled)
+
+
+def names(root: Path) -> list[str]:
+    """The units below `root` that a box of ours starts, without those that are masked."""
+    found = {p.name for d in PLACES for pattern in _OURS for p in (root / d).glob(pattern)}
+    return [name for name in sorted(found) if not _masked(root, name)]
 
 
 def _unit(root: Path, name: str) -> Unit:
-    said = list(_settings(root, name))
+    said = list(settings(root, name))
     after = any(key == "After" and ONLINE in value.split() for key, value in said)
     bound = ("Requires", "BindsTo", "Requisite")
     return Unit(name, after, any(k in bound and ONLINE in v.split() for k, v in said))
@@ -38,7 +46,7 @@ def _unit(root: Path, name: str) -> Unit:
 def _waiter(root: Path, name: str) -> Waiter:
     """TimeoutStartSec as it stands last; a word such as `infinity` is no bound."""
     seconds: float | None = None
-    for key, value in _settings(root, name):
+    for key, value in settings(root, name):
         if key == "TimeoutStartSec":
             try:
                 seconds = parse_duration(value.replace("sec", "s").replace("min", "m")) or None
@@ -47,7 +55,7 @@ def _waiter(root: Path, name: str) -> Waiter:
     return Waiter(name, seconds)
 
 
-def _settings(root: Path, name: str) -> Iterator[tuple[str, str]]:
+def settings(root: Path, name: str) -> Iterator[tuple[str, str]]:
     """(key, value) of a unit's own file, the foremost place first, then of its drop-ins."""
     files = [root / d / name for d in PLACES if (root / d / name).is_file()][:1]
     files += sorted((f for d in PLACES for f in (root / d / f"{name}.d").glob("*.conf")),

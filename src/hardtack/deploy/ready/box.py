@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable
 from hardtack.core.errors import ConfigError
 from hardtack.core.units import format_duration, format_size, parse_size
 from hardtack.deploy.facts.model import Facts, Space
+from hardtack.deploy.ready import elsewhere
 from hardtack.deploy.ready.checks import Check
+from hardtack.deploy.ready.elsewhere import Amiss
 from hardtack.deploy.ready.report import Row, State
 
 PREPARE = "Mend it: hardtack box prepare."
@@ -21,9 +23,6 @@ _NEARLY = 5  # per cent below the threshold from which images are collected
 _LEAST = 64_000_000
 _LEAST_INODES = 0.02
 _EVICTION = 0.05  # k3s's own, of nodefs and imagefs
-
-Amiss = tuple[str, str]
-"""What is wrong, and what helps."""
 
 
 def default_route(facts: Facts) -> Iterable[Amiss]:
@@ -158,6 +157,15 @@ def at_boot(facts: Facts) -> Iterable[Amiss]:
         yield "nothing prepares the box at its next start", PREPARE
 
 
+def starts(facts: Facts) -> Iterable[Amiss]:
+    """A service that somebody disabled stays down after a restart, with a network or without."""
+    if facts.systemd is None or facts.systemd.enabled:
+        return
+    units = [u.name for u in facts.systemd.units if u.name.startswith("k3s")]
+    if units:
+        yield f"{units[0]} is not started at boot", f"Have it started: systemctl enable {units[0]}."
+
+
 CHECKS: dict[Check, Callable[[Facts], Iterable[Amiss]]] = {
     Check.BOX_ROUTE: default_route,
     Check.BOX_ADDRESS: node_address,
@@ -168,6 +176,10 @@ CHECKS: dict[Check, Callable[[Facts], Iterable[Amiss]]] = {
     Check.BOX_HELPERS: helpers,
     Check.BOX_ORDER: start_order,
     Check.BOX_BOOT: at_boot,
+    Check.BOX_STARTS: starts,
+    Check.BOX_STORAGE: elsewhere.storage,
+    Check.BOX_CONTROL: elsewhere.control_plane,
+    Check.BOX_PULLS: elsewhere.forced_pulls,
 }
 """Each yields what is amiss."""
 

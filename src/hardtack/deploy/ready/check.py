@@ -13,9 +13,11 @@ from typing import Protocol
 
 from hardtack.cache.results import Surveyed
 from hardtack.core.errors import HardtackError, LockError
+from hardtack.deploy.facts import k3s
 from hardtack.deploy.facts import read as facts
+from hardtack.deploy.facts.model import K3s
 from hardtack.deploy.ready import box as alone
-from hardtack.deploy.ready import certificates, detectors, images, weights
+from hardtack.deploy.ready import certificates, detectors, images, pause, weights
 from hardtack.deploy.ready.checks import Check, Part
 from hardtack.deploy.ready.report import Report, Row, State
 from hardtack.images.audit import Row as Audited
@@ -77,7 +79,7 @@ def check(box: Box) -> Report:
     """How everything stands that `box` needs to come up with no network."""
     now = time.time()
     looks: tuple[tuple[Check, set[Part], Callable[[], Iterable[Row]]], ...] = (
-        (Check.IMAGES_READ, {Part.IMAGES}, lambda: of_images(box.images)),
+        (Check.IMAGES_READ, {Part.IMAGES}, lambda: of_images(box.images, k3s.read(box.root))),
         (Check.WEIGHTS_READ, {Part.WEIGHTS, Part.CONFIGURATION}, lambda: of_weights(box)),
         (
             Check.CERTIFICATES_READ,
@@ -100,27 +102,29 @@ def check(box: Box) -> Report:
     return Report(tuple(rows), now, box.rate)
 
 
-def of_images(box: Images) -> list[Row]:
+def of_images(box: Images, k3s: K3s | None) -> list[Row]:
     """Rows of the images. Raises LockError, ContainerdError, ManifestError."""
     lock = read_lock(box.lock)
     if not lock.images:
         raise LockError(
             f"{box.lock} names no image.", remedy="Write it: hardtack images lock PATH…"
         )
-    store = _store(lock, box)
+    store, names = _store(lock, box)
     whole = all(row.state is Found.OK for row in store) and store
     bundles = () if whole else audit_directory(lock, box.platform, box.bundles)
     rows = images.locked(lock, box.platform, store, bundles)
+    rows += pause.row(k3s, images.proven(lock, box.platform), names, box.bundles)
     return rows + images.named(scan(box.deployment, helm="auto").images, lock, box.platform)
 
 
-def _store(lock: Lock, box: Images) -> tuple[Audited, ...]:
-    """What containerd's store has; nothing where it doesn't run: then the bundles must do."""
+def _store(lock: Lock, box: Images) -> tuple[tuple[Audited, ...], frozenset[str]]:
+    """What containerd's store has, and all names in it; nothing where it doesn't run: then the
+    bundles must do."""
     if box.socket is None or not there(box.socket):
-        return ()
+        return (), frozenset()
     client = Containerd(box.socket)
     try:
-        return audit(lock, box.platform, client)
+        return audit(lock, box.platform, client), frozenset(client.images())
     finally:
         client.close()
 

@@ -25,6 +25,7 @@ class Check(StrEnum):
     IMAGES_LOCKED = "images.locked"
     IMAGES_NAMED = "images.named"
     IMAGES_POLICY = "images.pull-policy"
+    IMAGES_PAUSE = "images.pause"
     WEIGHTS_SOURCE = "weights.source"
     WEIGHTS_READ = "weights.read"
     WEIGHTS_LISTED = "weights.listed"
@@ -49,6 +50,10 @@ class Check(StrEnum):
     BOX_HELPERS = "box.credential-helpers"
     BOX_ORDER = "box.order-of-starts"
     BOX_BOOT = "box.prepared-at-boot"
+    BOX_STARTS = "box.started-at-boot"
+    BOX_STORAGE = "box.storage"
+    BOX_CONTROL = "box.control-plane"
+    BOX_PULLS = "box.forced-pulls"
 
     @property
     def part(self) -> Part:
@@ -72,6 +77,10 @@ ABOUT: dict[Check, tuple[str, str]] = {
     Check.IMAGES_NAMED: ("Each place that names an image can be understood.", _HAND),
     Check.IMAGES_POLICY: (
         "Its pull policy asks no registry for what is there.", "`policy check --fix`",
+    ),
+    Check.IMAGES_PAUSE: (
+        "The image with which k3s holds each pod, and that no manifest names, is on the box.",
+        "`images lock --k3s-images`, then `ready --fetch`",
     ),
     Check.WEIGHTS_SOURCE: ("A source of weights is named.", _HAND),
     Check.WEIGHTS_READ: ("The cache can be opened.", _HAND),
@@ -136,6 +145,17 @@ ABOUT: dict[Check, tuple[str, str]] = {
     ),
     Check.BOX_BOOT: (
         "What `box prepare` does must be done again after a restart, before k3s.", _PREPARE,
+    ),
+    Check.BOX_STARTS: ("systemd starts k3s at boot.", _HAND),
+    Check.BOX_STORAGE: (
+        "k3s's data, the cache and the endpoint's state lie on a disk of the box that takes "
+        "writes, not in memory or on a server; k3s's where `ready` looks for it.", _HAND,
+    ),
+    Check.BOX_CONTROL: (
+        "k3s joins no server and keeps its state in no database that is elsewhere.", _HAND,
+    ),
+    Check.BOX_PULLS: (
+        "No admission plugin has each start of a pod ask a registry, over its pull policy.", _HAND,
     ),
 }  # fmt: skip
 """What is proven, or why it matters; and what mends it."""

@@ -165,7 +165,7 @@ def images(
     """Pull the bundle of this box's platform, install it, and load it where containerd runs; the
     bytes that came over the network. With nothing missing no registry is asked."""
     wanting = (Check.IMAGES_HERE, Check.IMAGES_PINNED)
-    if all(row.state is State.READY for row in of_images(box) if row.check in wanting):
+    if all(row.state is State.READY for row in of_images(box, None) if row.check in wanting):
         return 0
     bundles = box.bundles.resolve().parent / _BUNDLES
     with registry() as client:

@@ -46,15 +46,20 @@ def locked(
     return rows
 
 
+def proven(lock: Lock, platform: Platform) -> frozenset[str]:
+    """The names that the rows of `locked` speak for."""
+    return frozenset(name for image in lock.images for name in names(image, platform, lock))
+
+
 def named(deployment: Iterable[FoundImage], lock: Lock, platform: Platform) -> list[Row]:
     """Rows of what is amiss with the places that name images: not locked, so that nobody proved
     that it is here, or under a pull policy that asks the registry all the same."""
-    proven = {name for image in lock.images for name in names(image, platform, lock)}
+    spoken_for = proven(lock, platform)
     rows = [
         row
         for image in deployment
         if image.kind in _RUN
-        for row in (_unlocked(image, proven), _policy(image))
+        for row in (_unlocked(image, spoken_for), _policy(image))
         if row is not None
     ]
     return list({(row.name, row.detail): row for row in rows}.values())
@@ -68,13 +73,13 @@ def _told(row: Audited | None) -> str:
     return f"{row.name}: {row.state}, {row.detail}" if row else "not audited"
 
 
-def _unlocked(image: FoundImage, proven: set[str]) -> Row | None:
+def _unlocked(image: FoundImage, spoken_for: frozenset[str]) -> Row | None:
     if image.reference is None:
         detail = f"{image.place}: the image can't be told: {image.reason}"
         return Row(
             Check.IMAGES_NAMED, image.raw, State.WRONG, detail, remedy="Name it in full there."
         )
-    if _asked(image.reference) in proven:
+    if _asked(image.reference) in spoken_for:
         return None
     detail = f"{image.place} names it, images.lock doesn't"
     return Row(Check.IMAGES_LOCKED, image.reference.name, State.MISSING, detail, remedy=_LOCK)

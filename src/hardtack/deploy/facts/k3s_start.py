@@ -1,0 +1,79 @@
+"""How systemd starts k3s: the command's flags and its environment, which k3s's files don't hold."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from hardtack.deploy.facts import systemd
+
+UNITS = ("k3s.service", "k3s-agent.service")
+_ENVIRONMENT = {
+    "K3S_URL": "server",
+    "K3S_DATASTORE_ENDPOINT": "datastore-endpoint",
+    "K3S_DATA_DIR": "data-dir",
+    "K3S_RESOLV_CONF": "resolv-conf",
+}
+_ROLES = ("server", "agent")
+
+
+def flags(root: Path) -> dict[str, list[str]]:
+    """Flag → values of the command that starts k3s; they overwrite what its files say."""
+    found: dict[str, list[str]] = {}
+    for unit in _started(root):
+        commands = [v for k, v in systemd.settings(root, unit) if k == "ExecStart" and v]
+        for name, value in _flags(_words(commands[-1] if commands else "")):
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def environment(root: Path) -> dict[str, str]:
+    """Flag → value of k3s's environment; what its files say goes first."""
+    found = {}
+    for unit in _started(root):
+        texts = [v for k, v in systemd.settings(root, unit) if k == "Environment"]
+        for key, value in systemd.settings(root, unit):
+            if key == "EnvironmentFile":
+                texts += _lines(root / value.lstrip("-/"))
+        for word in (word for text in texts for word in _words(text)):
+            name, _, value = word.partition("=")
+            if value and name in _ENVIRONMENT:
+                found[_ENVIRONMENT[name]] = value
+    return found
+
+
+def _started(root: Path) -> list[str]:
+    """Those of k3s's units that are there and not masked."""
+    return [unit for unit in UNITS if unit in systemd.names(root)]
+
+
+def _flags(words: list[str]) -> Iterator[tuple[str, str]]:
+    """(flag, value) of what follows `k3s server` or `k3s agent`."""
+    roles = [words.index(role) for role in _ROLES if role in words]
+    rest = iter(words[min(roles) + 1 :] if roles else [])
+    pending = ""
+    for word in rest:
+        if word.startswith("-"):
+            name, equals, value = word.lstrip("-").partition("=")
+            if equals:
+                yield name, value
+            pending = "" if equals else name
+        elif pending:
+            yield pending, word
+            pending = ""
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return []  # systemd itself refuses it
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    return [line for line in lines if not line.lstrip().startswith(("#", ";"))]
