@@ -136,6 +136,53 @@ def test_every_value_has_a_row(tmp_path: Path) -> None:
     assert found["values"]["inferenceFlavor"] == "gpu"
 
 
+EVERY = {
+    "namespace": "edge", "imageTag": "v1", "edgeEndpointTag": "v1", "inferenceTag": "v1",
+    "useMinimalImage": True, "imagePullPolicy": "Always", "httpEnabled": False,
+    "edgeEndpointPort": 30101, "edgeEndpointHttpsPort": 30143, "inferenceFlavor": "cpu",
+    "groundlightApiToken": "api_x", "upstreamEndpoint": "https://api.example",
+    "awsRegion": "us-west-2", "ecrRegistry": "123456789012.dkr.ecr.us-west-2.amazonaws.com",
+    "logLevel": "INFO", "loggingMode": "cloud-splunk", "configFile": "detectors: []\n",
+    "s3Mount": {
+        "bucket": "abc", "region": "us-west-2", "mountPath": "/opt/m", "cachePath": "/opt/c",
+    },
+    "modelUpdater": {"rolloutReadyTimeoutSeconds": 1800},
+    "inferenceDeployment": {"cpuThreads": 4, "startupProbe": {"failureThreshold": 540}},
+    "k3sConfig": {
+        "enabled": True, "evictionHardPercent": 15, "evictionSoftPercent": 25,
+        "evictionHardMinGB": 4, "evictionSoftMinGB": 8, "evictionGracePeriod": "10s",
+    },
+    "networkHealer": {"enabled": True, "checkIntervalSeconds": 30},
+    "balena": {"deviceUuid": "abc"},
+}  # fmt: skip
+"""Every value that installations of edge-endpoint set."""
+
+
+def test_every_value_of_an_installation_is_known(tmp_path: Path) -> None:
+    found = json.loads(imported(EVERY, tmp_path, "--json").stdout)
+    unknown = [r["value"] for r in found["rows"] if "no such value" in r["why"]]
+    assert unknown == []
+    assert run("job", "check-values", "--values", json.dumps(found["values"])).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "value", "said"),
+    [
+        ({"s3Mount": {"buckt": "b"}}, "s3Mount.buckt", "Did you mean 's3Mount.bucket'?"),
+        ({"imagetag": "v1"}, "imagetag", "Did you mean 'imageTag'?"),
+        ({"k3sConfig": 3}, "k3sConfig", "values by name are expected there, such as k3sConfig."),
+        ({"nothingLikeIt": 3}, "nothingLikeIt", "no such value is known of edge-endpoint; ours"),
+    ],
+)
+def test_a_mistyped_value_is_told(
+    tmp_path: Path, given: dict[str, Any], value: str, said: str
+) -> None:
+    found = json.loads(imported(given, tmp_path, "--json").stdout)
+    (row,) = (row for row in found["rows"] if row["value"] == value)
+    assert row["outcome"] == "dropped"
+    assert said in row["why"]
+
+
 @pytest.mark.needs("npm")
 def test_the_chart_takes_what_was_imported(tmp_path: Path) -> None:
     done = imported(EDGE, tmp_path)

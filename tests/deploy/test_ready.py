@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 
 from hardtack.deploy.ready.box import CHECKS
 from hardtack.deploy.ready.checks import Check
+from tests.support.commands import HARDTACK, clean_environment, run
+from tests.support.others import as_other
 from tests.support.ready import CHOSEN, ReadyBox, open_cache, ready_box, ship
 
 pytestmark = pytest.mark.needs("registry")
@@ -193,6 +196,44 @@ def test_every_check_can_fail() -> None:
 def test_no_source_is_named(box: ReadyBox) -> None:
     done = box.hardtack("ready", "--json", "--without", "images", "--without", "box")
     assert "weights.source" in [row["check"] for row in json.loads(done.stdout)["rows"]]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        (("--horizon", "30"), "'--horizon': 30 s is over before anyone sees"),
+        (("--watch", "--every", "0"), "'--every': 0.00 s would look without end"),
+    ],
+)
+def test_what_can_only_be_meant_otherwise_is_refused(mistake: tuple[str, ...], said: str) -> None:
+    done = run("ready", *mistake)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize(
+    "command",
+    [("ready", "--watch", "--state", "/var/lib/hardtack-of-root"),
+     ("box", "prepare", "--dry-run", "--only", "portmap")],
+)  # fmt: skip
+def test_who_has_no_rights_is_told_what_helps(command: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        as_other(65534, *HARDTACK, *command), env=clean_environment(), cwd="/",
+        capture_output=True, text=True, check=False, timeout=90,
+    )  # fmt: skip
+    assert done.returncode not in (0, 1, 2), done.stdout
+    assert "ermission denied" in done.stderr
+    assert "  Run it as root" in done.stderr
+
+
+def test_a_watch_tells_programs_too(box: ReadyBox) -> None:
+    with box.watching("--every", "200ms", "--json") as process:
+        assert process.stdout is not None
+        lines: list[str] = []
+        until = iter(process.stdout.readline, "}\n")
+        lines.extend(until)
+    assert json.loads("".join(lines) + "}")["ready"] is True
 
 
 def test_the_verdict_is_kept(box: ReadyBox, tmp_path: Path) -> None:

@@ -166,7 +166,13 @@ def main(arguments: list[str] | None = None) -> None:
         said = f"{where}: {error.strerror}." if where else f"{error.strerror or error}."
         if error.errno == errno.ENOSPC:
             fail(DiskFull(said, remedy="Free some space there, or name another place."))
-        fail(FileError(said))
+        fail(FileError(said, remedy=_REMEDIES.get(error.errno or 0, "")))
+
+
+_REMEDIES = {
+    errno.EACCES: "Run it as root, or as the user whose it is.",
+    errno.EROFS: "Name another place, or have the file system take writes: mount -o remount,rw.",
+}
 
 
 def _drop_what_is_left() -> None:

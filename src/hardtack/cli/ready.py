@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 PARTS = ("images", "weights", "configuration", "certificates", "box")
+_HOUR = 3600.0
+_SHORTEST = 0.1
+"""Seconds between two looks."""
 _NAMED = 3
 """Rows that a remedy of many names."""
 DEPLOYED = [
@@ -106,22 +109,31 @@ def ready(source: str | None, as_json: bool, **values: Any) -> None:
 
     SOURCE is that of the weights; default: S3_BUCKET. Exit 0 only when all is there, 1 when not.
     """
+    _refuse_mistakes(values)
     _needs(values)
     from hardtack.deploy.ready.check import check
 
     kept = _fetch(source, values) if values["fetch"] else {}
     if values["watch"]:
-        _watch(source, values)
+        _watch(source, values, as_json)
     report = check(_box(source, values))
     if kept:
         from hardtack.deploy.ready.fetch import tried
 
         report = tried(report, kept)
-    if as_json:
-        print_json(_document(report))
-    else:
-        _print(report)
+    _tell(report, as_json)
     sys.exit(0 if report.ready else 1)
+
+
+def _refuse_mistakes(values: dict[str, Any]) -> None:
+    """Values that can only be meant otherwise. Raises click.BadParameter."""
+    for name, least, why in (
+        ("horizon", _HOUR, "is over before anyone sees what it says; write days like 30d"),
+        ("every", _SHORTEST, "would look without end; write it like 5m"),
+    ):
+        if values[name] < least:
+            said = f"{format_duration(values[name])} {why}."
+            raise click.BadParameter(said, param_hint=f"'--{name}'")
 
 
 def _needs(values: dict[str, Any]) -> None:
@@ -152,7 +164,7 @@ def _fetch(source: str | None, values: dict[str, Any]) -> Mapping[Part, Hardtack
     return done.problems
 
 
-def _watch(source: str | None, values: dict[str, Any]) -> NoReturn:
+def _watch(source: str | None, values: dict[str, Any], as_json: bool) -> NoReturn:
     """Look again and again. A change is told on stdout, everything else is in the files."""
     from hardtack.deploy.prepare.clock import note
     from hardtack.deploy.ready.check import check
@@ -166,7 +178,7 @@ def _watch(source: str | None, values: dict[str, Any]) -> NoReturn:
             note(values["root"], time.time())
         amiss = verdict(report)["missing"]
         if amiss != before:
-            _print(report)
+            _tell(report, as_json)
             sys.stdout.flush()
         before = amiss
         time.sleep(values["every"])
@@ -223,6 +235,13 @@ def _document(report: Report) -> dict[str, Any]:
         "ready": report.ready, "at": report.at, "missing": report.missing, "rate": report.rate,
         "rows": rows,
     }  # fmt: skip
+
+
+def _tell(report: Report, as_json: bool) -> None:
+    if as_json:
+        print_json(_document(report))
+    else:
+        _print(report)
 
 
 def _print(report: Report) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from hardtack.core.typos import meant
+
 
 class Outcome(StrEnum):
     KEPT = "kept"
@@ -117,8 +119,18 @@ def _one(name: str, value: Any) -> tuple[Row, Any]:
         return Row(name, Outcome.KEPT, name, ""), value
     if name in _RENAMED:
         return Row(name, Outcome.RENAMED, _RENAMED[name], ""), value
-    why = _DROPPED.get(name) or _ABOVE.get(name.partition(".")[0]) or _UNKNOWN
+    why = _DROPPED.get(name) or _ABOVE.get(name.partition(".")[0]) or _unknown(name)
     return Row(name, Outcome.DROPPED, "", why), None
+
+
+def _unknown(name: str) -> str:
+    """Why a value is dropped that edge-endpoint hasn't either: most often its name is mistyped."""
+    known = {*_KEPT, *_RENAMED, *_DROPPED, *_CHANGES}
+    if below := sorted(one for one in known if one.startswith(f"{name}.")):
+        return f"values by name are expected there, such as {below[0]}"
+    if near := meant(name, known):
+        return f"no such value is known of edge-endpoint. {near}"
+    return _UNKNOWN
 
 
 def _pull_policy(name: str, value: Any) -> tuple[Row, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -36,7 +37,8 @@ def run(*command: str) -> str:
         raise BoxError(f"{' '.join(command)} didn't end within {_PATIENCE:.0f} s.") from None
     if done.returncode != 0:
         said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise BoxError(f"{' '.join(command)}: {said}.")
+        remedy = "Run it as root." if os.geteuid() else ""
+        raise BoxError(f"{' '.join(command)}: {said}.", remedy=remedy)
     return done.stdout
 
 
