@@ -348,6 +348,18 @@ def test_a_cache_removed_underfoot(box: Box, server: S3Server) -> None:
         assert (point / "a.bin").read_bytes() == BODY
 
 
+def test_a_cache_removed_underfoot_and_a_worker_that_dies(box: Box, server: S3Server) -> None:
+    """The next worker begins another cache in its place, and the mount goes on."""
+    server.put("weights", "a.bin", BODY)
+    with box.mounted() as point:
+        assert (point / "a.bin").read_bytes() == BODY
+        shutil.rmtree(box.cache)
+        os.kill(json.loads((point / ".hardtack").read_text())["worker"], signal.SIGKILL)
+        until((point / "a.bin").exists)
+        assert (point / "a.bin").read_bytes() == BODY
+        assert (box.cache / "mount.json").stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -23,7 +24,7 @@ from hardtack.core.errors import CacheBusy, NotFound
 from hardtack.mount import control, launch, mountinfo, running, unmounting
 from hardtack.source.options import SourceOptions
 from tests.mount.conftest import Mount, children, gone
-from tests.support.commands import HARDTACK, Box, clean_environment
+from tests.support.commands import HARDTACK, Box, clean_environment, forget_caches
 from tests.support.ports import free_port
 from tests.support.s3 import S3Server
 from tests.support.waiting import until
@@ -86,6 +87,29 @@ def test_killed_in_mid_download(weights: Weights) -> None:
         start = file.read(100_000)
         os.kill(weights.worker, signal.SIGKILL)
         assert start + file.read() == DATA
+
+
+@pytest.mark.parametrize("lost", ["the cache", "the catalogue"])
+def test_a_new_catalogue_under_open_files(weights: Weights, lost: str) -> None:
+    """§ 2.1, § 2.2: what was open never reads the bytes of another object, nor does a name."""
+    weights.start()
+    old, worker = weights.point / "models" / "a.onnx", weights.worker
+    with old.open("rb", buffering=0) as file:
+        assert os.pread(file.fileno(), 1, 0) == DATA[:1]
+        (weights.bucket / "models" / "0.onnx").write_bytes(DATA[::-1])  # listed before the others
+        if lost == "the cache":
+            shutil.rmtree(weights.cache)
+        else:
+            (catalogue,) = weights.cache.glob("catalogue-*.db")
+            for each in weights.cache.glob(f"{catalogue.name}*"):
+                each.write_bytes(b"no database".ljust(8192))
+        os.kill(worker, signal.SIGKILL)
+        until((weights.point / "models" / "0.onnx").exists)
+        forget_caches()
+        with contextlib.suppress(OSError):  # ESTALE: nobody knows it any more
+            assert os.pread(file.fileno(), len(DATA), 0) == DATA
+        assert old.read_bytes() == DATA
+        assert (weights.point / "models" / "0.onnx").read_bytes() == DATA[::-1]
 
 
 def test_a_new_generation_reaches_the_mount(weights: Weights) -> None:

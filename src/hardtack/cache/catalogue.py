@@ -7,6 +7,7 @@ so that a flipped byte is an error and never a wrong size or name. See docs/form
 from __future__ import annotations
 
 import re
+import secrets
 import sqlite3
 import threading
 import time
@@ -25,6 +26,10 @@ VERSION = 1
 _RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 KNOWN = 256
 """Entries kept in memory, by id: each read of an open file asks for one. They never change."""
+BASES, IDS = 1 << 29, 1 << 30
+"""A new catalogue's ids begin at one of so many places, with so many ids each. Where it takes the
+place of one that was lost while it was mounted, the kernel and open files know ids of that one:
+none of them may be another object's."""
 FIELDS = "id, parent, name, kind, key, size, etag, mtime_ns, target, sum"
 ALIVE = "born <= :view AND (died IS NULL OR died > :view)"
 _KEPT = (
@@ -55,7 +60,8 @@ CREATE INDEX by_name ON entries(parent, name);
 CREATE INDEX by_parent ON entries(parent);
 CREATE INDEX by_content ON entries(content) WHERE content IS NOT NULL;
 INSERT INTO entries(id, parent, name, kind, key, size, etag, mtime_ns, target, born, sum)
-  VALUES({ROOT}, {ROOT}, '', 'directory', '', 0, '', 0, '', 0, {{root_sum}})
+  VALUES({ROOT}, {ROOT}, '', 'directory', '', 0, '', 0, '', 0, {{root_sum}});
+UPDATE sqlite_sequence SET seq = {{base}} WHERE name = 'entries'
 """
 
 
@@ -91,7 +97,8 @@ class Catalogue:
 
     def __init__(self, path: Path, url: str) -> None:
         self.path = path
-        schema = _SCHEMA.format(root_sum=row_sum(ROOT, "", "directory", "", 0, "", 0, ""))
+        root_sum = row_sum(ROOT, "", "directory", "", 0, "", 0, "")
+        schema = _SCHEMA.format(root_sum=root_sum, base=secrets.randbelow(BASES) * IDS)
         self._db = open_database(path, APPLICATION, VERSION, schema)
         self._lock = threading.Lock()
         self._known: dict[int, Entry] = {}

@@ -113,6 +113,7 @@ class Keeper:
         self.fds = [fuse, memory]
         for fd in self.fds:
             os.set_inheritable(fd, True)
+        self.text = b""
         self.command: list[str] = []
         self.mountpoint = ""
         self.about: dict[str, str] = {}
@@ -142,17 +143,34 @@ class Keeper:
         import json
 
         try:
-            with open(self.run_file, encoding="utf-8") as file:
-                run = json.load(file)
+            with open(self.run_file, "rb") as file:
+                text = file.read()
+            run = json.loads(text)
             self.command, self.mountpoint = list(run["worker"]), str(run["mountpoint"])
             self.hold = str(run.get("hold", ""))
             log.configure(str(run.get("log_level", "info")), str(run.get("log_format", "text")))
             self.about = {key: str(run.get(key, "")) for key in ("mountpoint", "source", "cache")}
+            self.text = text
         except (OSError, ValueError, KeyError, TypeError) as problem:
             said = f"{self.run_file} can't be read, going on with what was known: {problem}"
             log(said, "error")
 
+    def restore_run_file(self) -> None:
+        """Where somebody removed the cache's directory, the next worker begins another there."""
+        if os.path.exists(self.run_file) or not self.text:
+            return
+        beside = f"{self.run_file}.{os.getpid()}"
+        try:
+            os.makedirs(os.path.dirname(self.run_file), 0o700, exist_ok=True)
+            with open(os.open(beside, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+                file.write(self.text)
+            os.rename(beside, self.run_file)
+            log(f"{self.run_file} was gone, and is written anew", "warning")
+        except OSError as problem:
+            log(f"{self.run_file} is gone and can't be written: {problem}", "error")
+
     def start(self) -> None:
+        self.restore_run_file()
         arguments = [*self.command, self.run_file, *map(str, self.fds), str(self.alive)]
         try:
             self.worker = os.posix_spawn(

@@ -66,6 +66,15 @@ def _opener(run: dict[str, Any]) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
+def _list_anew(cache: Cache) -> None:
+    """Where the listing was lost under a mount its readers wait, rather than find nothing there."""
+    if not cache.has_listing():
+        try:
+            cache.refresh()
+        except HardtackError as problem:
+            log.warning("nothing is shown until the source is listed: %s", problem)
+
+
 class Worker:
     """One life of a worker, from open to drain."""
 
@@ -80,6 +89,7 @@ class Worker:
         signal.signal(signal.SIGTERM, lambda *_: self._leaving.set())
         run = self._run
         cache = _opener(run)(run)
+        _list_anew(cache)
         session = Session(self._fuse, self._shared)
         session.negotiate()
         if session.ended.is_set():
