@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hardtack.cache.api import Kind
+from hardtack.cache.background import backoff
 from hardtack.cache.chunkmap import (
     DamagedMap,
     Header,
@@ -210,3 +211,14 @@ def test_shortage_is_the_larger_of_two() -> None:
     assert shortage(present=90, size_limit=100, free=1000, keep_free=10, incoming=20) == 10
     assert shortage(present=0, size_limit=None, free=25, keep_free=10, incoming=20) == 5
     assert shortage(present=0, size_limit=None, free=50, keep_free=10, incoming=20) <= 0
+
+
+@pytest.mark.parametrize(
+    ("interval", "known", "most"),
+    [(2.0, True, 2.0), (0.2, True, 1.0), (900.0, True, 180.0), (900.0, False, 60.0)],
+)
+def test_a_source_that_is_away_is_asked_as_often_as_one_that_is_there(
+    interval: float, known: bool, most: float
+) -> None:
+    delays = list(islice(backoff(interval, known=known).delays(), 500))
+    assert most / 2 < max(delays) <= most

@@ -106,12 +106,18 @@ def test_nothing_is_left_behind(told: Any) -> None:
     assert left_by(told["process"]) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_drill_that_is_ended_leaves_nothing_behind(number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "after"),
+    [
+        (signal.SIGINT, "prepare the box"),  # while pods start
+        (signal.SIGTERM, "lock what the chart names"),  # while images come
+    ],
+)
+def test_a_drill_that_is_ended_leaves_nothing_behind(number: signal.Signals, after: str) -> None:
     with drilling("--short", "--wait", start_new_session=True) as drill:
         assert drill.stderr is not None
-        assert any("prepare the box" in line for line in drill.stderr)
-        os.killpg(drill.pid, number)  # as a terminal does it, in the middle of starting pods
+        assert any(after in line for line in drill.stderr)
+        os.killpg(drill.pid, number)  # as a terminal does it
         drill.send_signal(number)  # and once more
         drill.stderr.read()
         assert drill.wait() == 128 + number

@@ -29,6 +29,12 @@ FLEET_BACKOFF = 180.0
 """Of a box that has a listing: when a bucket is there again, ten thousand of them come back."""
 
 
+def backoff(interval: float, *, known: bool) -> Backoff:
+    """How long a source that is away is left alone: no longer than one that is there, which is
+    listed anew every `interval` seconds."""
+    return Backoff(1.0, min(FLEET_BACKOFF if known else MAX_BACKOFF, max(1.0, interval)))
+
+
 class Background:
     """The daemon threads of one cache."""
 
@@ -92,8 +98,7 @@ class Background:
             self._stop.wait(wait)
 
     def _delays(self) -> Iterator[float]:
-        cap = FLEET_BACKOFF if self._view.known else MAX_BACKOFF
-        return Backoff(first=1.0, cap=cap).delays()
+        return backoff(self._options.refresh_interval, known=self._view.known).delays()
 
     def _refresh(self) -> bool:
         try:
