@@ -14,6 +14,7 @@ import sys
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from hardtack.core.errors import (
     CorruptReply,
     DiskFull,
     HardtackError,
+    LockError,
     NotFound,
     RegistryError,
     SourceUnreachable,
@@ -102,6 +104,16 @@ def test_same_lock_same_bytes_and_nothing_to_do_asks_nobody(
     server.requests.clear()
     assert pull(made, tmp_path / "a", a_client()).written == ()
     assert server.requests == []
+
+
+def test_a_size_that_was_edited_in_the_lock_is_told(server: FaultyRegistry, tmp_path: Path) -> None:
+    made = locked(server)
+    (image,) = made.images
+    there = image.platforms[str(AMD64)]
+    edited = replace(image, platforms={str(AMD64): there._replace(size=there.size + 1)})
+    with pytest.raises(LockError, match=rf"{there.size} bytes by its.*, and {there.size + 1} by"):
+        pull(made._replace(images=(edited,)), tmp_path, a_client())
+    assert not list(tmp_path.glob("*.tar"))
 
 
 def test_a_second_image_costs_its_own_layer_only(server: FaultyRegistry, tmp_path: Path) -> None:

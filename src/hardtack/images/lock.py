@@ -99,8 +99,7 @@ def _lock_one(
     locked = {}
     for platform in platforms:
         manifest = _choose(registry, name, top, platform, reference)
-        size = sum(b.size for b in manifest.blobs if not b.foreign)
-        locked[str(platform)] = LockedPlatform(manifest.descriptor.digest, size)
+        locked[str(platform)] = LockedPlatform(manifest.descriptor.digest, manifest.size)
     return LockedImage(reference, top.descriptor.digest, locked, found)
 
 

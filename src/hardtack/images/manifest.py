@@ -62,6 +62,11 @@ class Manifest(NamedTuple):
         """Configuration and layers, each digest once."""
         return tuple({d.digest: d for d in (self.config, *self.layers)}.values())
 
+    @property
+    def size(self) -> int:
+        """Bytes of the blobs that registries hand out."""
+        return sum(blob.size for blob in self.blobs if not blob.foreign)
+
 
 class Index(NamedTuple):
     """Several images under one name, one for each platform."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from hardtack.core.errors import BundleError, RegistryError
+from hardtack.core.errors import BundleError, LockError, RegistryError
 from hardtack.core.files import fsync_directory, make_directory, write_atomically
 from hardtack.core.progress import Progress, Quiet
 from hardtack.images import notes
@@ -159,9 +159,15 @@ class _Pull:
     def _image(self, image: LockedImage, platform: Platform) -> BundleImage:
         every = names(image, platform, self._lock)
         tags = tuple(n for n in every if "@" not in n)
-        return BundleImage(
-            every, tags, self._manifest(image.reference.full_repository, image.at(platform).digest)
-        )
+        there = image.at(platform)
+        manifest = self._manifest(image.reference.full_repository, there.digest)
+        if manifest.size != there.size:
+            raise LockError(
+                f"{image.reference} for {platform} has {manifest.size} bytes by its manifest "
+                f"({there.digest}), and {there.size} by the lock, which was edited.",
+                remedy=f"Lock it anew: hardtack images lock PATH… --update {image.reference}",
+            )
+        return BundleImage(every, tags, manifest)
 
     def _manifest(self, name: str, digest: str) -> Manifest:
         """The manifest, from an earlier attempt's copy or the registry."""
