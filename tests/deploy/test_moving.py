@@ -13,6 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from hardtack.deploy import edge_values
 from hardtack.deploy.valuefiles import over
 from hardtack.mount import mountinfo
 from tests.support.chart import containers, find, rendered
@@ -163,6 +164,15 @@ def test_every_value_of_an_installation_is_known(tmp_path: Path) -> None:
     unknown = [r["value"] for r in found["rows"] if "no such value" in r["why"]]
     assert unknown == []
     assert run("job", "check-values", "--values", json.dumps(found["values"])).returncode == 0
+
+
+def test_every_value_of_an_installation_has_its_line() -> None:
+    """By its name, by that of the values beside it, or by its group's."""
+    page = (ROOT / "docs/moving-from-edge-endpoint.md").read_text()
+    for name, _ in edge_values._leaves(EVERY):
+        group, _, last = name.rpartition(".")
+        there = [f"`{name}", f"`{group}.*`", *([f"`{last}`"] if f"`{group}." in page else [])]
+        assert any(one in page for one in there), name
 
 
 @pytest.mark.parametrize(
