@@ -1,4 +1,5 @@
-"""`python -m bench soak`: a busy mount for minutes; no wrong byte, no growing memory.
+"""`python -m bench soak`: a busy mount for minutes; no wrong byte, no growing memory. Then as long
+the tests' state machine, which does to a box whatever happens to one, with one seed after another.
 
 Objects say in each block which object, version and block it is, so that a reader can tell a
 wrong byte, and a mix of two versions, without knowing what the writer did meanwhile.
@@ -13,6 +14,7 @@ import mmap
 import os
 import random
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -24,6 +26,7 @@ from bench.bucket import BUCKET, serving
 from bench.ground import MIB, ground
 from bench.link import Link
 
+MACHINE = Path(__file__).parents[1] / "tests" / "box" / "test_machine.py"
 BLOCK = 4096
 OBJECTS = 40
 LARGEST = 8 * MIB
@@ -150,7 +153,22 @@ def main() -> int:
             with mounts.mounted(who, endpoint, made.work) as at:
                 soak = Soak(made.data, at, made.link, arguments.seed)
                 memory = _run(soak, at, arguments.minutes * 60)
-    return _report(soak, memory)
+    return _report(soak, memory) or _machine(arguments.seed, arguments.minutes * 60)
+
+
+def _machine(seed: int, seconds: float) -> int:
+    """Exit code of the first run that fails; 0 when none does."""
+    end, runs = time.monotonic() + seconds, 0
+    while time.monotonic() < end:
+        number = seed + runs
+        again = {"HARDTACK_MACHINE_SEED": str(number), "HARDTACK_MACHINE_STEPS": "50"}
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(MACHINE)]
+        done = subprocess.run(command, env=os.environ | again, check=False)
+        if done.returncode:
+            return done.returncode
+        runs += 1
+    print(f"state machine: {runs} runs, seeds {seed} to {seed + runs - 1}")
+    return 0
 
 
 def _run(soak: Soak, at: Path, seconds: float) -> list[float]:

@@ -26,7 +26,7 @@ VERSION = 1
 _RELEASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 KNOWN = 256
 """Entries kept in memory, by id: each read of an open file asks for one. They never change."""
-BASES, IDS = 1 << 29, 1 << 30
+BASES, IDS = 1 << 23, 1 << 24
 """A new catalogue's ids begin at one of so many places, with so many ids each. Where it takes the
 place of one that was lost while it was mounted, the kernel and open files know ids of that one:
 none of them may be another object's."""
