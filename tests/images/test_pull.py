@@ -664,6 +664,15 @@ def test_a_power_cut_right_behind_a_pull(
     assert path.read_bytes() == whole
 
 
+def test_a_bundle_that_lost_its_end_is_pulled_again(server: FaultyRegistry, tmp_path: Path) -> None:
+    made = locked(server)
+    path = pull(made, tmp_path, a_client()).bundles[0].path
+    whole = path.read_bytes()
+    os.truncate(path, len(whole) // 2)
+    assert pull(made, tmp_path, a_client()).written == (path,)
+    assert path.read_bytes() == whole
+
+
 def test_notes_of_a_later_version_are_left_alone(server: FaultyRegistry, tmp_path: Path) -> None:
     file = tmp_path / WORK / notes.NAME
     file.parent.mkdir()
