@@ -18,6 +18,7 @@ from hardtack.demo.detectors import objects
 from tests.endpoint.test_rollout import DIGIT, FAST, Load, processes, server, serves
 from tests.inference.test_server import serving
 from tests.mount.test_bad_links import mount, mounted
+from tests.support.commands import run
 from tests.support.endpoints import Endpoint, endpoint, write_detectors
 from tests.support.faulty import Behaviour, FaultyServer, always, faulty_server, slowly
 from tests.support.waiting import until
@@ -95,6 +96,7 @@ def test_a_box_that_starts_with_no_network_begins_with_what_is_on_its_disk(
     publish(source, 2)
     with mounted(source, tmp_path) as point:
         # The box learns of version 2, and the link goes before its bytes have come.
+        assert run("refresh", point).returncode == 0
         until((point / f"models/{DIGIT.id}/primary/2/model.toml").exists, lambda: "no 2")
         source.script = AWAY
         with (
@@ -146,7 +148,7 @@ def dead(point: Path) -> bool:
 
 def test_a_load_without_progress_is_ended_and_told(tmp_path: Path, source: FaultyServer) -> None:
     named = write_detectors(tmp_path / "detectors.yaml", [DIGIT])
-    with mounted(source, tmp_path) as point:
+    with mounted(source, tmp_path, HARDTACK_PROGRESS_DEADLINE="6s") as point:
         (point / f"models/{DIGIT.id}/primary/1/model.toml").read_bytes()
         source.script = always(Behaviour(silent=True))
         options = (*FAST, "--arrival-time", "4s")  # a slow machine loads a model in less

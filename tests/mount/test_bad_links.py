@@ -28,15 +28,15 @@ BODY = random.Random(21).randbytes(3_000_001)
 SMALL = random.Random(22).randbytes(90_000)
 
 
-def mount(server: FaultyServer, directory: Path) -> Path:
-    """The mountpoint, in `directory`."""
+def mount(server: FaultyServer, directory: Path, **more: str) -> Path:
+    """The mountpoint, in `directory`; `more`: settings of it, as the environment has them."""
     point = directory / "mnt"
     if not os.path.lexists(point):
         point.mkdir()
     env = {
         "AWS_ENDPOINT_URL": server.endpoint, "AWS_REGION": "us-east-1", "HARDTACK_UNSIGNED": "1",
         "HARDTACK_CACHE": str(directory / "cache"), "HARDTACK_KEEP_FREE": "0",
-        "HARDTACK_REFRESH_INTERVAL": "1m",
+        "HARDTACK_REFRESH_INTERVAL": "1m", **more,
     }  # fmt: skip
     done = run("mount", "s3://bucket", point, env=env)
     assert done.returncode == 0, done.stderr
@@ -44,8 +44,8 @@ def mount(server: FaultyServer, directory: Path) -> Path:
 
 
 @contextmanager
-def mounted(server: FaultyServer, directory: Path) -> Iterator[Path]:
-    point = mount(server, directory)
+def mounted(server: FaultyServer, directory: Path, **more: str) -> Iterator[Path]:
+    point = mount(server, directory, **more)
     try:
         yield point
     finally:
