@@ -221,6 +221,7 @@ def test_the_charts_own_values_are_right() -> None:
         ({"s3Mount__endpointUrl": "minio:9000"}, "s3Mount.endpointUrl"),
         ({"s3Mount__endpointUrl": "https://me:secret@minio"}, "s3Mount.endpointUrl"),
         ({"s3Mount__cacheSize": "40 gigs"}, "s3Mount.cacheSize"),
+        ({"s3Mount__cacheSize": "40"}, "s3Mount.cacheSize"),
         ({"s3Mount__refreshInterval": "0s"}, "s3Mount.refreshInterval"),
         ({"upstreamEndpoint": "api.groundlight.ai"}, "upstreamEndpoint"),
         ({"ecrRegistry": "docker.io"}, "ecrRegistry"),

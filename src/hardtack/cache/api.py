@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from hardtack.core.errors import ConfigError
+from hardtack.core.units import parse_size
+
 ROOT = 1
 """Entry id (and inode number) of the root directory."""
 
@@ -74,6 +77,17 @@ class Options:
     scrub_rate: int = 1 << 20
     verify_always: bool = False
     follow: str = "latest"  # latest | frozen | release NAME
+
+
+def parse_limit(text: str) -> int:
+    """Bytes of a `size_limit` as people write it. Raises ConfigError where it holds no chunk."""
+    size, least = parse_size(text), Options().chunk_size
+    if size < least:
+        raise ConfigError(
+            f"{text!r} holds nothing: files are kept in chunks of 1MiB ({least} bytes).",
+            remedy="Give 1MiB at least, and what the largest file that is to stay needs.",
+        )
+    return size
 
 
 Invalidation = Sequence[tuple[int, str]]

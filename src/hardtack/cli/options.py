@@ -52,15 +52,9 @@ def _batch_window(text: str) -> float:
 
 
 def _cache_size(text: str) -> int:
-    from hardtack.cache.api import Options
+    from hardtack.cache.api import parse_limit
 
-    size, least = parse_size(text), Options().chunk_size
-    if size < least:
-        raise ConfigError(
-            f"{text!r} holds nothing: files are kept in chunks of 1MiB ({least} bytes).",
-            remedy="Give 1MiB at least, and what the largest file that is to stay needs.",
-        )
-    return size
+    return parse_limit(text)
 
 
 SIZE = Parsed("size", parse_size)

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from hardtack.cache.api import parse_limit
 from hardtack.core.errors import ConfigError, HardtackError
 from hardtack.core.units import parse_duration, parse_size
 from hardtack.deploy import registry_hosts
@@ -204,7 +205,7 @@ def _numbers(values: Values) -> Iterator[Finding]:
 
 def _amounts(values: Values) -> Iterator[Finding]:
     for name, parse, example in (
-        ("s3Mount.cacheSize", parse_size, "40GiB"),
+        ("s3Mount.cacheSize", parse_limit, "40GiB"),
         ("s3Mount.keepFree", parse_size, "1GiB"),
         ("s3Mount.refreshInterval", parse_duration, "15m"),
         ("mount.keeper.grace", parse_duration, "10m"),
@@ -216,8 +217,8 @@ def _amounts(values: Values) -> Iterator[Finding]:
             continue
         try:
             amount = parse(str(found))
-        except ConfigError:
-            yield Finding(name, f"an amount such as {example}", repr(found), "")
+        except ConfigError as error:
+            yield Finding(name, f"an amount such as {example}", repr(found), error.remedy)
         else:
             if amount <= 0 and name != "s3Mount.keepFree":
                 yield Finding(name, "more than 0", repr(found), "")
