@@ -252,6 +252,21 @@ def test_the_command_that_starts_k3s_goes_first(root: Path) -> None:
     assert found.settings["server"] == "https://a:6443"
 
 
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        ("server --kubelet-arg=image-gc-high-threshold=1", "kubelet-arg"),
+        ("server --node-ip 192.168.1.7", "node-ip"),
+    ],
+)
+def test_what_prepare_cannot_mend_is_not_left_to_it(root: Path, command: str, flag: str) -> None:
+    """It writes k3s's files, and a flag of the command overrides what they say."""
+    _started(command)(root)
+    facts = read(root, addresses=lambda: {"lo": frozenset({"127.0.0.1"})})
+    (row,) = (row for row in box.rows(facts) if row.state is not State.READY)
+    assert row.remedy.startswith(f"Take --{flag} out of the command")
+
+
 def test_k3s_settings_are_merged(root: Path) -> None:
     _write(K3S.parent / "config.yaml.d/a.yaml", "kubelet-arg: [a=1]\nnode-ip: 10.0.0.1\n")(root)
     _write(K3S.parent / "config.yaml.d/b.yaml", "kubelet-arg+: b=2\n")(root)

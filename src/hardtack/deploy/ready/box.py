@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from hardtack.core.errors import ConfigError
 from hardtack.core.units import format_duration, format_size, parse_size
-from hardtack.deploy.facts.model import Facts, Space
+from hardtack.deploy.facts.model import Facts, K3s, Space
 from hardtack.deploy.ready import elsewhere
 from hardtack.deploy.ready.checks import Check
 from hardtack.deploy.ready.elsewhere import Amiss
@@ -45,7 +45,15 @@ def node_address(facts: Facts) -> Iterable[Amiss]:
         yield "k3s has no node-ip: it takes the address of whatever route there is", PREPARE
     for address in addresses:
         if address not in facts.network.staying:
-            yield f"the node's address {address} goes when its cable does", PREPARE
+            said = f"the node's address {address} goes when its cable does"
+            yield said, _prepare(facts.k3s, "node-ip")
+
+
+def _prepare(k3s: K3s, flag: str) -> str:
+    """What helps where `box prepare` writes a flag that k3s's command may override."""
+    if flag not in k3s.commanded:
+        return PREPARE
+    return f"Take --{flag} out of the command that starts k3s; then: hardtack box prepare."
 
 
 def clock(facts: Facts) -> Iterable[Amiss]:
@@ -83,7 +91,8 @@ def image_collection(facts: Facts) -> Iterable[Amiss]:
         for space in facts.spaces:
             used = 100 - 100 * space.free // max(1, space.total)
             if "k3s" in space.path.parts and used >= int(high) - _NEARLY:
-                yield f"images are collected from {high} % on, the disk is {used} % full", PREPARE
+                said = f"images are collected from {high} % on, the disk is {used} % full"
+                yield said, _prepare(facts.k3s, "kubelet-arg")
     if facts.k3s.kubelet.get("image-maximum-gc-age", "0s") not in ("0s", "0", ""):
         yield (
             "images that aren't used for a while are collected (image-maximum-gc-age)",
