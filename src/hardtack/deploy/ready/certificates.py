@@ -75,7 +75,8 @@ def rows(root: Path, tls: Tls, now: float, horizon: float) -> list[Row]:
             continue
         if one.authority or path == tls.certificate:
             found.append(one)
-    if tls.given and not amiss:
+    # A pair of its own that isn't whole the endpoint makes anew; one that doesn't fit ends it.
+    if not amiss and (tls.given or (endpoint and tls.key.is_file())):
         amiss += _pair(tls)
     amiss += judged(found, now, horizon)
     if amiss:

@@ -114,7 +114,19 @@ def of_images(box: Images, k3s: K3s | None) -> list[Row]:
     bundles = () if whole else audit_directory(lock, box.platform, box.bundles)
     rows = images.locked(lock, box.platform, store, bundles)
     rows += pause.row(k3s, images.proven(lock, box.platform), names, box.bundles)
-    return rows + images.named(scan(box.deployment, helm="auto").images, lock, box.platform)
+    found = scan(box.deployment, helm="auto").images
+    if not found:
+        rows.append(_names_nothing(box.deployment))
+    return rows + images.named(found, lock, box.platform)
+
+
+def _names_nothing(deployment: tuple[Path, ...]) -> Row:
+    """With no manifest nothing says whether the lock has what will be started."""
+    where = ", ".join(map(str, deployment))
+    remedy = "Name the manifests or charts that are deployed: hardtack ready --deployment PATH."
+    return Row(
+        Check.IMAGES_READ, "deployment", State.MISSING, f"{where} names no image", remedy=remedy
+    )
 
 
 def _store(lock: Lock, box: Images) -> tuple[tuple[Audited, ...], frozenset[str]]:
