@@ -20,7 +20,7 @@ from hardtack.manifests.yamlpos import parse
 def inserted(parts: Sequence[Inserted], file: Path) -> Iterator[FoundImage]:
     """Images in text that a template's actions put in, at the actions' lines."""
     for part in parts:
-        path = f"{{{{ {part.action[:60]} }}}}"
+        path = f"{{{{ {part.action.partition('|')[0].strip()[:60]} }}}}"
         kind = CONTAINERS.get(part.below, Kind.CONTAINER)
         if part.reason:
             reason = f"cannot tell: {part.reason}"

@@ -36,6 +36,7 @@ class Kind(StrEnum):
     COMMAND = "command"
     LIST = "list"
     K3S = "k3s"
+    CHART = "chart"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from hardtack.core.errors import ManifestError
 from hardtack.manifests import (
+    absent,
     archives,
     charts,
     compose,
@@ -139,6 +140,9 @@ class _Scan:
             documents, problems = parse(text, file)
             self.problems += problems
             self._documents(documents, text, file, ())
+            if chart and file == chart.directory / "Chart.yaml":
+                for document in documents:
+                    self.images += absent.dependencies(document, chart, self.charts)
             return
         for flat in chart.flattened(text):
             documents, problems = parse(flat.text, file)
@@ -206,6 +210,9 @@ class _Scan:
             chart = self.charts.of(file) if file.name.startswith("values") else None
             if chart and file.parent == chart.directory:
                 self.images += charts.in_values_only(file, chart, self.images, self.problems)
+        known = {chart.name for chart in self.charts.known.values() if chart}
+        for document in self.documents:
+            self.images += absent.k3s_charts(document, known)
         self.problems += self.charts.problems
         self._name_archives()
 
