@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -63,6 +64,10 @@ def left_by(process: int) -> list[str]:
             mounts = (each / "mountinfo").read_text()
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended meanwhile
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            mounts = ""  # it ends just now: its namespaces are gone already
         if name in line or name in mounts:
             found.append(f"{each.name} {line}")
     return found
