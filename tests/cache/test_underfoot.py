@@ -6,12 +6,14 @@ import errno
 import gc
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from hardtack.cache import exporting
+from hardtack.cache import exporting, store
 from hardtack.cache.cache import Cache
+from hardtack.cache.index import Row
 from hardtack.cache.keys import info_of
 from hardtack.cache.store import OPEN_CONTENTS
 from hardtack.core.errors import HardtackError, SourceUnreachable
@@ -298,3 +300,34 @@ def test_what_is_wanted_of_a_closed_cache_is_refused(
         cache.downloader.fetch(content, info_of(entry), finished)
         assert done.wait(10)
         assert isinstance(told[0], SourceUnreachable)
+
+
+def test_what_is_opened_while_its_eviction_is_decided_stays(
+    tmp_path: Path, source: ScriptedSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """§ 2.5: whoever held it and was then given its file has it, until it is dropped."""
+    with opened(tmp_path, source) as cache:
+        cache.refresh()
+        cache.prefetch([])
+        entry = find(cache, "a.bin")
+        given: list[int] = []
+
+        def open_first(rows: Iterable[Row], need: int, keeps: object) -> list[Row]:
+            chosen = list(rows)
+            cache.hold(entry.id)
+            fd = cache.trusted_fd(entry)
+            assert fd is not None
+            given.append(fd)
+            return chosen
+
+        monkeypatch.setattr(store, "victims", open_first)
+        assert cache.store.make_room(2 * len(DATA)) == len(DATA)
+        os.close(given[0])
+        assert kept(cache) == len(DATA)
+        again = cache.trusted_fd(entry)
+        assert again is not None
+        os.close(again)
+        cache.drop(entry.id)
+        (row,) = cache.store.index.oldest_first()
+        assert cache.store.remove(row) == len(DATA)
+        assert cache.trusted_fd(entry) is None

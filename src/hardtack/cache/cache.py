@@ -71,7 +71,7 @@ class Cache:
         self._answering = Answering(source.url, self.store, self.downloader, pieces, self.counters)
         self._surveyor = Surveyor(self.catalogue, self.store, self._holds.pinned)
         self._verifier = Verifier(
-            self.catalogue, self.store, self.downloader, self.counters, self.refresh, self.keeps
+            self.catalogue, self.store, self.downloader, self.counters, self.refresh
         )
         self._background = Background(
             options, self.catalogue, self._view, self.store, self._verifier, self.reachability,
@@ -251,7 +251,7 @@ class Cache:
 
     def evict(self, patterns: Sequence[str]) -> Evicted:
         """Remove the contents that `patterns` name (none: all), but what is pinned or open."""
-        return stock.evict(self.catalogue, self.store, self.keeps, patterns)
+        return stock.evict(self.catalogue, self.store, patterns)
 
     def contents(self) -> list[Content]:
         """What is in the directory, least recently used first."""

@@ -11,16 +11,15 @@ from hardtack.cache.selection import matches
 from hardtack.cache.store import Store
 
 
-def evict(
-    catalogue: Catalogue, store: Store, keeps: Callable[[str], bool], patterns: Sequence[str]
-) -> Evicted:
+def evict(catalogue: Catalogue, store: Store, patterns: Sequence[str]) -> Evicted:
     """Remove the contents that `patterns` name, but those that must stay."""
     files = freed = kept = 0
     for _, row in _named(catalogue, store, patterns):
-        if keeps(row.id):
+        given_back = store.remove(row)
+        if given_back is None:
             kept += 1
         else:
-            files, freed = files + 1, freed + store.remove(row)
+            files, freed = files + 1, freed + given_back
     return Evicted(files, freed, kept)
 
 

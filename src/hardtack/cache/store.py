@@ -145,23 +145,27 @@ class Store:
         return Presence(State.PARTIAL if present else State.ABSENT, present, entry.size)
 
     def trusted_fd(self, id: str) -> int | None:
-        """A new read-only descriptor of a sealed content whose fingerprint holds; else None."""
-        row = self.index.get(id)
-        if row is None or row.seal is None or not self.sealer.believes(id):
+        """A new read-only descriptor of a sealed content whose fingerprint holds; else None.
+
+        Who was told before to hold it has it for as long as that: it is not removed meanwhile.
+        """
+        with self._lock:
+            row = self.index.get(id)
+            if row is None or row.seal is None or not self.sealer.believes(id):
+                return None
+            try:
+                fd = self.disk.open(data_path(self.directory, id), os.O_RDONLY)
+            except OSError:
+                return None
+            found = self.disk.fstat(fd)
+            if row.seal == (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns):
+                self.index.use(id)
+                return fd
+            self.disk.close(fd)
+            content = self._open.get(id)
+            if content is not None:
+                content.distrust()
             return None
-        try:
-            fd = self.disk.open(data_path(self.directory, id), os.O_RDONLY)
-        except OSError:
-            return None
-        found = self.disk.fstat(fd)
-        if row.seal == (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns):
-            self.index.use(id)
-            return fd
-        self.disk.close(fd)
-        content = self._open.get(id)
-        if content is not None:
-            content.distrust()
-        return None
 
     # -- landing
 
@@ -296,7 +300,7 @@ class Store:
         """Evict the least recently used until `need` bytes are free; the bytes given back."""
         freed = 0
         for row in list(victims(self.index.oldest_first(), need, self._keeps)):
-            freed += self.remove(row)
+            freed += self.remove(row) or 0
         if freed:
             options = self._options
             self._refusal = refusal.gave_way(options.size_limit, options.keep_free)
@@ -309,9 +313,12 @@ class Store:
             )  # fmt: skip
         return freed
 
-    def remove(self, row: Row) -> int:
-        """Remove a content's files; the bytes given back."""
+    def remove(self, row: Row) -> int | None:
+        """Remove a content's files; the bytes given back. None where it must stay: it may have been
+        opened since it was chosen."""
         with self._lock:
+            if self._keeps(row.id):
+                return None
             present = self._let_go(row)
             path = data_path(self.directory, row.id)
             for each in (path.with_suffix(".map"), path):

@@ -31,8 +31,7 @@ class Scrubbed(NamedTuple):
 
 
 class Verifier:
-    """Verifies the contents of a directory. `refresh` lists the source; `keeps` says whether a
-    content id must stay."""
+    """Verifies the contents of a directory. `refresh` lists the source."""
 
     def __init__(
         self,
@@ -41,10 +40,9 @@ class Verifier:
         downloader: Downloader,
         counters: Counters,
         refresh: Callable[[], Refresh],
-        keeps: Callable[[str], bool],
     ) -> None:
         self._catalogue, self._store, self._downloader = catalogue, store, downloader
-        self._counters, self._refresh, self._keeps = counters, refresh, keeps
+        self._counters, self._refresh = counters, refresh
 
     def verify(self, repair: bool, progress: Progress) -> Verified:
         """Read every chunk that is there; a bad one becomes a hole, and is fetched with `repair`.
@@ -73,13 +71,11 @@ class Verifier:
             files += 1
             repaired = any(found) and repair and self.refetch(row)
             lost = any(found) and not repaired and outdated(row)
-            replaced = lost and repair and not self._keeps(row.id)
+            replaced = lost and repair and self._store.remove(row) is not None
             kept = ", ".join(self._catalogue.kept_by(row.id)) if lost else ""
             bad += [Damage(path, chunk, repaired, 0, replaced, kept) for chunk in found.bad]
             if found.missing:
                 bad.append(Damage(path, -1, repaired, found.missing, replaced, kept))
-            if replaced:
-                self._store.remove(row)
             progress.done(path)
         return Verified(files, total, tuple(bad))
 

@@ -167,11 +167,16 @@ class FileSystem:
                 del self._probed[request.unique]  # whoever opened it is gone, as below
             return
         entry = self._entry(request.nodeid)
-        handle, new = self._handles.open(
-            entry.id, request.unique, lambda: self._tree.trusted_fd(entry)
-        )
-        if new:
-            self._tree.hold(entry.id)
+        self._tree.hold(entry.id)  # before it is looked at: it might be evicted meanwhile
+        try:
+            handle, new = self._handles.open(
+                entry.id, request.unique, lambda: self._tree.trusted_fd(entry)
+            )
+        except BaseException:
+            self._tree.drop(entry.id)
+            raise
+        if not new:
+            self._tree.drop(entry.id)
         if handle.mode is Mode.PASSTHROUGH:
             answer = wire.open_out(handle.id, wire.Open.PASSTHROUGH, handle.backing)
         else:
