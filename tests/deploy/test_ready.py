@@ -169,6 +169,12 @@ BREAKS: dict[str, tuple[Callable[[ReadyBox], object], str, str]] = {
     "an image that can't be told": (
         lambda b: _manifest(b, b.image, "'{{ image }}'"), "images.named", "can't be told",
     ),
+    "a chart that isn't among the files": (
+        lambda b: (b.manifests / "gpu.yaml").write_text(
+            "apiVersion: helm.cattle.io/v1\nkind: HelmChart\nspec: {chart: gpu}\n"
+        ),
+        "images.named", "k3s takes this chart from a repository",
+    ),
     "a cache that another owns": (_own, "weights.read", "cache"),
     "no detector": (
         lambda b: (b.directory / "detectors.json").write_text('{"detectors": []}'),

@@ -13,7 +13,7 @@ from hardtack.images.platforms import Platform
 from hardtack.manifests.model import FoundImage, Kind
 from hardtack.manifests.reference import Reference
 
-_RUN = (Kind.CONTAINER, Kind.INIT, Kind.EPHEMERAL, Kind.VOLUME, Kind.CRD)
+_RUN = (Kind.CONTAINER, Kind.INIT, Kind.EPHEMERAL, Kind.VOLUME, Kind.CRD, Kind.CHART)
 _HERE = Check.IMAGES_HERE
 _ABSENT = (Found.MISSING, Found.INCOMPLETE, Found.OTHER)
 _FETCH = "Fetch it: hardtack ready --fetch, or hardtack images pull and install."
@@ -76,9 +76,9 @@ def _told(row: Audited | None) -> str:
 def _unlocked(image: FoundImage, spoken_for: frozenset[str]) -> Row | None:
     if image.reference is None:
         detail = f"{image.place}: the image can't be told: {image.reason}"
-        return Row(
-            Check.IMAGES_NAMED, image.raw, State.WRONG, detail, remedy="Name it in full there."
-        )
+        chart = image.kind is Kind.CHART
+        remedy = "Give --deployment its files too." if chart else "Name it in full there."
+        return Row(Check.IMAGES_NAMED, image.raw, State.WRONG, detail, remedy=remedy)
     if _asked(image.reference) in spoken_for:
         return None
     detail = f"{image.place} names it, images.lock doesn't"
