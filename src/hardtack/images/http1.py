@@ -10,6 +10,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 
+from hardtack.core.dial import acknowledge_at_once
+
 _HEAD = 64 << 10  # the most of a head, and the most that is read ahead of a body
 _LINE_END = b"\r\n"
 _NO_BODY = frozenset({204, 304})
@@ -114,6 +116,7 @@ class Connection:
         if not target.isascii() or any(c <= " " for c in target):
             raise BadReply(f"{target[:80]!r} is no address to ask for")
         self.sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b""))
+        acknowledge_at_once(self.sock)
 
     def silent(self, seconds: float) -> bool:
         """Whether nothing of a reply comes in so long. Raises OSError, BadReply."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from hardtack.core.dial import dial
+from hardtack.core.dial import acknowledge_at_once, dial
 from hardtack.core.errors import ConfigError
 from hardtack.core.hosts import ascii_name
 from hardtack.core.proxy import Proxy
@@ -187,6 +187,7 @@ class Pool:
             connection, reused = self._get()
             try:
                 connection.request(method, self._target(target), headers=self._headers(headers))
+                acknowledge_at_once(connection.sock)
                 return Reply(self, connection, reused)
             except (ConnectionError, http.client.BadStatusLine):
                 self.put(connection, keep=False)
