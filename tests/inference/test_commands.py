@@ -96,6 +96,23 @@ def test_an_output_that_varies_is_tried(place: Place) -> None:
         fitting.check(model)
 
 
+@pytest.mark.parametrize(("rows", "said"), [(6, 2), (4, 0), (5, None), (-1, None)])
+def test_boxes_of_more_or_fewer_classes_than_named_are_found(
+    place: Place, rows: int, said: int | None
+) -> None:
+    directory = place("parts")
+    text = (directory / "model.toml").read_text()
+    (directory / "model.toml").write_text(text.replace('decode = "map"', 'decode = "yolo"'))
+    model = open_model(directory)
+    assert len(model.package.classes) == 1
+    model.main.output_shape = (1, rows, 100)
+    if said is None:
+        fitting._demand_kinds(model)
+    else:
+        with pytest.raises(ModelError, match=f"puts out {said} scores a box, model.toml names 1"):
+            fitting.check(model)
+
+
 @pytest.mark.parametrize("sample", ["digit", "shape", "parts", "focus", "zero"])
 def test_each_sample_fits(sample: str) -> None:
     fitting.check(open_model(MODELS / sample))

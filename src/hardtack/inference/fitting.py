@@ -10,6 +10,7 @@ from hardtack.core.errors import ModelError
 from hardtack.inference.model import Loaded, Model, demand_classes
 from hardtack.inference.tasks import CLASSIFYING
 
+_CORNERS = 4  # rows of a YOLO output before the classes' own: x, y, width, height
 _BLANK = np.zeros((32, 32, 3), np.uint8)
 
 
@@ -23,6 +24,7 @@ def check(model: Model) -> None:
             continue
         scores = _scores(judged.main)
         try:
+            _demand_kinds(judged)
             if scores and judged.package.task in CLASSIFYING:
                 demand_classes(scores, len(judged.package.classes))
             elif not scores:
@@ -31,6 +33,19 @@ def check(model: Model) -> None:
             raise ModelError(
                 f"{judged.package.directory}: {error.message}", remedy=error.remedy
             ) from None
+
+
+def _demand_kinds(model: Model) -> None:
+    """Raise ModelError unless YOLO's rows, where their number is fixed, are those of the classes:
+    a blank picture has no box that would show it."""
+    shape, named = model.main.output_shape, len(model.package.classes)
+    if model.main.network.output.decode != "yolo" or len(shape) != 3 or shape[1] <= 0:
+        return
+    if (scores := shape[1] - _CORNERS) != named:
+        raise ModelError(
+            f"The network puts out {scores} scores a box, model.toml names {named} classes.",
+            remedy="Name each class in the order of the output.",
+        )
 
 
 def _scores(loaded: Loaded) -> int:
