@@ -37,6 +37,13 @@ def serve(**given: Any) -> None:
     needs_extra("endpoint", *INFERENCE, "cryptography", "urllib3", "yaml")
     _check_usage(given)
     zygote = _zygote(given) if given["backend"] == "processes" else None
+    # Before the heavy imports: a slow link carries weights while they last.
+    from hardtack.endpoint.warming import ahead
+
+    warming = ahead(
+        given["models"].absolute(), given["detectors"], given["edge_config"],
+        given["state"].absolute(),
+    )  # fmt: skip
     from hardtack.endpoint import opening
     from hardtack.endpoint.api import Limits
     from hardtack.endpoint.backends.keeper import Pace
@@ -75,6 +82,7 @@ def serve(**given: Any) -> None:
         token_file=given["token_file"],
         limits=Limits(body=given["max_body"], under_way=given["under_way"]),
         ready_file=given["ready_file"],
+        warming=warming,
     )
     plain_host = host if https_port is None or given["plain_http"] else "127.0.0.1"
     plain = listen(plain_host, given["port"])

@@ -57,11 +57,13 @@ class Limits:
 
 @dataclass
 class Api:
-    """`ready_file` is where `hardtack ready --watch` keeps its verdict, if it does."""
+    """`ready_file` is where `hardtack ready --watch` keeps its verdict, if it does; `warming` reads
+    weights ahead, and may have begun."""
 
     service: Service
     limits: Limits = field(default_factory=Limits)
     ready_file: Path | None = None
+    warming: Warming | None = None
 
     def __post_init__(self) -> None:
         self._threads = ThreadPoolExecutor(
@@ -70,7 +72,7 @@ class Api:
         )
         self._under_way: dict[str, int] = {}
         self._mount = Mount(self.service.models)
-        self._warming = Warming(self.service.models)
+        self._warming = self.warming or Warming(self.service.models)
         self._wanted = self.service.named()
 
     def application(self) -> Starlette:

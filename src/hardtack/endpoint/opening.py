@@ -32,6 +32,7 @@ from hardtack.endpoint.service import Service
 from hardtack.endpoint.store import Store
 from hardtack.endpoint.upstream import Upstream
 from hardtack.endpoint.waiting import waiting_for
+from hardtack.endpoint.warming import Warming
 
 if TYPE_CHECKING:
     from hardtack.endpoint.backends.kubernetes.manifests import Pods
@@ -68,7 +69,8 @@ class InCluster:
 @dataclass(frozen=True)
 class Settings:
     """`upstream` is the cloud's address, or empty; `token` the box's own for it; with a `cluster`
-    the inference servers run there, else as processes of this box, forked by the `zygote`."""
+    the inference servers run there, else as processes of this box, forked by the `zygote`;
+    `warming` may read their weights already."""
 
     models: Path
     detectors: Path | None
@@ -86,6 +88,7 @@ class Settings:
     queue_seconds: float = 7 * 86400.0
     limits: Limits = field(default_factory=Limits)
     ready_file: Path | None = None
+    warming: Warming | None = None
 
 
 def application(settings: Settings) -> ASGIApp:
@@ -119,7 +122,7 @@ def application(settings: Settings) -> ASGIApp:
         settings.state / KEPT_CONFIG, backend, store, Inferring(), metrics,
         _cloud(settings, store, metrics),
     )  # fmt: skip
-    app = Api(service, settings.limits, settings.ready_file).application()
+    app = Api(service, settings.limits, settings.ready_file, settings.warming).application()
     return Callers(app, token) if token else app
 
 

@@ -8,7 +8,9 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from hardtack.core.errors import ModelError
+from hardtack.core.errors import ConfigError, ModelError
+from hardtack.endpoint.detectors import read_detectors
+from hardtack.endpoint.edgeconfig import KEPT_CONFIG, read_config
 from hardtack.inference import ondisk
 from hardtack.inference.package import Package
 
@@ -62,6 +64,25 @@ class Warming:
                         pass
             except OSError as error:  # the server that needs it says so to people
                 _log.info("%s can't be read ahead: %s", found.directory / part.file, error.strerror)
+
+
+def ahead(models: Path, detectors: Path | None, config: Path | None, state: Path) -> Warming:
+    """Begins with the detectors of the file at once, while the endpoint still imports; with none
+    where the files can't be read yet, of which those who need them tell."""
+    warming = Warming(models)
+
+    def work() -> None:
+        try:
+            inference = read_config(config, state / KEPT_CONFIG)
+            named = read_detectors(detectors, models) if detectors else {}
+        except (ConfigError, OSError) as error:
+            _log.debug("nothing is read ahead yet: %s", error)
+            return
+        warming.want(identity for identity in named if inference.of(identity).enabled)
+
+    # As it reads from a mount that may hang, nobody waits for this one either.
+    threading.Thread(target=work, name="ahead", daemon=True).start()
+    return warming
 
 
 def _packages(directory: Path) -> list[Package]:
