@@ -247,9 +247,12 @@ def test_a_box_comes_up_on_a_full_disk(box: Box, server: S3Server) -> None:
             server.stop()
             forget_caches()
             assert (point / "a.bin").read_bytes() == BODY
+            with pytest.raises(OSError, match="No route to host"):
+                (point / "b.bin").read_bytes()
             server.start()
             box.ok("cache", "evict", box.source, "a.bin")
             assert state(point / "a.bin") == b"absent"
+            box.ok("refresh", box.source)  # it is there again, as the mount is told by this
             assert (point / "b.bin").read_bytes() == OTHER[:2_000_000]
             until(lambda: state(point / "b.bin") == b"complete")
 
