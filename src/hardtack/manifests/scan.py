@@ -29,12 +29,12 @@ from hardtack.manifests.build import Hole, found
 from hardtack.manifests.helm import Charts
 from hardtack.manifests.model import FoundImage, Kind, Scan
 from hardtack.manifests.place import Place, Problem, Severity
+from hardtack.manifests.walking import below
 from hardtack.manifests.yamlpos import Document, parse
 
 _YAML = (".yaml", ".yml", ".json")
 _SCRIPTS = (".sh", ".bash")
 _DOCKERFILE = re.compile(r"(?:.*\.)?(?:Dockerfile|Containerfile)(?:\..*)?", re.IGNORECASE)
-_LEFT_OUT = {".git", ".idea", ".venv", ".vscode", "node_modules", "__pycache__"}
 
 
 def scan(paths: Iterable[Path], *, helm: Literal["rendered", "raw", "auto"] = "raw") -> Scan:
@@ -52,7 +52,7 @@ def scan(paths: Iterable[Path], *, helm: Literal["rendered", "raw", "auto"] = "r
             remedy="Put helm on the PATH, set HELM to it, or scan raw: --helm raw.",
         )
     with tempfile.TemporaryDirectory(prefix="hardtack-charts-") as unpacked:
-        for file, named in _files(paths):
+        for file, named in _files(paths, work.problems):
             work.read(file, named, Path(unpacked))
         work.finish(program, strict=helm == "rendered")
     images = [kustomize.applied(image, work.overrides) for image in work.images]
@@ -62,7 +62,7 @@ def scan(paths: Iterable[Path], *, helm: Literal["rendered", "raw", "auto"] = "r
     return Scan(tuple(unique.values()), tuple(problems), tuple(work.documents), len(work.seen))
 
 
-def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
+def _files(paths: Iterable[Path], problems: list[Problem]) -> Iterator[tuple[Path, bool]]:
     """(file, whether it was named itself), each file once."""
     seen: set[Path] = set()
     for path in paths:
@@ -71,19 +71,10 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
                 f"There is no {path}.",
                 remedy="Give files or directories that are there (ready: --deployment).",
             )
-        for file in [path] if path.is_file() else _walk(path):
+        for file in [path] if path.is_file() else below(path, problems):
             if file not in seen:
                 seen.add(file)
                 yield file, file == path
-
-
-def _walk(top: Path) -> Iterator[Path]:
-    for where, directories, names in os.walk(top):
-        directories[:] = sorted(name for name in directories if name not in _LEFT_OUT)
-        for name in sorted(names):
-            file = Path(where, name)
-            if file.is_file():
-                yield file
 
 
 @dataclass
@@ -183,7 +174,7 @@ class _Scan:
         outer = self.charts.of(archive)
         for directory in archives.unpack(archive, into, self.problems):
             self.charts.read(directory, outer)
-            for file in _walk(directory):
+            for file in below(directory, self.problems):
                 self.read(file, False, scratch)
 
     def finish(self, program: str | None, *, strict: bool) -> None:

@@ -1,0 +1,74 @@
+"""Directories as they are: what can't be looked at is told, links lead somewhere once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hardtack.manifests.place import Severity
+from hardtack.manifests.scan import scan
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {name: one}
+spec: {containers: [{name: one, image: "example.org/%s:1"}]}
+"""
+
+
+def write(file: Path, name: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(POD % name)
+
+
+def test_links_lead_elsewhere_once(tmp_path: Path) -> None:
+    write(tmp_path / "top" / "inner" / "a.yaml", "a")
+    write(tmp_path / "other" / "b.yaml", "b")
+    (tmp_path / "top" / "linked").symlink_to(tmp_path / "other")
+    (tmp_path / "top" / "linked-too").symlink_to(tmp_path / "other")
+    (tmp_path / "top" / "again").symlink_to("inner")
+    (tmp_path / "top" / "inner" / "round").symlink_to("..")
+    (tmp_path / "other" / "round").symlink_to(".")
+    found = scan([tmp_path / "top"])
+    assert [str(image.reference) for image in found.images] == [
+        "example.org/a:1", "example.org/b:1",
+    ]  # fmt: skip
+    assert not found.problems
+
+
+def test_links_that_lead_nowhere_or_anywhere_are_told(tmp_path: Path) -> None:
+    write(tmp_path / "top" / "a.yaml", "a")
+    write(tmp_path / "b.yaml", "b")
+    (tmp_path / "top" / "gone.yaml").symlink_to("nowhere")
+    (tmp_path / "top" / "up").symlink_to(tmp_path)
+    found = scan([tmp_path / "top"])
+    assert len(found.images) == 1
+    told = {p.place.file.name: (p.severity, p.message) for p in found.problems}
+    assert told == {
+        "gone.yaml": (Severity.WARNING, "left out: it's a link to nothing that is there"),
+        "up": (Severity.WARNING, f"left out: it's a link to {tmp_path}, in which this lies"),
+    }
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("mode", [0o000, 0o444])
+def test_a_directory_that_may_not_be_read_is_told(tmp_path: Path, mode: int) -> None:
+    """As another user: root may read everything."""
+    write(tmp_path / "top" / "closed" / "a.yaml", "a")
+    for each in (tmp_path, *tmp_path.parents[:2]):
+        os.chmod(each, 0o755)
+    (tmp_path / "top" / "closed").chmod(mode)
+    program = (
+        "import os, sys\n"
+        "from pathlib import Path\n"
+        "from hardtack.manifests.scan import scan\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "print(*scan([Path(sys.argv[1])]).problems)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "top")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "closed" in done.stdout and "it can't be read: Permission denied" in done.stdout
