@@ -21,12 +21,14 @@ PROBE = ".hardtack"
 
 @dataclass(frozen=True, slots=True)
 class Mounted:
-    """One line of mountinfo; `device` is `major:minor`."""
+    """One line of mountinfo; `device` is `major:minor`; `read_only` is said of the file system
+    itself, whatever the mount allows."""
 
     device: str
     mountpoint: str
     type: str
     source: str
+    read_only: bool = False
 
     @property
     def ours(self) -> bool:
@@ -38,8 +40,9 @@ def parse(text: str) -> list[Mounted]:
     found = []
     for line in text.splitlines():
         left, _, right = line.partition(" - ")
-        fields, (kind, source, *_) = left.split(" "), right.split(" ")
-        found.append(Mounted(fields[2], _unescape(fields[4]), kind, _unescape(source)))
+        fields, (kind, source, options, *_) = left.split(" "), right.split(" ")
+        read_only = "ro" in options.split(",")
+        found.append(Mounted(fields[2], _unescape(fields[4]), kind, _unescape(source), read_only))
     return found
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
+
+from hardtack.mount import mountinfo
 
 Table = dict[str, tuple[str, bool]]
 """Mountpoint → the file system's kind, and whether the file system itself takes no writes."""
@@ -16,12 +17,7 @@ def read(root: Path) -> Table:
         text = (root / "proc/self/mountinfo").read_text(errors="surrogateescape")
     except OSError:
         return {}
-    table: Table = {}
-    for line in text.splitlines():
-        left, _, right = line.partition(" - ")
-        (*_, point), (kind, _, options) = left.split(" ")[:5], right.split(" ")[:3]
-        table[_plain(point)] = kind, "ro" in options.split(",")
-    return table
+    return {each.mountpoint: (each.type, each.read_only) for each in mountinfo.parse(text)}
 
 
 def below(table: Table, path: Path) -> tuple[str, bool]:
@@ -31,8 +27,3 @@ def below(table: Table, path: Path) -> tuple[str, bool]:
         if str(place) in table:
             return table[str(place)]
     return "", False
-
-
-def _plain(text: str) -> str:
-    """A path of the table: blanks and such are written as octal numbers there."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
