@@ -30,6 +30,14 @@ class Tree(Protocol):
     def children(self, parent: int, after: int, limit: int) -> list[Entry]: ...
 
 
+def known(tree: Tree, id: int) -> Entry:
+    """Raises OSError ESTALE for an entry that is gone for good."""
+    entry = tree.entry(id)
+    if entry is None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+    return entry
+
+
 class Asked(NamedTuple):
     """A READDIR or READDIRPLUS: go on in `directory` after the cookie, with room for so many bytes.
 
@@ -93,9 +101,7 @@ class Directories:
             page.set_exception(problem)
 
     def _page(self, asked: Asked) -> _Page:
-        directory = self._tree.entry(asked.directory)
-        if directory is None:
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        directory = known(self._tree, asked.directory)
         records: list[bytes] = []
         room, last = asked.room, asked.after
         for entry, name, cookie in self._listed(directory, asked):

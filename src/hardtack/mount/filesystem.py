@@ -13,8 +13,8 @@ from typing import Protocol
 from hardtack.cache.api import ROOT, Entry, Invalidation, Kind, Presence, Reply, State
 from hardtack.cache.results import Status
 from hardtack.core.errors import HardtackError
-from hardtack.mount import wire
-from hardtack.mount.directories import Asked, Directories
+from hardtack.mount import directories, wire
+from hardtack.mount.directories import Asked, Directories, known
 from hardtack.mount.handles import Handles
 from hardtack.mount.look import Look
 from hardtack.mount.mountinfo import PROBE
@@ -33,12 +33,10 @@ ATTR_VALID = 86400
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 
 
-class Tree(Protocol):
+class Tree(directories.Tree, Protocol):
     """The part of a cache that the file system asks."""
 
-    def entry(self, id: int) -> Entry | None: ...
     def lookup(self, parent: int, name: str) -> Entry | None: ...
-    def children(self, parent: int, after: int, limit: int) -> list[Entry]: ...
     def presence(self, entry: Entry) -> Presence: ...
     def trusted_fd(self, entry: Entry) -> int | None: ...
     def read(self, entry: Entry, offset: int, size: int, reply: Reply) -> None: ...
@@ -121,11 +119,7 @@ class FileSystem:
         self._connection.fail(request.unique, number)
 
     def _entry(self, id: int) -> Entry:
-        """Raises OSError ESTALE for an entry that is gone for good."""
-        entry = self._tree.entry(id)
-        if entry is None:
-            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-        return entry
+        return known(self._tree, id)
 
     def _probe_attributes(self) -> wire.Attributes:
         mode = stat.S_IFREG | 0o444

@@ -195,22 +195,21 @@ _ENTRY_OUT = struct.Struct("=QQQQII")
 _OPEN_OUT = struct.Struct("=QIi")
 _STATFS_OUT = struct.Struct("=5Q4I6I")
 _DIRENT = struct.Struct("=QQII")
-_DIRENT_PLUS = struct.Struct("=QQQQII6Q10IQQII")
-"""_ENTRY_OUT, _ATTR and _DIRENT."""
+_DIRENT_PLUS = struct.Struct("=" + "".join(s.format[1:] for s in (_ENTRY_OUT, _ATTR, _DIRENT)))
 
 
-def _times(ns: int) -> tuple[int, int]:
-    """(seconds, nanoseconds) since 1970; nothing is older."""
-    return divmod(ns, 1_000_000_000) if ns > 0 else (0, 0)
+def _fields(attributes: Attributes) -> tuple[int, ...]:
+    """Those of _ATTR; nothing is older than 1970."""
+    ino, size, mtime_ns, mode, nlink, uid, gid = attributes
+    seconds, nanoseconds = divmod(mtime_ns, 1_000_000_000) if mtime_ns > 0 else (0, 0)
+    return (
+        ino, size, -(-size // 512), seconds, seconds, seconds,
+        nanoseconds, nanoseconds, nanoseconds, mode, nlink, uid, gid, 0, 4096, 0,
+    )  # fmt: skip
 
 
 def _attr(attributes: Attributes) -> bytes:
-    seconds, nanoseconds = _times(attributes.mtime_ns)
-    return _ATTR.pack(
-        attributes.ino, attributes.size, -(-attributes.size // 512),
-        seconds, seconds, seconds, nanoseconds, nanoseconds, nanoseconds,
-        attributes.mode, attributes.nlink, attributes.uid, attributes.gid, 0, 4096, 0,
-    )  # fmt: skip
+    return _ATTR.pack(*_fields(attributes))
 
 
 def attr_out(attributes: Attributes, valid: int) -> bytes:
@@ -255,14 +254,11 @@ def dirent_plus(
 ) -> bytes:
     """One record of READDIRPLUS, in which LOOKUP's reply goes before READDIR's: packed at once, as
     a big directory has a hundred thousand."""
-    ino, size, mtime_ns, mode, nlink, uid, gid = attributes
-    seconds, nanoseconds = _times(mtime_ns)
+    ino = attributes.ino
     return _padded(
         _DIRENT_PLUS.pack(
-            ino, 0, entry_valid, attr_valid, 0, 0,
-            ino, size, -(-size // 512), seconds, seconds, seconds,
-            nanoseconds, nanoseconds, nanoseconds, mode, nlink, uid, gid, 0, 4096, 0,
-            ino, cookie, len(name), mode >> 12,
+            ino, 0, entry_valid, attr_valid, 0, 0, *_fields(attributes),
+            ino, cookie, len(name), attributes.mode >> 12,
         ) + name
     )  # fmt: skip
 
