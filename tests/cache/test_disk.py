@@ -21,21 +21,10 @@ from hardtack.core.errors import (
     SourceUnreachable,
 )
 from hardtack.core.units import format_size
-from hardtack.source.memory import MemorySource
 from hardtack.source.scripted import Fault, ScriptedSource
-from tests.support.caches import SMALL, bytes_of, find, opened, read, settle
+from tests.support.caches import DATA, SMALL, find, opened, read, settle
 from tests.support.disks import FailingDisk, RecordingDisk, Write
 from tests.support.trickle import Trickle
-
-DATA = bytes_of(50_000)
-
-
-@pytest.fixture
-def source() -> ScriptedSource:
-    memory = MemorySource()
-    memory.put("a.bin", DATA)
-    memory.put("b.bin", DATA[::-1])
-    return ScriptedSource(memory)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT])

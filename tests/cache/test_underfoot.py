@@ -19,18 +19,8 @@ from hardtack.cache.store import OPEN_CONTENTS
 from hardtack.core.errors import HardtackError, SourceUnreachable
 from hardtack.source.memory import MemorySource
 from hardtack.source.scripted import Fault, ScriptedSource
-from tests.support.caches import bytes_of, cut, find, opened, read, settle
+from tests.support.caches import DATA, cut, find, opened, read, settle
 from tests.support.disks import FailingDisk
-
-DATA = bytes_of(50_000)
-
-
-@pytest.fixture
-def source() -> ScriptedSource:
-    memory = MemorySource()
-    memory.put("a.bin", DATA)
-    memory.put("b.bin", DATA[::-1])
-    return ScriptedSource(memory)
 
 
 def flip(path: Path, offset: int) -> None:

@@ -25,6 +25,10 @@ def bytes_of(size: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
+DATA = bytes_of(50_000)
+"""What the fixture `source` of the cache's tests holds as a.bin, and backwards as b.bin."""
+
+
 @contextlib.contextmanager
 def opened(
     directory: Path, source: Source, options: Options = SMALL, disk: Disk | None = None

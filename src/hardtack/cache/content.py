@@ -42,6 +42,11 @@ Fingerprint = tuple[int, int, int, int]
 """(inode, size, mtime in ns, ctime in ns): holds while nobody touches the file."""
 
 
+def fingerprint_of(found: os.stat_result) -> Fingerprint:
+    """Of a file that was looked at."""
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 _ROOM = "Free some space on its disk."
 _OPENABLE = {
     errno.ENOSPC: _ROOM,
@@ -166,8 +171,7 @@ class ContentFile:
 
     def fingerprint(self) -> Fingerprint:
         """The data file's fingerprint now."""
-        found = self.disk.fstat(self.data.fd)
-        return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        return fingerprint_of(self.disk.fstat(self.data.fd))
 
     def ready(self, chunk: int) -> bool:
         """Whether `chunk` is there and good; checks its bytes at the first touch."""

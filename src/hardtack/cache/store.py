@@ -16,7 +16,13 @@ from pathlib import Path
 from hardtack.cache import refusal
 from hardtack.cache.api import Entry, Kind, Options, Presence, State
 from hardtack.cache.chunkmap import Identity
-from hardtack.cache.content import ContentFile, PassingContent, checksum, data_path
+from hardtack.cache.content import (
+    ContentFile,
+    PassingContent,
+    checksum,
+    data_path,
+    fingerprint_of,
+)
 from hardtack.cache.counters import Counters
 from hardtack.cache.disk import Disk
 from hardtack.cache.eviction import shortage, victims
@@ -157,8 +163,7 @@ class Store:
                 fd = self.disk.open(data_path(self.directory, id), os.O_RDONLY)
             except OSError:
                 return None
-            found = self.disk.fstat(fd)
-            if row.seal == (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns):
+            if row.seal == fingerprint_of(self.disk.fstat(fd)):
                 self.index.use(id)
                 return fd
             self.disk.close(fd)

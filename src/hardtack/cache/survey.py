@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from hardtack.cache.api import ROOT, Entry, Kind
 from hardtack.cache.catalogue import Catalogue
-from hardtack.cache.content import data_path
+from hardtack.cache.content import data_path, fingerprint_of
 from hardtack.cache.keys import identity_of
 from hardtack.cache.results import Surveyed
 from hardtack.cache.selection import Selection
@@ -68,7 +68,7 @@ class Surveyor:
             now = data_path(self._store.directory, id).stat()
         except OSError:
             return False
-        return row.seal == (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+        return row.seal == fingerprint_of(now)
 
     def _resolve(self, path: str, view: int) -> Entry | None:
         """What `path` leads to, links followed; None where it leads nowhere."""
