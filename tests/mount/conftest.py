@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hardtack.cache.api import Options
-from hardtack.mount import device, launch, mountinfo, running
+from hardtack.mount import device, hold, launch, mountinfo, running
 from hardtack.source.options import SourceOptions
 from tests.support.waiting import until
 
@@ -66,6 +68,40 @@ class Mount:
                 os.waitpid(self.keeper, 0)
 
 
+class Hold:
+    """A hold of its own process, at `socket`."""
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = str(socket)
+        self.process = self.start()
+
+    def start(self, grace: str = "600") -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-P", "-m", "hardtack.mount.hold", self.socket, grace]
+        process = subprocess.Popen(
+            command, stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}
+        )
+        until(self.answers)
+        return process
+
+    def answers(self) -> bool:
+        try:
+            hold.ask(self.socket, {"do": "take"})
+        except OSError:
+            return False
+        return True
+
+    def owned(self, point: Path) -> bool | None:
+        """Whether a keeper owns the mount at `point`; None when the hold doesn't have it."""
+        kept, fds = hold.ask(self.socket, {"do": "take", "mountpoint": str(point)})
+        for fd in fds:
+            os.close(fd)
+        return kept.get("owned")
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+
+
 def children(pid: int) -> list[int]:
     return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -84,6 +120,13 @@ def mount(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mount]:
     made = Mount(tmp_path)
     yield made
     made.end()
+
+
+@pytest.fixture
+def kept(tmp_path: Path, mount: Mount) -> Iterator[Hold]:
+    process = Hold(tmp_path / "hold.sock")
+    yield process
+    process.end()
 
 
 @pytest.fixture(params=["passthrough", "copying"])

@@ -13,51 +13,10 @@ from pathlib import Path
 import pytest
 
 from hardtack.mount import handover, hold, mountinfo, unmounting
-from tests.mount.conftest import ROOT, Mount, children, gone
+from tests.mount.conftest import Hold, Mount, children, gone
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("root", "fuse")
-
-
-class Process:
-    """A hold of its own process, at `socket`."""
-
-    def __init__(self, socket: Path) -> None:
-        self.socket = str(socket)
-        self.process = self.start()
-
-    def start(self, grace: str = "600") -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-P", "-m", "hardtack.mount.hold", self.socket, grace]
-        process = subprocess.Popen(
-            command, stderr=subprocess.DEVNULL, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}
-        )
-        until(self.answers)
-        return process
-
-    def answers(self) -> bool:
-        try:
-            hold.ask(self.socket, {"do": "take"})
-        except OSError:
-            return False
-        return True
-
-    def owned(self, point: Path) -> bool | None:
-        """Whether a keeper owns the mount at `point`; None when the hold doesn't have it."""
-        kept, fds = hold.ask(self.socket, {"do": "take", "mountpoint": str(point)})
-        for fd in fds:
-            os.close(fd)
-        return kept.get("owned")
-
-    def end(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
-
-
-@pytest.fixture
-def kept(tmp_path: Path, mount: Mount) -> Iterator[Process]:
-    process = Process(tmp_path / "hold.sock")
-    yield process
-    process.end()
 
 
 def end_keeper(mount: Mount, number: int) -> None:
@@ -69,7 +28,7 @@ def end_keeper(mount: Mount, number: int) -> None:
 
 @pytest.mark.parametrize(("number", "disabled"), [(signal.SIGTERM, ""), (signal.SIGKILL, "resend")])
 def test_the_next_keeper_goes_on(
-    mount: Mount, kept: Process, number: int, disabled: str, monkeypatch: pytest.MonkeyPatch
+    mount: Mount, kept: Hold, number: int, disabled: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HARDTACK_FUSE_DISABLE", disabled)
     body = os.urandom(3_000_000)
@@ -95,7 +54,7 @@ def test_the_next_keeper_goes_on(
     assert same.device == before
 
 
-def test_it_waits_for_its_predecessor(mount: Mount, kept: Process) -> None:
+def test_it_waits_for_its_predecessor(mount: Mount, kept: Hold) -> None:
     mount.start(hold=kept.socket)
     until(lambda: kept.owned(mount.point))
     first = mount.keeper
@@ -109,7 +68,7 @@ def test_it_waits_for_its_predecessor(mount: Mount, kept: Process) -> None:
     assert mount.keeper != first and mount.worker
 
 
-def test_another_source_is_mounted_anew(mount: Mount, kept: Process) -> None:
+def test_another_source_is_mounted_anew(mount: Mount, kept: Hold) -> None:
     mount.start(hold=kept.socket)
     until(lambda: kept.owned(mount.point))
     end_keeper(mount, signal.SIGTERM)
@@ -123,7 +82,7 @@ def test_another_source_is_mounted_anew(mount: Mount, kept: Process) -> None:
     assert len(mountinfo.mounted_at(str(mount.point))) == 1
 
 
-def test_unmounting_ends_it(mount: Mount, kept: Process) -> None:
+def test_unmounting_ends_it(mount: Mount, kept: Hold) -> None:
     mount.start(hold=kept.socket)
     until(lambda: kept.owned(mount.point))
     unmounting.unmount(mount.point)
@@ -133,7 +92,7 @@ def test_unmounting_ends_it(mount: Mount, kept: Process) -> None:
     assert mount.worker
 
 
-def test_a_hold_that_is_replaced_is_told_again(mount: Mount, kept: Process) -> None:
+def test_a_hold_that_is_replaced_is_told_again(mount: Mount, kept: Hold) -> None:
     mount.start(hold=kept.socket)
     until(lambda: kept.owned(mount.point))
     kept.end()
@@ -142,7 +101,7 @@ def test_a_hold_that_is_replaced_is_told_again(mount: Mount, kept: Process) -> N
     until(lambda: kept.owned(mount.point))
 
 
-def test_without_a_hold_the_keeper_unmounts(mount: Mount, kept: Process) -> None:
+def test_without_a_hold_the_keeper_unmounts(mount: Mount, kept: Hold) -> None:
     mount.start(hold=kept.socket)
     until(lambda: kept.owned(mount.point))
     kept.end()
@@ -152,7 +111,7 @@ def test_without_a_hold_the_keeper_unmounts(mount: Mount, kept: Process) -> None
 
 
 @pytest.mark.parametrize("how", ["grace", "end"])
-def test_what_nobody_takes_over_is_unmounted(mount: Mount, kept: Process, how: str) -> None:
+def test_what_nobody_takes_over_is_unmounted(mount: Mount, kept: Hold, how: str) -> None:
     if how == "grace":
         kept.end()
         kept.process = kept.start(grace="0.5")
@@ -165,7 +124,7 @@ def test_what_nobody_takes_over_is_unmounted(mount: Mount, kept: Process, how: s
     until(lambda: not mountinfo.mounted_at(str(mount.point)))
 
 
-def test_what_is_not_a_message_is_refused(mount: Mount, kept: Process, tmp_path: Path) -> None:
+def test_what_is_not_a_message_is_refused(mount: Mount, kept: Hold, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="refused"):
         hold.ask(kept.socket, ["no"])  # type: ignore[arg-type]
     assert kept.answers()
@@ -194,7 +153,7 @@ def pod(point: Path, cache: Path, socket: str, *before: str) -> subprocess.Popen
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
-def test_one_pod_after_another(mount: Mount, kept: Process, tmp_path: Path) -> None:
+def test_one_pod_after_another(mount: Mount, kept: Hold, tmp_path: Path) -> None:
     """Mount and process namespaces of their own, the parent shared: as containers have it.
 
     The host's descriptor and the host's name both live on, whether the pod is told or killed.

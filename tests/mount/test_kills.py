@@ -1,4 +1,4 @@
-"""Workers killed at random moments, readers of both modes at work all the while."""
+"""Workers and keepers killed at random moments, readers of both modes at work all the while."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.mount.conftest import Mount, children
+from tests.mount.conftest import Hold, Mount, children, gone
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("root", "fuse")
@@ -23,7 +23,7 @@ FILES = {
     name: random.Random(name).randbytes(6_000_003) for name in ("model.bin", "copied.bin")
 }  # the first is read in passthrough
 EXPECTED = {name: hashlib.sha256(data).digest() for name, data in FILES.items()}
-KILLS, AT_WORK = 50, 35
+KILLS, AT_WORK, KEEPER_KILLS = 50, 35, 25
 
 
 class Readers:
@@ -102,4 +102,24 @@ def test_workers_killed(full: Mount, recovery: str) -> None:
                 os.kill(pid, signal.SIGKILL)
             await_deaths(full, number + 1)
     assert at_work >= AT_WORK
+    assert min(readers.rounds.values()) > 1
+
+
+def test_keepers_killed(full: Mount, kept: Hold, recovery: str) -> None:
+    """Worker, keeper or both; behind the hold, readers wait for the next keeper and go on."""
+    full.start(hold=kept.socket)
+    readers, choose = Readers(full), random.Random(4)
+    with readers.at_work():
+        for victims in choose.choices(("worker", "keeper", "both"), k=KEEPER_KILLS):
+            until(lambda: answers(full) and kept.owned(full.point))
+            time.sleep(choose.random() * 0.05)
+            pids = {"keeper": [full.keeper], "worker": children(full.keeper)}
+            pids["both"] = pids["keeper"] + pids["worker"]
+            for pid in choose.sample(pids[victims], len(pids[victims])):
+                os.kill(pid, signal.SIGKILL)
+            if victims == "worker":
+                until(lambda killed=pids["worker"]: all(map(gone, killed)))
+            else:
+                os.waitpid(full.keeper, 0)
+                full.start(hold=kept.socket, handover=30.0)
     assert min(readers.rounds.values()) > 1
