@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -25,6 +24,7 @@ from tests.support.chart import (
 )
 from tests.support.commands import run
 from tests.support.helm import helm
+from tests.support.kubernetes import validate
 
 pytestmark = pytest.mark.needs("npm")
 
@@ -98,9 +98,9 @@ def test_every_combination(name: str) -> None:
     for manifests in (made[4], oldest):
         assert find(manifests, "Deployment", "edge-endpoint")
     for manifest in made[4]:
-        kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
+        validate(manifest, VERSIONS[-1])
     for manifest in oldest:
-        kubernetes_validate.validate(manifest, VERSIONS[0], strict=True)
+        validate(manifest, VERSIONS[0])
 
 
 def _sorted(manifests: list[Manifest]) -> list[Manifest]:
@@ -112,7 +112,7 @@ def test_every_kubernetes(kubernetes: str) -> None:
     manifests = rendered(EVERYTHING, kubernetes=kubernetes)
     assert find(manifests, "Deployment", "edge-endpoint")
     for manifest in manifests:
-        kubernetes_validate.validate(manifest, kubernetes, strict=True)
+        validate(manifest, kubernetes)
 
 
 @pytest.mark.parametrize("version", [3, 4])

@@ -9,7 +9,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -18,6 +17,7 @@ from hardtack.deploy.valuefiles import over
 from hardtack.mount import mountinfo
 from tests.support.chart import containers, find, rendered
 from tests.support.commands import HARDTACK, clean_environment, run
+from tests.support.kubernetes import validate
 from tests.support.s3 import S3Server, s3_server
 from tests.support.waiting import until
 
@@ -245,6 +245,6 @@ def test_the_policy_of_the_docs_is_one() -> None:
     page = (ROOT / "docs" / "operate.md").read_text()
     (block,) = re.findall(r"<!-- policy -->\n```yaml\n(.*?)```", page, re.DOTALL)
     policy = yaml.safe_load(block)
-    kubernetes_validate.validate(policy, "1.34", strict=True)
+    validate(policy, "1.34")
     ours = find(rendered(), "NetworkPolicy", "edge-endpoint")
     assert ours["metadata"]["namespace"] == policy["metadata"]["namespace"]

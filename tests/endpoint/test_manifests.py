@@ -14,6 +14,7 @@ from hardtack.endpoint.backends.kubernetes.manifests import Pods
 from hardtack.endpoint.backends.versions import Version
 from hardtack.endpoint.servers import Program
 from hardtack.inference.package import Package, Weights
+from tests.support.kubernetes import validate
 
 NEWEST = int(kubernetes_validate.latest_version().split(".")[1])
 DETECTOR = "det_2xYzAbCdEfGhIjKlMnOpQrStUvW"
@@ -49,12 +50,12 @@ def test_every_kubernetes_from_1_28_on_takes_them(
 ) -> None:
     made = manifests.deployment(DETECTOR, version(oodd=True), pods, program)
     for body in (made, manifests.service(DETECTOR)):
-        kubernetes_validate.validate(body, kubernetes, strict=True)
+        validate(body, kubernetes)
     role = {
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
         "metadata": {"name": "endpoint"}, "rules": manifests.rules(),
     }  # fmt: skip
-    kubernetes_validate.validate(role, kubernetes, strict=True)
+    validate(role, kubernetes)
 
 
 def test_names_are_those_of_such_boxes() -> None:

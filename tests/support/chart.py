@@ -40,7 +40,7 @@ def template(
 
 def rendered(values: dict[str, Any] | None = None, **how: Any) -> list[Manifest]:
     """The chart's manifests; see `template`."""
-    return [one for one in yaml.safe_load_all(template(values, **how)) if one]
+    return [one for one in yaml.load_all(template(values, **how), yaml.CSafeLoader) if one]
 
 
 def find(manifests: list[Manifest], kind: str, name: str) -> Manifest:
