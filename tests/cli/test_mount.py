@@ -17,6 +17,7 @@ import pytest
 from hardtack.core.errors import CacheError, ConfigError, DiskFull, FileError, MountpointError
 from hardtack.mount import mountinfo
 from tests.support.commands import HARDTACK, run
+from tests.support.stopping import stopped
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("root", "fuse")
@@ -61,16 +62,11 @@ def test_the_log_of_what_goes_on_is_named(place: Path) -> None:
     assert (stats.returncode, stats.stdout.splitlines()[0]) == (0, str(place / "mnt"))
     keeper = int(json.loads((place / "mnt" / ".hardtack").read_text())["keeper"])
     worker = int(json.loads((place / "mnt" / ".hardtack").read_text())["worker"])
-    for pid in (keeper, worker):
-        os.kill(pid, signal.SIGSTOP)
-    try:
+    with stopped(keeper, worker):
         done = run("mount", f"file://{place}/other", place / "mnt", "--cache", place / "more")
         assert f"See its log: {place}/cache/hardtack.log" in done.stderr, done.stderr
         done = run("status", place / "mnt")
         assert done.stderr.count(f"{place}/mnt does not answer") == 1, done.stderr
-    finally:
-        for pid in (worker, keeper):
-            os.kill(pid, signal.SIGCONT)
 
 
 def test_a_file_that_the_system_refuses_is_named(place: Path) -> None:

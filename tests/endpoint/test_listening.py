@@ -19,6 +19,7 @@ from tests.endpoint.test_escalation import UNSURE, ZERO, Box
 from tests.endpoint.test_outages import servers
 from tests.support.clouds import Cloud, running
 from tests.support.endpoints import Endpoint, endpoint, write_detectors, write_models
+from tests.support.stopping import stop
 from tests.support.waiting import until
 
 SHAPE = SAMPLES[7]
@@ -79,7 +80,7 @@ def two(tmp_path: Path) -> Iterator[Endpoint]:
 
 def test_a_detector_with_too_much_to_do_refuses_and_holds_no_other_up(two: Endpoint) -> None:
     slow = servers(two)[ZERO.id]
-    slow.send_signal(signal.SIGSTOP)
+    stop(slow.pid)
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(two.submit, ZERO) for _ in range(2)]
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from hardtack.inference.arrived import present
 from hardtack.inference.package import Input, Network, Output, Package, Weights
 from tests.support.commands import Box
 from tests.support.s3 import s3_server
+from tests.support.stopping import stopped
 from tests.support.waiting import until
 
 BODY = random.Random(5).randbytes(3_000_000)
@@ -46,13 +45,10 @@ def test_a_mount_tells_what_it_holds_and_when_it_hangs(tmp_path: Path) -> None:
             assert said["source"] == box.source
             assert said["reachable_since"]
             worker = int((point / ".hardtack").read_text().split('"worker": ')[1].split(",")[0])
-            os.kill(worker, signal.SIGSTOP)
-            try:
+            with stopped(worker):
                 silent = mount.status(0.2)
                 assert silent is not None and not silent["answers"]
                 assert mount.status(0.2) == silent  # it is not asked again meanwhile
-            finally:
-                os.kill(worker, signal.SIGCONT)
             again = mount.status(20)
             assert again is not None and again["answers"]
 

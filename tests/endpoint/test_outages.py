@@ -3,7 +3,6 @@ with a bad certificate."""
 
 from __future__ import annotations
 
-import signal
 import socket
 import ssl
 import subprocess
@@ -29,6 +28,7 @@ from tests.endpoint.test_escalation import ANSWERING, UNSURE, ZERO, Box, queue
 from tests.inference.test_images import encoded
 from tests.support.clouds import Cloud, running
 from tests.support.endpoints import Endpoint, endpoint, write_detectors, write_models
+from tests.support.stopping import stop
 from tests.support.waiting import until
 
 SHAPE = SAMPLES[7]
@@ -66,7 +66,7 @@ def served(tmp_path: Path) -> Iterator[Endpoint]:
 
 def test_a_server_that_crashes_on_a_picture_fails_that_query_alone(served: Endpoint) -> None:
     victim = servers(served)[ZERO.id]
-    victim.send_signal(signal.SIGSTOP)  # so that the picture is on its way when it dies
+    stop(victim.pid)  # so that the picture is on its way when it dies
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(served.submit, ZERO)
         until(lambda: unread(victim) > len(ZERO.picture()))

@@ -20,6 +20,7 @@ import pytest
 from hardtack.demo.detectors import SAMPLES
 from hardtack.inference import writing
 from tests.support.endpoints import Endpoint, endpoint, write_detectors, write_models
+from tests.support.stopping import stop
 from tests.support.waiting import until
 
 DIGIT, ZERO = SAMPLES[4], SAMPLES[5]
@@ -255,7 +256,7 @@ def _zombie(pid: int) -> bool:
 def test_a_server_that_hangs_is_started_again(tmp_path: Path, models: Path) -> None:
     with running(tmp_path, models) as served:
         (pid,) = processes(served)
-        os.kill(pid, signal.SIGSTOP)
+        stop(pid)
         until(lambda: pid not in processes(served), lambda: server(served), seconds=90)
         until(lambda: server(served)["restarts"] == 1, lambda: server(served))
         serves(served, "1")

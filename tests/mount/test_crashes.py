@@ -14,6 +14,7 @@ import pytest
 from hardtack.core.errors import MountpointError, MountUnhealthy
 from hardtack.mount import launch, mountinfo, running
 from tests.mount.conftest import Mount, gone
+from tests.support.stopping import stopped
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("root", "fuse")
@@ -130,11 +131,8 @@ def test_sigterm_drains_and_unmounts(mount: Mount) -> None:
 def test_a_stopped_worker_is_unhealthy(mount: Mount) -> None:
     mount.start()
     worker = mount.worker
-    os.kill(worker, signal.SIGSTOP)
-    try:
+    with stopped(worker):
         with pytest.raises(MountUnhealthy) as caught:
             running.health(mount.point, 0.3)
         assert str(mount.point) in str(caught.value)
-    finally:
-        os.kill(worker, signal.SIGCONT)
     assert running.health(mount.point, 20)["worker"] == worker

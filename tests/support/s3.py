@@ -6,7 +6,6 @@ import datetime
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.ports import free_port, wait_for_port
+from tests.support.stopping import stopped
 
 ACCESS_KEY = "HARDTACKTESTKEY"
 SECRET_KEY = "hardtack-test-secret-0123456789"
@@ -75,11 +75,8 @@ class S3Server:
     def paused(self) -> Iterator[None]:
         """Connections are taken, and nothing is answered."""
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-        try:
+        with stopped(self._process.pid):
             yield
-        finally:
-            self._process.send_signal(signal.SIGCONT)
 
     def create_bucket(self, bucket: str) -> None:
         (self.data / bucket / ".nanio-meta").mkdir(parents=True, exist_ok=True)
