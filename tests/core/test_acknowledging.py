@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from hardtack.images import http1
+from hardtack.core import http1
 from hardtack.source import http as source_http
 
 

@@ -107,7 +107,7 @@ def serve(
     click.echo(f"Serving {service.name} on http://{host}:{listener.getsockname()[1]}", err=True)
     config = uvicorn.Config(
         application(service), http="httptools", loop="uvloop", ws="none",
-        log_config=None, access_log=False,
+        log_config=None, access_log=False, proxy_headers=False,
     )  # fmt: skip
     server = uvicorn.Server(config)
     server.run(sockets=[listener])

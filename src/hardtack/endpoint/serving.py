@@ -129,7 +129,7 @@ class _Patient(HttpToolsProtocol):
 def _config(app: ASGIApp, secure: Secure | None = None) -> uvicorn.Config:
     return uvicorn.Config(
         app, http=_Patient, loop="uvloop", ws="none", log_config=None, access_log=False,
-        server_header=False,
+        server_header=False, proxy_headers=False,
         lifespan="off" if secure else "on", timeout_graceful_shutdown=_SHUTDOWN,
         ssl_certfile=secure.certificate if secure else None,
         ssl_keyfile=secure.key if secure else None,

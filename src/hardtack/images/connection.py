@@ -12,8 +12,8 @@ from urllib.parse import SplitResult
 
 from hardtack.core.dial import dial
 from hardtack.core.errors import SourceUnreachable, in_words
+from hardtack.core.http1 import BadReply, Connection, Reply
 from hardtack.core.proxy import Proxy, ProxyError
-from hardtack.images.http1 import BadReply, Connection, Reply
 
 if TYPE_CHECKING:
     import ssl  # late: a registry on loopback or behind a mirror needs none

@@ -30,7 +30,7 @@ from hardtack.images.connection import (
 if TYPE_CHECKING:
     import ssl
 
-    from hardtack.images.http1 import Connection
+    from hardtack.core.http1 import Connection
 
 log = logging.getLogger(__name__)
 

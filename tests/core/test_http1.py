@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardtack.images.http1 import BadReply, Connection, Reply
+from hardtack.core.http1 import BadReply, Connection, Reply
 
 
 @contextlib.contextmanager

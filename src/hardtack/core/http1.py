@@ -1,7 +1,8 @@
-"""HTTP/1.1 on one socket, as much of it as a registry's client needs: a request, and its reply.
+"""HTTP/1.1 on one socket, as much of it as our own clients need: a request, and its reply.
 
 In place of http.client: its parser of heads (`email`) and `ssl`, which it always imports, took a
-quarter of the time before a pull's first byte. A body's bytes are received into the caller's
+quarter of the time before a pull's first byte; with urllib3 upon it, a picture's way to its server
+took a third of what an answer costs beside the model. A body's bytes are received into the caller's
 buffer, as many at a time as it holds.
 """
 
@@ -42,6 +43,11 @@ class Reply:
         said = self.headers.get("connection", "").lower()
         self._kept = "close" not in said if version == b"HTTP/1.1" else "keep-alive" in said
         self._ended = self.length == 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether the body was read to its end."""
+        return self._ended
 
     @property
     def reusable(self) -> bool:
