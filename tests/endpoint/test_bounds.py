@@ -11,7 +11,7 @@ import pytest
 from hardtack.demo.detectors import SAMPLES
 from hardtack.endpoint import ids
 from hardtack.endpoint.outbox import Entry, Outbox
-from hardtack.endpoint.store import Store
+from hardtack.endpoint.store import Kept, Store
 
 ZERO = SAMPLES[5]
 PUTTING = """
@@ -123,7 +123,7 @@ def test_of_image_queries_the_oldest_go_with_their_pictures(
     for number in range(100):
         sent.append(ids.new_image_query())
         body = {"id": sent[-1], "detector_id": ZERO.id, "result": None}
-        assert not store.add(body, bytes(1000), "image/png", created=float(number))
+        assert not store.add(Kept(body, bytes(1000), "image/png", float(number)))
     count, found = store.listed(1, 100)
     kept = [body["id"] for body in found]
     assert 36 <= count <= 40

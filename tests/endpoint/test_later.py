@@ -21,7 +21,7 @@ from hardtack.endpoint.inferring import Inferring
 from hardtack.endpoint.metrics import Metrics
 from hardtack.endpoint.query import Asked, Refused
 from hardtack.endpoint.service import Service
-from hardtack.endpoint.store import Store
+from hardtack.endpoint.store import Kept, Store
 from tests.support.backends import FakeBackend
 from tests.support.endpoints import endpoint, write_detectors, write_models
 from tests.support.waiting import until
@@ -56,7 +56,7 @@ def asked_and_left(service: Service) -> str:
         identity, detector, None,
         threshold=0.9, patience=30.0, metadata=None, seconds=1.0, done=False,
     )  # fmt: skip
-    service.store.add(body, b"picture", "image/png", created=1.0)
+    service.store.add(Kept(body, b"picture", "image/png", 1.0))
     return identity
 
 

@@ -22,7 +22,7 @@ from hardtack.endpoint.inferring import Inferring
 from hardtack.endpoint.outbox import Entry, Outbox
 from hardtack.endpoint.query import Refused
 from hardtack.endpoint.servers import Address
-from hardtack.endpoint.store import Store
+from hardtack.endpoint.store import Kept, Store
 from hardtack.endpoint.upstream import Breaker
 from tests.endpoint.test_escalation import ANSWERING, UNSURE, ZERO, Box, queue
 from tests.inference.test_images import encoded
@@ -189,7 +189,7 @@ def test_a_clock_that_jumps_loses_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         assert ids.IMAGE_QUERY.fullmatch(identity)
         identities.append(identity)
         body = {"id": identity, "detector_id": ZERO.id, "result": None}
-        store.add(body, b"picture", "image/png", created=now)
+        store.add(Kept(body, b"picture", "image/png", now))
         assert outbox.put(Entry(identity, False, {}, "image/png", b"picture"))
         outbox.passed(1.0)
         breaker.failed("away")

@@ -29,7 +29,7 @@ from hardtack.endpoint.metrics import Metrics
 from hardtack.endpoint.outbox import Entry
 from hardtack.endpoint.query import MOST_METADATA, Asked, Refused
 from hardtack.endpoint.servers import Backend
-from hardtack.endpoint.store import Store, failed
+from hardtack.endpoint.store import Kept, Store, failed
 from hardtack.endpoint.upstream import Reply
 from hardtack.endpoint.waiting import waiting_for
 
@@ -243,7 +243,7 @@ class Service:
             raise Refused(429, f"{_MOST_ASYNC} image queries wait for their answers already.", 5)
         created = time.time()
         body = {**self._body(asked, detector, None, created), "done_processing": False}
-        if why := self.store.add(body, picture.data, picture.media, created=created):
+        if why := self.store.add(Kept(body, picture.data, picture.media, created)):
             self._later_free.release()
             raise Refused(503, f"The image query can't be kept for its answer: {why}.", 5)
 
@@ -310,7 +310,7 @@ class Service:
         if stored:
             self.store.change(body, seconds)
         else:
-            self.store.add(body, picture.data, picture.media, created=created, seconds=seconds)
+            self.store.add_behind(Kept(body, picture.data, picture.media, created, seconds))
 
     def _body(
         self, asked: Asked, detector: Detector, found: Answer | None, created: float

@@ -12,15 +12,18 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hardtack.endpoint.behind import Behind
 from hardtack.endpoint.database import open_database
 
 _log = logging.getLogger(__name__)
 
 FORMAT = 1
+_MOST_BEHIND = 32_000_000
 _SCHEMA = """
 CREATE TABLE image_queries (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -35,6 +38,31 @@ CREATE TABLE image_queries (
 );
 CREATE INDEX by_detector ON image_queries (detector_id, number);
 """
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An image query as the SDK reads it, and its picture. `created`: seconds since 1970;
+    `seconds`: what the box's answer took, None for the cloud's."""
+
+    body: Mapping[str, Any]
+    picture: bytes
+    media: str
+    created: float
+    seconds: float | None = None
+
+    @property
+    def id(self) -> str:
+        return str(self.body["id"])
+
+    @property
+    def row(self) -> tuple[Any, ...]:
+        """Its columns but for the number."""
+        confidence = (self.body["result"] or {}).get("confidence")
+        return (
+            self.id, self.body["detector_id"], self.created, self.seconds, confidence,
+            len(self.picture), self.media, json.dumps(self.body),
+        )  # fmt: skip
 
 
 class Store:
@@ -55,48 +83,58 @@ class Store:
         ).fetchone()
         self._count, self._bytes = int(count), int(total)
         self._sweep()
+        self._behind = Behind(self._add_all, _MOST_BEHIND)
 
     def close(self) -> None:
+        self._behind.close()
         with self._lock:
             self._db.close()
 
-    def add(
-        self, body: Mapping[str, Any], picture: bytes, media: str, *, created: float,
-        seconds: float | None = None,
-    ) -> str:  # fmt: skip
-        """Keep an image query as the SDK reads it; `seconds` is what the answer took.
-
-        Empty, or why it can't be kept.
-        """
-        result = body["result"] or {}
-        row = (
-            body["id"], body["detector_id"], created, seconds, result.get("confidence"),
-            len(picture), media, json.dumps(body),
-        )  # fmt: skip
+    def add(self, kept: Kept) -> str:
+        """Keep an image query: empty, or why it can't be kept."""
         try:
-            self._path(body["id"]).write_bytes(picture)
-            with self._lock:
-                with self._db:
-                    self._db.execute(
-                        "INSERT INTO image_queries (id, detector_id, created, seconds, confidence,"
-                        " bytes, media, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                        row,
-                    )
-                self._count += 1
-                self._bytes += len(picture)
-                self._prune()
+            self._insert([kept])
         except (OSError, sqlite3.Error) as error:
-            self._lose(body["id"], error)
+            self._lose(kept.id, error)
             with contextlib.suppress(OSError):  # the next start removes it
-                self._path(body["id"]).unlink()
+                self._path(kept.id).unlink()
             if _is_full(error):  # the queries to come are worth more than the oldest
                 with self._lock:
                     self._drop_oldest()
             return str(error)
         return ""
 
+    def add_behind(self, kept: Kept) -> None:
+        """The same behind the answer, which waits for no disk; whoever asks the store waits until
+        it is there. A kill may lose the last few."""
+        self._behind.put(kept.id, kept, len(kept.picture))
+
+    def _add_all(self, some: Sequence[Kept]) -> None:
+        """Those of one moment, in one transaction; one by one where that can't be."""
+        try:
+            self._insert(some)
+        except (OSError, sqlite3.Error):
+            for kept in some:
+                self.add(kept)
+
+    def _insert(self, some: Sequence[Kept]) -> None:
+        """All of them or none. Raises OSError, sqlite3.Error."""
+        for kept in some:
+            self._path(kept.id).write_bytes(kept.picture)
+        with self._lock:
+            with self._db:
+                self._db.executemany(
+                    "INSERT INTO image_queries (id, detector_id, created, seconds, confidence,"
+                    " bytes, media, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    [kept.row for kept in some],
+                )
+            self._count += len(some)
+            self._bytes += sum(len(kept.picture) for kept in some)
+            self._prune()
+
     def change(self, body: Mapping[str, Any], seconds: float | None = None) -> None:
         """Replace what is said of an image query that is kept."""
+        self._behind.settle(body["id"])
         result = body["result"] or {}
         try:
             with self._lock, self._db:
@@ -110,6 +148,7 @@ class Store:
 
     def give_up(self, reason: str) -> None:
         """Mark as failed those that the box was asked and that nobody will answer any more."""
+        self._behind.settle()
         rows = self._rows("SELECT body FROM image_queries WHERE confidence IS NULL", ())
         for body in (json.loads(text) for (text,) in rows):
             metadata = body.get("metadata") or {}  # what the cloud has yet to answer stays
@@ -117,11 +156,13 @@ class Store:
                 self.change(failed(body, reason))
 
     def get(self, identity: str) -> dict[str, Any] | None:
+        self._behind.settle(identity)
         rows = self._rows("SELECT body FROM image_queries WHERE id = ?", (identity,))
         return json.loads(rows[0][0]) if rows else None
 
     def picture(self, identity: str) -> tuple[bytes, str] | None:
         """The bytes that were asked about, and their media type."""
+        self._behind.settle(identity)
         rows = self._rows("SELECT media FROM image_queries WHERE id = ?", (identity,))
         if not rows:
             return None
@@ -134,6 +175,7 @@ class Store:
         self, number: int, size: int, detector: str | None = None
     ) -> tuple[int, list[dict[str, Any]]]:
         """How many there are, and the page `number` (from 1), newest first."""
+        self._behind.settle()
         where, values = ("WHERE detector_id = ?", (detector,)) if detector else ("", ())
         total = self._rows(f"SELECT count(*) FROM image_queries {where}", values)[0][0]
         rows = self._rows(
@@ -144,6 +186,7 @@ class Store:
 
     def confidences(self, detector: str, last: int = 500) -> list[tuple[float, float]]:
         """(confidence, seconds) of a detector's last answers, newest first."""
+        self._behind.settle()
         return self._rows(
             "SELECT confidence, seconds FROM image_queries WHERE detector_id = ?"
             " AND confidence IS NOT NULL AND seconds IS NOT NULL ORDER BY number DESC LIMIT ?",

@@ -1,0 +1,160 @@
+"""What is written behind an answer: there for whoever asks, and never more than it may be."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from hardtack.endpoint import ids
+from hardtack.endpoint.behind import Behind
+from hardtack.endpoint.store import Kept, Store
+from tests.support.waiting import until
+
+DETECTOR = "det_" + "0" * 27
+
+
+def query(picture: bytes = b"picture") -> Kept:
+    body = {"id": ids.new_image_query(), "detector_id": DETECTOR, "result": {"confidence": 0.9},
+            "metadata": {}, "done_processing": True}  # fmt: skip
+    return Kept(body, picture, "image/png", 1.0, 0.01)
+
+
+class Slow:
+    """Writes when it is let."""
+
+    def __init__(self) -> None:
+        self.let = threading.Event()
+        self.written: list[list[int]] = []
+
+    def __call__(self, some: Sequence[int]) -> None:
+        assert self.let.wait(30)
+        self.written.append(list(some))
+
+
+def test_many_are_written_together_and_in_order() -> None:
+    slow = Slow()
+    behind = Behind(slow, 1000)
+    behind.put("0", 0, 1)
+    for number in range(1, 100):
+        behind.put(str(number), number, 1)
+    slow.let.set()
+    behind.close()
+    assert [number for some in slow.written for number in some] == list(range(100))
+    assert len(slow.written) <= 4 and max(map(len, slow.written)) <= 64
+
+
+def test_it_is_waited_for_one_and_for_all() -> None:
+    slow = Slow()
+    behind = Behind(slow, 1000)
+    behind.settle()
+    behind.put("a", 1, 1)
+    behind.settle("another")
+    with ThreadPoolExecutor(2) as pool:
+        waits = [pool.submit(behind.settle, "a"), pool.submit(behind.settle)]
+        assert not any(wait.done() for wait in waits)
+        slow.let.set()
+        for wait in waits:
+            wait.result(30)
+    assert slow.written == [[1]]
+    behind.close()
+
+
+def test_no_more_wait_than_may() -> None:
+    slow = Slow()
+    behind = Behind(slow, 100)
+    behind.put("large", 1, 1000)  # one that is larger than all may be is let in alone
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(behind.put, "small", 2, 1)
+        assert not second.done()
+        slow.let.set()
+        second.result(30)
+    behind.close()
+    assert slow.written == [[1], [2]]
+
+
+def test_what_fails_is_told_and_nobody_waits_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(some: Sequence[int]) -> None:
+        raise ZeroDivisionError
+
+    behind = Behind(fail, 100)
+    behind.put("a", 1, 1)
+    behind.settle()
+    behind.close()
+    assert "1 are not written" in caplog.text and "ZeroDivisionError" in caplog.text
+
+
+def test_whoever_asks_finds_it(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number in range(50):
+
+        def kept_behind() -> Kept:
+            store.add_behind(kept := query())
+            return kept
+
+        kept = kept_behind()
+        assert store.get(kept.id) == kept.body
+        kept = kept_behind()
+        assert store.picture(kept.id) == (b"picture", "image/png")
+        kept = kept_behind()
+        assert store.listed(1, 1) == (4 * number + 3, [kept.body])
+        kept = kept_behind()
+        store.change({**kept.body, "result": {"confidence": 0.2}})
+        assert store.confidences(DETECTOR, 1) == [(0.2, 0.01)]
+    store.close()
+
+
+def test_all_of_it_is_there_after_the_end(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    every = [query(bytes(10_000)) for _ in range(200)]
+    for kept in every:
+        store.add_behind(kept)
+    store.close()
+    again = Store(tmp_path)
+    assert all(again.get(kept.id) == kept.body for kept in every)
+    again.close()
+
+
+def test_one_that_cannot_be_kept_costs_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An id that is there already fails the transaction of all that came with it."""
+    store = Store(tmp_path)
+    first = query()
+    assert not store.add(first)
+    others = [query() for _ in range(20)]
+    with store._lock:
+        for kept in (*others[:10], first, *others[10:]):
+            store.add_behind(kept)
+    store.close()
+    store = Store(tmp_path)
+    assert store.listed(1, 1)[0] == 21
+    assert all(store.get(kept.id) for kept in others)
+    assert first.id in caplog.text and "UNIQUE" in caplog.text
+    store.close()
+
+
+def test_a_full_disk_makes_room_behind_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    for _ in range(20):
+        assert not store.add(query())
+    full = threading.Event()
+    write = Path.write_bytes
+
+    def refuse(path: Path, data: bytes) -> int:
+        if path.parent.name == "images" and not full.is_set():
+            full.set()
+            raise OSError(28, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    store.add_behind(query())
+    until(full.is_set)
+    assert store.listed(1, 1)[0] == 21  # the second try, alone, was let
+    assert store.lost == 0
+    store.close()
