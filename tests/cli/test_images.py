@@ -142,6 +142,14 @@ def test_wrong_use_is_told(yard: Yard, arguments: tuple[str, ...], code: int, sa
     assert "Traceback" not in done.stderr
 
 
+def test_a_link_to_nothing_is_told_as_one(yard: Yard) -> None:
+    (yard.home / "pods.yaml").symlink_to("gone/pods.yaml")
+    for command in ("scan", "install", "dockerfile"):
+        done = yard.run(command, "pods.yaml")
+        assert done.returncode == 2
+        assert "'pods.yaml' is a link to 'gone/pods.yaml', which isn't there." in done.stderr
+
+
 def test_an_unknown_tag_and_no_registry(yard: Yard) -> None:
     yard.deploy("v3")
     done = yard.run("lock", "pod.yaml")

@@ -664,13 +664,32 @@ def test_a_power_cut_right_behind_a_pull(
     assert path.read_bytes() == whole
 
 
-def test_a_bundle_that_lost_its_end_is_pulled_again(server: FaultyRegistry, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("zstd", "lost"), [(False, 4000), (False, None), (True, 1), (True, 4000), (True, None)]
+)
+def test_a_bundle_that_lost_its_end_is_pulled_again(
+    server: FaultyRegistry, tmp_path: Path, zstd: bool, lost: int | None
+) -> None:
     made = locked(server)
-    path = pull(made, tmp_path, a_client()).bundles[0].path
+    path = pull(made, tmp_path, a_client(), zstd=zstd).bundles[0].path
     whole = path.read_bytes()
-    os.truncate(path, len(whole) // 2)
-    assert pull(made, tmp_path, a_client()).written == (path,)
+    os.truncate(path, len(whole) - lost if lost else len(whole) // 2)
+    assert pull(made, tmp_path, a_client(), zstd=zstd).written == (path,)
     assert path.read_bytes() == whole
+
+
+def test_a_zstd_bundle_whose_size_no_note_holds_is_read_once(
+    server: FaultyRegistry, tmp_path: Path
+) -> None:
+    made = locked(server)
+    path = pull(made, tmp_path, a_client(), zstd=True).bundles[0].path
+    (note,) = notes.read(tmp_path / WORK).values()
+    assert note.size == path.stat().st_size
+    notes.write(tmp_path / WORK, {path.name: note._replace(size=None)})
+    server.requests.clear()
+    assert pull(made, tmp_path, a_client(), zstd=True).written == ()
+    assert notes.read(tmp_path / WORK)[path.name] == note
+    assert server.requests == []
 
 
 def test_notes_of_a_later_version_are_left_alone(server: FaultyRegistry, tmp_path: Path) -> None:

@@ -77,13 +77,27 @@ def test_the_chain_that_downloads_twice(tmp_path: Path) -> None:
     text = (
         "FROM a:1.1\n"
         "RUN mkdir -p /p && \\\n"
-        "    crane export k3s - | tar x && \\\n"
+        "    crane export k3s:1.31.5 - | tar x && \\\n"
         "    mv k3s.tar /p || \\\n"
         "    echo will download && \\\n"
         "    wget -q https://example.com/k3s.tar || true\n"
     )
     found = brief(checked(tmp_path, {"Dockerfile": text}))
     assert found == [("and-or-chain", 2), ("hidden-failure", 3), ("hidden-pipe", 3)]
+
+
+def test_a_command_is_quoted_by_whole_words(tmp_path: Path) -> None:
+    text = (
+        "a || mkdir -p /var/lib/rancher/k3s/agent/images/airgap && wget -q https://example.com/x\n"
+        "a || b && wget https://example.com/a-name-that-is-far-longer-than-what-a-message-quotes\n"
+        "wget x || echo the download of the airgap images has failed; true\n"
+    )
+    messages = [found.message for found in checked(tmp_path, {"b.sh": text}).findings]
+    assert [message.split("`")[-2 if "hidden" in message else 5] for message in messages] == [
+        "wget -q https://example.com/x",
+        "wget …",
+        "|| echo the download of the airgap images …",
+    ]
 
 
 def test_a_here_document_is_no_command(tmp_path: Path) -> None:

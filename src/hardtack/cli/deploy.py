@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from hardtack.cli.deploy_requirements import requirements
+from hardtack.cli.options import Existing
 from hardtack.cli.output import json_option, print_json, print_table
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = Existing(directories=False)
 _DIRECTORY = click.Path(file_okay=False, path_type=Path)
 
 

@@ -21,7 +21,7 @@ from hardtack.cli.images_options import (
     platform_of,
     registry_of,
 )
-from hardtack.cli.options import using
+from hardtack.cli.options import Existing, using
 from hardtack.cli.output import json_option, print_json, print_table
 from hardtack.cli.progress import shown
 from hardtack.deploy.facts.versions import k3s_version
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # gRPC is imported by those commands alone that talk to conta
 
 
 @click.command()
-@click.argument("directory", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("directory", type=Existing(files=False))
 @TO
 @PLATFORM
 @click.option(

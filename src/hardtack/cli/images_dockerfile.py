@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from hardtack.cli.images_options import LOCK
-from hardtack.cli.options import using
+from hardtack.cli.options import Existing, using
 from hardtack.cli.output import json_option, print_json
 from hardtack.core.units import format_count
 from hardtack.images import dockerfile as preloading
@@ -21,7 +21,7 @@ from hardtack.images.lockfile import read_lock
     metavar="FILE...",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=Existing(directories=False),
 )
 @using([LOCK])
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 where a stage differs.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hardtack.cli.options import option
+from hardtack.cli.options import Existing, option
 from hardtack.core.errors import ContainerdError
 from hardtack.images.k3s import K3S_IMAGES
 from hardtack.images.platforms import Platform
@@ -32,7 +32,7 @@ PLATFORMS = click.option(
 REGISTRY = [
     option(
         "--registries",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=Existing(directories=False),
         help="k3s's registries.yaml: mirrors, certificates, credentials.",
     ),
     option(
@@ -43,7 +43,7 @@ REGISTRY = [
     ),
     option(
         "--registry-ca",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        type=Existing(directories=False),
         help="A CA certificate to trust for registries.",
     ),
 ]

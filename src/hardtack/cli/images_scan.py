@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from hardtack.cli.images_options import LOCK, PLATFORMS, REGISTRY, registry_of
-from hardtack.cli.options import using
+from hardtack.cli.options import Existing, using
 from hardtack.cli.output import json_option, print_json, print_table
 from hardtack.cli.progress import shown
 from hardtack.core.errors import LockError
@@ -26,9 +26,7 @@ from hardtack.manifests.place import Problem, Severity
 from hardtack.manifests.reference import Reference
 from hardtack.manifests.scan import scan as scan_paths
 
-PATHS = click.argument(
-    "paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path)
-)
+PATHS = click.argument("paths", nargs=-1, required=True, type=Existing())
 EVERY_TAG = "*"
 HELM = click.option(
     "--helm",
@@ -134,7 +132,7 @@ def _tell_unknown(images: Sequence[FoundImage]) -> None:
 
 
 @click.command()
-@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", nargs=-1, type=Existing())
 @LOCK
 @PLATFORMS
 @HELM
@@ -168,7 +166,7 @@ def _tell_unknown(images: Sequence[FoundImage]) -> None:
 )
 @click.option(
     "--k3s-images",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=Existing(directories=False),
     help="k3s's k3s-images.txt or airgap tarball: lock what it lists too.",
 )
 @using(REGISTRY)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from hardtack.cli.extras import needs_extra
+from hardtack.cli.options import Existing
 from hardtack.cli.output import json_option, print_facts, print_json, print_table
 from hardtack.core.errors import ConfigError, ModelError
 from hardtack.core.units import format_size
@@ -137,7 +138,7 @@ def run_(directory: Path, image: Path, as_json: bool) -> None:
 
 
 @model.command()
-@click.argument("onnx", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.argument("onnx", type=Existing(directories=False))
 @click.option(
     "--to", "directory", required=True, metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
@@ -150,7 +151,7 @@ def run_(directory: Path, image: Path, as_json: bool) -> None:
 )  # fmt: skip
 @click.option(
     "--golden", "picture", metavar="IMAGE",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=Existing(directories=False),
     help="A picture that each server of the model is asked first; goes into the package.",
 )  # fmt: skip
 @click.option("--answer", help="What --golden shows: a class, a text, or how many boxes.")

@@ -41,6 +41,21 @@ class Parsed(click.ParamType[Any]):
             self.fail(str(error), param, ctx)
 
 
+class Existing(click.Path[Path]):
+    """A file or a directory that is there; a link to nothing is told as one."""
+
+    def __init__(self, *, files: bool = True, directories: bool = True) -> None:
+        super().__init__(exists=True, file_okay=files, dir_okay=directories, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = Path(value)
+        if path.is_symlink() and not path.exists():
+            to = Path(path.parent, os.readlink(path))
+            self.fail(f"{self.name.title()} '{path}' is a link to '{to}', which isn't there.",
+                      param, ctx)  # fmt: skip
+        return super().convert(value, param, ctx)
+
+
 def _batch_window(text: str) -> float:
     seconds = parse_duration(text)
     if seconds > 1:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from hardtack.cli.options import Existing
 from hardtack.cli.output import json_option, print_json, print_lines, print_table
 from hardtack.core.typos import meant
 from hardtack.manifests.place import Severity
@@ -19,7 +20,7 @@ from hardtack.policy.rules import BY_ID, RULES
 
 CONFIG = Path("policy.toml")
 LOCK = Path("images.lock")
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = Existing(directories=False)
 
 
 @click.group()
@@ -28,7 +29,7 @@ def policy() -> None:
 
 
 @policy.command()
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=Existing())
 @click.option(
     "--config", "config_file", type=_FILE, help="Default: policy.toml, where there is one."
 )

@@ -26,10 +26,12 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 class Note(NamedTuple):
     """One bundle that a pull made. `boot`: the boot in which it was written and not yet checked
-    from disk; empty when that isn't known; None when it was checked."""
+    from disk; empty when that isn't known; None when it was checked. `size`: the finished file's,
+    in bytes; None where it isn't known."""
 
     platform: str
     boot: str | None
+    size: int | None = None
 
     @property
     def settled(self) -> bool:
@@ -66,7 +68,7 @@ def read(work: Path) -> dict[str, Note]:
 
 def write(work: Path, notes: Mapping[str, Note]) -> None:
     """Replace the notes."""
-    bundles = {n: {"platform": note.platform, "boot": note.boot} for n, note in notes.items()}
+    bundles = {name: note._asdict() for name, note in notes.items()}
     document = {"version": FORMAT, "bundles": bundles}
     write_atomically(work / NAME, json.dumps(document, sort_keys=True).encode())
 
@@ -77,4 +79,9 @@ def _note(value: object) -> Note:
     if not isinstance(value, dict):
         raise ValueError(f"a note {value!r}")
     stated = value["boot"]
-    return Note(str(value["platform"]), None if stated is None else str(stated))
+    size = value.get("size")
+    return Note(
+        str(value["platform"]),
+        None if stated is None else str(stated),
+        None if size is None else int(size),
+    )

@@ -142,6 +142,10 @@ class _Pull:
             fetched = fetch(jobs, sources, self._registry, self._workers, self._progress)
         for bundle in todo:
             self._publish(bundle, partials[bundle.path], zstd)
+        if zstd:
+            sized = {b.path.name: new[b.path.name]._replace(size=b.path.stat().st_size)
+                     for b in todo}  # fmt: skip
+            notes.write(self._work, notes.read(self._work) | sized)
         foreign = sorted(
             {
                 f"{b.names[0]}: {u}"
@@ -257,21 +261,24 @@ def _sound(bundle: Bundle, work: Path) -> bool:
     if not bundle.path.exists():
         return False
     known = notes.read(work)
-    note = known.get(bundle.path.name)
-    settled = note is not None and note.settled
-    if settled and bundle.path.suffix == ".zst":  # to find its end it would all be unpacked
+    note = known.get(bundle.path.name, notes.Note(str(bundle.platform), ""))
+    size = bundle.path.stat().st_size
+    # To find the end of a compressed one it would all be unpacked: its size tells if it's whole.
+    packed = bundle.path.suffix == ".zst"
+    if note.settled and packed and note.size == size:
         return True
     try:
-        (contents if settled else verify)(bundle.path)
+        (contents if note.settled and not packed else verify)(bundle.path)
     except BundleError as error:
         log.warning("%s It is pulled again.", error.message)
         bundle.path.unlink()
         return False
-    if settled:
+    if note.settled and not packed:
         return True
-    # Only what lay there through a restart was read from the disk just now.
-    written = None if note is not None and note.boot else notes.boot()
-    notes.write(work, known | {bundle.path.name: notes.Note(str(bundle.platform), written)})
+    boot = note.boot
+    if not note.settled:  # only what lay there through a restart was read from the disk just now
+        boot = None if note.boot else notes.boot()
+    notes.write(work, known | {bundle.path.name: note._replace(boot=boot, size=size)})
     return True
 
 

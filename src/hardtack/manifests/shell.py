@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 
 _PULLERS = re.compile(r"\b(crane|docker|podman|nerdctl|ctr|crictl|skopeo)\b")
 _SEPARATORS = re.compile(r"&&|\|\||[;|&()]|\$\(|`")
@@ -13,36 +14,27 @@ _ASSIGNMENT = re.compile(
 )
 _CONDITIONAL = re.compile(r"^(?:then|else|do)\s+")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?-([^}]*))?\}|(\w+))")
-# Options of these commands that take their value as the next word.
+# Options that take their value as the next word: of all these commands, and of some of them.
 _WITH_VALUE = {
-    "--platform",
-    "-n",
-    "--namespace",
-    "-a",
-    "--address",
-    "--user",
-    "-u",
-    "--format",
-    "-H",
-    "--host",
-    "--override-arch",
-    "--override-os",
-    "--authfile",
-    "--creds",
-    "--src-creds",
-    "-c",
-    "--cache_path",
-    "--hosts-dir",
-    "--snapshotter",
-    "--config",
-    "--context",
-    "--arch",
-    "--os",
-}
+    "--platform", "--namespace", "--address", "--user", "--format", "--host", "-H", "--authfile",
+    "--creds", "--src-creds", "--dest-creds", "--cache_path", "--hosts-dir", "--snapshotter",
+    "--config", "--context", "--arch", "--os", "--override-arch", "--override-os",
+    "--override-variant",
+}  # fmt: skip
+_OWN_WITH_VALUE = {
+    "crane": {"-c", "-j", "--jobs", "-b", "--base", "-f", "--new_layer", "-t", "--new_tag",
+              "-o", "--output"},
+    "skopeo": {"-f", "-s", "--src", "-d", "--dest", "--retry-times", "--policy", "--registries.d"},
+    "ctr": {"-a", "-n", "-u"}, "nerdctl": {"-a", "-n"}, "crictl": {"-r", "--auth"},
+    "docker": {"-c"}, "podman": {"-c", "--connection"},
+}  # fmt: skip
+# What fetches an image's layers; crane digest, skopeo inspect and their like ask about it only.
+_PULLS = (("pull",), ("image", "pull"))
 _VERBS = {
-    "crane": ({"pull"},), "docker": ({"pull"}, {"image", "pull"}), "crictl": ({"pull"},),
-    "podman": ({"pull"}, {"image", "pull"}), "nerdctl": ({"pull"}, {"image", "pull"}),
-    "ctr": ({"images", "pull"}, {"image", "pull"}, {"i", "pull"}), "skopeo": ({"copy"},),
+    "crane": (("pull",), ("export",), ("copy",), ("cp",), ("append",)),
+    "docker": _PULLS, "podman": _PULLS, "nerdctl": _PULLS, "crictl": (("pull",),),
+    "ctr": (("images", "pull"), ("image", "pull"), ("i", "pull"), ("content", "fetch")),
+    "skopeo": (("copy",), ("sync",)),
 }  # fmt: skip
 
 
@@ -129,31 +121,48 @@ def _words(command: str) -> list[str]:
 
 
 def _images(words: list[str]) -> Iterator[tuple[str, str, str]]:
+    """(command, image, platform) of the first of these commands among the words."""
     for at, word in enumerate(words):
         puller = word.rpartition("/")[2]
         if puller not in _VERBS:
             continue
-        platform, plain = "", []
-        rest = iter(words[at + 1 :])
-        for argument in rest:
-            if argument.startswith("-"):
-                option, equals, value = argument.partition("=")
-                if not equals and option in _WITH_VALUE:
-                    value = next(rest, "")
-                platform = value if option == "--platform" else platform
-            else:
-                plain.append(argument)
+        plain, options = _sorted_out(words[at + 1 :], _WITH_VALUE | _OWN_WITH_VALUE[puller])
         for verb in _VERBS[puller]:
-            if set(plain[: len(verb)]) == verb:
-                targets = plain[len(verb) :]
-                if puller == "skopeo":
-                    targets = [target for target in targets[:1] if target.startswith("docker://")]
-                elif puller == "crane":
-                    targets = targets[:-1] or targets
-                for target in targets if puller in ("crane", "podman") else targets[:1]:
-                    yield (
-                        f"{puller} {plain[len(verb) - 1]}",
-                        target.removeprefix("docker://"),
-                        platform,
-                    )
+            if tuple(plain[: len(verb)]) == verb:
+                for image in _fetched(puller, verb[-1], plain[len(verb) :], options):
+                    yield f"{puller} {verb[-1]}", image, options.get("--platform", "")
         return
+
+
+def _sorted_out(words: list[str], with_value: AbstractSet[str]) -> tuple[list[str], dict[str, str]]:
+    """(words that are no options, options with their values)."""
+    plain: list[str] = []
+    options: dict[str, str] = {}
+    rest = iter(words)
+    for word in rest:
+        if word.startswith("-") and word != "-":
+            option, equals, value = word.partition("=")
+            options[option] = next(rest, "") if not equals and option in with_value else value
+        else:
+            plain.append(word)
+    return plain, options
+
+
+def _fetched(puller: str, verb: str, words: list[str], options: Mapping[str, str]) -> list[str]:
+    """Which of a command's words are images that it fetches."""
+    match puller, verb:
+        case "crane", "pull":
+            return words[:-1] or words
+        case "crane", "export":
+            return [image for image in words[:1] if image != "-"]
+        case "crane", "append":
+            return [value for name in ("-b", "--base") if (value := options.get(name))]
+        case "skopeo", "copy":
+            prefix = "docker://"
+            return [w.removeprefix(prefix) for w in words[:1] if w.startswith(prefix)]
+        case "skopeo", "sync":
+            is_registry = "docker" in (options.get("-s"), options.get("--src"))
+            return words[:1] if is_registry else []
+        case "podman", _:
+            return words
+    return words[:1]

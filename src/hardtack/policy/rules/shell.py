@@ -18,6 +18,7 @@ _DOWNLOAD = re.compile(
     r"|git\s+(?:clone|fetch|pull)|aws\s+s3\s+(?:cp|sync)|gsutil\b.*\bcp"
     r"|hf\s+download|huggingface-cli\s+download)\b"
 )
+_LONGEST_QUOTE = 40  # characters
 _KEYWORDS = re.compile(r"(?:(?:then|else|do|!|time|if|elif|while|until)\s+)+")
 _GOES_ON = re.compile(r"(?:true|:|echo|printf|exit\s+0|return\s+0)(?:\s|$)")
 _ASSIGNS = re.compile(r"(?:export\s+)?[A-Za-z_]\w*=(?!.*\$\()\S*")
@@ -42,7 +43,7 @@ def _or_true(deployment: Deployment) -> Iterator[Found]:
                 yield Found(
                     _place(script, before),
                     f"{script.way}: a failure of `{downloads(before.text)}` is hidden by "
-                    f"`|| {command.text[:40]}`",
+                    f"`|| {_quoted(command.text)}`",
                 )
                 break
 
@@ -60,7 +61,7 @@ def _precedence(deployment: Deployment) -> Iterator[Found]:
             yield Found(
                 _place(script, chain[0]),
                 f"{script.way}: `&&` and `||` bind alike, from left to right: "
-                f"`{chain[at].text[:40]}` also runs when what stands before `||` succeeded",
+                f"`{_quoted(chain[at].text)}` also runs when what stands before `||` succeeded",
             )
 
 
@@ -103,6 +104,17 @@ def _named(command: str) -> str:
     while len(words) > 1 and _ASSIGNS.fullmatch(words[0]):
         words.pop(0)
     return " ".join(words[:2])
+
+
+def _quoted(command: str) -> str:
+    """As much of the command as a message holds, by whole words, at least the first."""
+    words = command.split()
+    kept = words[:1]
+    for word in words[1:]:
+        if len(" ".join([*kept, word])) > _LONGEST_QUOTE:
+            return " ".join([*kept, "…"])
+        kept.append(word)
+    return " ".join(kept)
 
 
 def _bare(text: str) -> str:
