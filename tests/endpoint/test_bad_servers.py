@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import onnx
+import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
@@ -15,9 +18,11 @@ from PIL import Image
 from hardtack.demo.pictures import png
 from hardtack.inference import writing
 from hardtack.inference.package import Input, Network, Output
+from tests.endpoint.test_escalation import ZERO
+from tests.endpoint.test_outages import servers
 from tests.endpoint.test_programs import ID, SCRIPT, detectors, publish
 from tests.endpoint.test_rollout import FAST, server, serves
-from tests.support.endpoints import Endpoint, endpoint
+from tests.support.endpoints import Endpoint, endpoint, write_detectors, write_models
 from tests.support.waiting import until
 
 BAD = str(Path(__file__).with_name("bad_server.py"))
@@ -58,6 +63,33 @@ def test_a_picture_that_ends_the_server_twice_is_not_put_to_it_again(tmp_path: P
         publish(tmp_path / "models", 2, 0.8)  # which may be able to
         serves(served, "2", ID)
         assert served.post(ID, b"end").status == 503
+
+
+def sent_to(server: psutil.Process) -> int:
+    """How many of a stopped server's callers have sent it a picture, longer than a probe."""
+    ports = {c.laddr.port for c in server.net_connections() if c.status == psutil.CONN_LISTEN}
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ours = [row[4] for row in rows if int(row[1].rpartition(":")[2], 16) in ports]
+    return sum(int(waiting.rpartition(":")[2], 16) > len(ZERO.picture()) for waiting in ours)
+
+
+def test_one_picture_asked_often_is_struck_once_by_one_end(tmp_path: Path) -> None:
+    """Its server may have been killed for no fault of the picture's."""
+    models = write_models(tmp_path, [ZERO])
+    detectors = write_detectors(tmp_path / "detectors.yaml", [ZERO])
+    with endpoint(tmp_path, models, detectors) as served:
+        (process,) = servers(served).values()
+        process.send_signal(signal.SIGSTOP)
+        with ThreadPoolExecutor(3) as pool:
+            asked = [pool.submit(served.submit, ZERO) for _ in range(3)]
+            until(lambda: sent_to(process) == 3, lambda: sent_to(process))
+            process.kill()
+            assert [one.result().status for one in asked] == [503] * 3
+        told = set()
+        while (reply := served.submit(ZERO)).status != 200:
+            assert reply.status == 503
+            told.add(reply.json()["detail"])
+        assert not any(detail.endswith("is ready.") for detail in told)
 
 
 def endless(directory: Path) -> Path:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import signal
 import socket
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
+import trustme
 import urllib3
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from groundlight import ExperimentalApi
 
 from hardtack.cli.endpoint import serve
 from hardtack.core.errors import ConfigError
 from hardtack.demo.detectors import SAMPLES
 from hardtack.endpoint.callers import read_token
-from hardtack.endpoint.tls import self_signed
+from hardtack.endpoint.tls import Pair, self_signed
+from tests.endpoint.test_outages import servers, unread
 from tests.endpoint.test_sdk import TOKEN, jpeg
 from tests.support.commands import run
 from tests.support.endpoints import Endpoint, endpoint, write_detectors, write_models
@@ -77,10 +82,11 @@ def test_the_own_certificate_is_trusted_by_who_is_given_it_and_kept(tmp_path: Pa
 
 
 def test_a_pair_half_written_is_made_again(tmp_path: Path) -> None:
-    certificate, key = self_signed(tmp_path / "tls")
+    own = self_signed(tmp_path / "tls")
+    certificate, key = own.certificate, own.key
     old = key.read_bytes()
     certificate.unlink()  # as after a power cut: the key is written first
-    assert self_signed(tmp_path / "tls") == (certificate, key)
+    self_signed(tmp_path / "tls")
     assert key.read_bytes() != old
     made = x509.load_pem_x509_certificate(certificate.read_bytes())
     loaded = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -153,6 +159,18 @@ def test_a_port_that_is_taken_is_named_before_anything_is_made(tmp_path: Path) -
     assert not state.exists()
 
 
+@pytest.mark.parametrize(
+    ("host", "remedy"), [("192.0.2.1", "an address of this machine"), ("x.invalid", "this machine")]
+)
+def test_an_address_that_is_not_this_machines_is_told(
+    tmp_path: Path, host: str, remedy: str
+) -> None:
+    done = run("endpoint", "serve", "--models", tmp_path, "--state", tmp_path / "s", "--host", host)
+    assert done.returncode == 11
+    assert f"Can't listen on {host}:30101: " in done.stderr
+    assert remedy in done.stderr
+
+
 def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
     for name in ("cert", "key"):
         (tmp_path / name).write_text("nothing")
@@ -162,6 +180,98 @@ def test_a_certificate_that_is_none_is_named(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 11
     assert f"The certificate {tmp_path / 'cert'} with the key" in done.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def issued(authority: trustme.CA, directory: Path) -> Pair:
+    """A new certificate of the authority for the box, and its key, as files."""
+    made = authority.issue_cert("127.0.0.1")
+    made.cert_chain_pems[0].write_to_path(str(directory / "cert.pem"))
+    made.private_key_pem.write_to_path(str(directory / "key.pem"))
+    return Pair(directory / "cert.pem", directory / "key.pem")
+
+
+def shown(pair: Pair, context: ssl.SSLContext) -> bytes:
+    """The certificate that a caller of `context` is shown."""
+    caller = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    caller.check_hostname, caller.verify_mode = False, ssl.CERT_NONE
+    to_caller, to_box = ssl.MemoryBIO(), ssl.MemoryBIO()
+    near = caller.wrap_bio(to_caller, to_box)
+    far = context.wrap_bio(to_box, to_caller, server_side=True)
+    while True:
+        with contextlib.suppress(ssl.SSLWantReadError):
+            near.do_handshake()
+            return near.getpeercert(True) or b""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            far.do_handshake()
+
+
+def test_a_certificate_that_is_replaced_is_shown_without_a_restart(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    issued(authority, tmp_path)
+    detectors = write_detectors(tmp_path / "detectors.yaml", [])
+    options = ("--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem"))
+    models = write_models(tmp_path, [])
+    with endpoint(tmp_path, models, detectors, "--https-port", "0", *options) as served:
+        host, _, port = served.secure.removeprefix("https://").partition(":")
+        before = ssl.get_server_certificate((host, int(port)))
+        issued(authority, tmp_path)
+        until(lambda: ssl.get_server_certificate((host, int(port))) != before)
+        now = (tmp_path / "cert.pem").read_text()
+        assert ssl.get_server_certificate((host, int(port))).split() == now.split()
+        assert served.ask("GET", "/ping").status == 200
+
+
+def test_half_of_a_new_pair_leaves_the_one_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = trustme.CA()
+    pair = issued(authority, tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    first = shown(pair, context)
+    other = authority.issue_cert("127.0.0.1")
+    other.cert_chain_pems[0].write_to_path(str(pair.certificate))
+    for _ in range(2):
+        pair.renew(context)
+    assert shown(pair, context) == first
+    assert [r.message.count("key values mismatch") for r in caplog.records] == [1]
+    other.private_key_pem.write_to_path(str(pair.key))
+    pair.renew(context)
+    assert shown(pair, context) != first
+    pair.key.unlink()
+    pair.renew(context)
+    assert f"{pair.key}: No such file" in caplog.records[-1].message
+
+
+def test_a_locked_key_asks_nobody_for_its_password(tmp_path: Path) -> None:
+    pair = issued(trustme.CA(), tmp_path)
+    secret = serialization.load_pem_private_key(pair.key.read_bytes(), None)
+    pair.key.write_bytes(
+        secret.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"word"),
+        )
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"key\.pem: .*"):
+        Pair(pair.certificate, pair.key)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_whatever_ends_it_a_query_under_way_is_answered(tmp_path: Path, number: int) -> None:
+    models = write_models(tmp_path, [ZERO])
+    detectors = write_detectors(tmp_path / "detectors.yaml", [ZERO])
+    with endpoint(tmp_path, models, detectors, "--https-port", "0") as served:
+        (slow,) = servers(served).values()
+        slow.send_signal(signal.SIGSTOP)
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(served.submit, ZERO)
+            until(lambda: unread(slow))
+            served.process.send_signal(number)
+            slow.send_signal(signal.SIGCONT)
+            assert asked.result().json()["result"]["label"] == "YES"
+        assert served.process.wait(30) in (128 + number, -number)
+    assert "Traceback" not in served.log.read_text()
 
 
 def test_a_thousand_silent_connections_keep_nobody_out(served: Endpoint) -> None:

@@ -49,7 +49,7 @@ def serve(**given: Any) -> None:
     from hardtack.endpoint.backends.keeper import Pace
     from hardtack.endpoint.serving import Secure
     from hardtack.endpoint.serving import serve as serve_until_told
-    from hardtack.endpoint.tls import self_signed
+    from hardtack.endpoint.tls import Pair, self_signed
 
     host, https_port = given["host"], given["https_port"]
     tls_cert, tls_key = given["tls_cert"], given["tls_key"]
@@ -85,13 +85,13 @@ def serve(**given: Any) -> None:
         warming=warming,
     )
     plain_host = host if https_port is None or given["plain_http"] else "127.0.0.1"
+    own = Pair(tls_cert, tls_key) if tls_cert else None
     plain = listen(plain_host, given["port"])
     beside = listen(host, https_port, "--https-port") if https_port is not None else None
     app = opening.application(settings)
     secure = None
     if beside is not None:
-        pair = (tls_cert, tls_key) if tls_cert else self_signed(settings.state / "tls")
-        secure = Secure(beside, *pair)
+        secure = Secure(beside, own or self_signed(settings.state / "tls"))
         click.echo(f"The endpoint listens on {_url('https', host, beside)}", err=True)
     click.echo(f"The endpoint listens on {_url('http', plain_host, plain)}", err=True)
     if not serve_until_told(app, plain, secure):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -128,7 +129,15 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
     try:
         return socket.create_server((host, port), backlog=128)
     except OSError as error:
+        number = error.errno or 0  # below 0 of a name that isn't known
+        why = os.strerror(number) if number > 0 else error.strerror
+        remedy = _NOT_LISTENING.get(number, "Give --host an address of this machine.")
         raise ConfigError(
-            f"Can't listen on {host}:{port}: {error.strerror}.",
-            remedy=f"Choose another {option}, or end what listens there.",
+            f"Can't listen on {host}:{port}: {why}.", remedy=remedy.format(option=option)
         ) from None
+
+
+_NOT_LISTENING = {
+    errno.EADDRINUSE: "Choose another {option}, or end what listens there.",
+    errno.EACCES: "Choose a {option} from 1024 on, or run it as root or with CAP_NET_BIND_SERVICE.",
+}

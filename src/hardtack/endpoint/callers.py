@@ -62,7 +62,10 @@ def read_token(path: Path) -> str:
         token = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not ASCII"
-        raise ConfigError(f"{path} can't be read: {reason}.") from None
+        raise ConfigError(
+            f"--token-file {path} can't be read: {reason}.",
+            remedy="Name a file that holds the token, of letters, digits and underscores.",
+        ) from None
     if len(token) < 20 or not token.isprintable():
         raise ConfigError(
             f"{path} holds no token that could keep anybody out.",

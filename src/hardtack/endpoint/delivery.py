@@ -18,7 +18,12 @@ from hardtack.endpoint.upstream import Reply, Upstream
 _log = logging.getLogger(__name__)
 
 PATH = "/device-api/v1/image-queries"
-_HELD = (401, 403, 408, 429)
+_NO_TOKEN = (
+    "no API token is known: set GROUNDLIGHT_API_TOKEN, or let a caller send an image query with one"
+)
+_TOKEN = "set GROUNDLIGHT_API_TOKEN to a token that it takes"
+_LATER = "it is asked again"
+_HELD = {401: _TOKEN, 403: _TOKEN, 408: _LATER, 429: _LATER}
 """The cloud may take it later: with another token, or with time."""
 _KNOWN = 409
 _PAUSE = Backoff(1.0, 60.0)
@@ -77,7 +82,7 @@ class Delivery:
             if now - last >= _TICK:
                 last, passed = now, now - last
                 self._tidy(passed)
-            while now >= rest and not self._closed.is_set() and self._upstream.reachable:
+            while now >= rest and not self._closed.is_set() and self._may_deliver():
                 entry = self._outbox.first(besides={*self._told, *self._resting()})
                 if entry is None:
                     break
@@ -85,6 +90,12 @@ class Delivery:
                     rest = time.monotonic() + next(delays)
                     break
                 delays = self._pause.delays()
+
+    def _may_deliver(self) -> bool:
+        """Whether there is a cloud to deliver to, and a token to do it with."""
+        if not self._upstream.token and self._outbox.status()["size"]:
+            self._say(_NO_TOKEN)
+        return self._upstream.reachable and bool(self._upstream.token)
 
     def _resting(self) -> list[str]:
         """The entries whose turn it isn't."""
@@ -136,9 +147,6 @@ class Delivery:
 
     def _deliver(self, entry: Entry) -> bool:
         """Whether the entry needs no further delivery."""
-        if not self._upstream.token:
-            self.held = "no API token is known: none was given, and no caller has sent one"
-            return False
         try:
             reply = self._upstream.request(
                 "POST", PATH, query=entry.parameters, body=entry.picture, media=entry.media,
@@ -158,7 +166,7 @@ class Delivery:
 
     def _settled(self, entry: Entry, reply: Reply) -> bool:
         if reply.status in _HELD:
-            self.held = f"the cloud answers {reply.status}"
+            self._say(f"the cloud answers {reply.status}; {_HELD[reply.status]}")
             return False
         if reply.status >= 400 and reply.status != _KNOWN:
             _log.error("The cloud refuses the image query %s: %d", entry.id, reply.status)

@@ -148,5 +148,8 @@ def read_config(given: Path | None, kept: Path) -> EdgeConfig:
             except (OSError, UnicodeDecodeError) as error:
                 raise ConfigError(f"{path} can't be read: {error}.") from None
     if given is not None:
-        raise ConfigError(f"{given}, the edge configuration, is not there.")
+        raise ConfigError(
+            f"{given}, the edge configuration, is not there.",
+            remedy="Correct --config, or leave it out: then each detector has the preset default.",
+        )
     return EdgeConfig()

@@ -10,7 +10,7 @@ from typing import Any
 from hardtack.endpoint.connections import Away, Broken, Connections
 from hardtack.endpoint.query import Refused
 from hardtack.endpoint.servers import Address
-from hardtack.endpoint.suspects import Suspects
+from hardtack.endpoint.suspects import Suspects, Suspicion
 
 _log = logging.getLogger(__name__)
 
@@ -33,15 +33,15 @@ class Inferring:
         """
         server = f"{detector} {address.version}"
         try:
-            with self._suspects.judging(server, picture, self._seconds) as guilty:
-                if guilty:
+            with self._suspects.judging(server, picture, self._seconds) as known:
+                if known.guilty:
                     reason = (
                         f"The server of {detector} has hung or ended twice over this picture "
-                        f"(SHA-256 {guilty}); it isn't asked about it again until the endpoint or "
-                        "the model is a new one."
+                        f"(SHA-256 {known.guilty}); it isn't asked about it again until the "
+                        "endpoint or the model is a new one."
                     )
                     raise Refused(422, reason)
-                status, reply = self._asked(server, address, picture, media)
+                status, reply = self._asked(server, address, picture, media, known)
         except TimeoutError:
             raise Refused(
                 503, "Pictures that may end the server are judged before it.", 5
@@ -63,7 +63,7 @@ class Inferring:
         raise Refused(502, f"The inference server failed: {reason}")
 
     def _asked(
-        self, server: str, address: Address, picture: bytes, media: str
+        self, server: str, address: Address, picture: bytes, media: str, known: Suspicion
     ) -> tuple[int, bytes]:
         """The reply's status and body. Raises Refused, 503 and 504."""
         begun = False
@@ -76,18 +76,18 @@ class Inferring:
                 begun = True
                 return self._connections.post(address, "/infer", picture, media)
         except TimeoutError:
-            self._struck(server, picture, "did not answer in time")
+            self._struck(server, picture, known, "did not answer in time")
             raise Refused(504, "The inference server did not answer in time.", 5) from None
         except (Away, Broken):
             if begun:
-                self._struck(server, picture, "ended")
+                self._struck(server, picture, known, "ended")
             raise Refused(503, "The inference server went away; it is started again.", 2) from None
 
-    def _struck(self, server: str, picture: bytes, how: str) -> None:
+    def _struck(self, server: str, picture: bytes, known: Suspicion, how: str) -> None:
         digest = hashlib.sha256(picture).hexdigest()
         size = len(picture)
         _log.warning("%s: the server %s over a picture of %d bytes, %s", server, how, size, digest)
-        self._suspects.strike(server, picture)
+        self._suspects.strike(server, picture, known)
 
     def close(self) -> None:
         self._connections.close()

@@ -112,7 +112,10 @@ def application(settings: Settings) -> ASGIApp:
                 f"{settings.state} can't be written: {error.strerror}.",
                 remedy="Free some space on its disk.",
             ) from None
-        raise FormatError(f"{settings.state} can't be used: {error.strerror}.") from None
+        raise FormatError(
+            f"The state directory {settings.state} can't be used: {error.strerror}.",
+            remedy="Have --state name a directory that this user may write to.",
+        ) from None
     backend = _backend(settings, config.refresh_rate, programs)
     metrics = Metrics()
     book = Book(detectors, settings.state / "detectors.json")

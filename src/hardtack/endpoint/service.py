@@ -282,10 +282,14 @@ class Service:
         try:
             reply = self.cloud.submit(_parameters(asked, detector), picture)
             if reply.status >= 400:
-                raise UpstreamError(f"The cloud refuses it: {reply.status} {_detail(reply)}")
+                _log.warning(
+                    "The cloud refuses the image query %s: %d, %s",
+                    asked.image_query_id, reply.status, _detail(reply),
+                )  # fmt: skip
+                return None
             body = image_query(reply)
-        except UpstreamError as error:
-            _log.info("%s: %s", asked.image_query_id, error)
+        except UpstreamError as error:  # that the cloud is away is told once, by its breaker
+            _log.debug("%s: %s", asked.image_query_id, error)
             return None
         if stored:
             body["id"] = asked.image_query_id

@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import resource
+import signal
 import socket
 import ssl
 from collections.abc import Generator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from hardtack.core.errors import ConfigError
+from hardtack.endpoint.tls import Pair
 
 _PATIENCE = 20.0
 _MOST_HEAD = 65536
 _SHUTDOWN = 10
+_RENEWED = 5.0
+"""Seconds between looks whether the certificate was replaced."""
 _SAID = b'{"detail": "The request head is over the limit of 65536 bytes."}'
 _TOO_LONG = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
@@ -33,35 +35,52 @@ class Secure:
     """A listening socket for HTTPS, and its certificate and key."""
 
     listener: socket.socket
-    certificate: Path
-    key: Path
+    pair: Pair
 
 
 def serve(app: ASGIApp, plain: socket.socket, secure: Secure | None = None) -> bool:
-    """Serve until SIGTERM or SIGINT; False where it couldn't begin. Raises ConfigError."""
+    """Serve until SIGTERM, SIGINT or SIGHUP; False where it couldn't begin."""
     _raise_file_limit()
-    main = uvicorn.Server(_config(app))
+    main = _Main(_config(app))
     if secure is None:
         main.run(sockets=[plain])
         return main.started
     beside = _Beside(_config(app, secure))
-    try:
-        beside.config.load()
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"The certificate {secure.certificate} with the key {secure.key} can't be used: "
-            f"{error}."
-        ) from None
+    beside.config.load()
 
     async def both() -> None:
         second = asyncio.create_task(beside.serve(sockets=[secure.listener]))
+        renewing = asyncio.create_task(_renewing(secure.pair, beside.config.ssl))
         await main.serve(sockets=[plain])
+        renewing.cancel()
         beside.should_exit = True
         await second
 
     with asyncio.Runner(loop_factory=main.config.get_loop_factory()) as runner:
         runner.run(both())
     return main.started
+
+
+async def _renewing(pair: Pair, context: ssl.SSLContext | None) -> None:
+    assert context is not None
+    while True:
+        await asyncio.sleep(_RENEWED)
+        pair.renew(context)
+
+
+class _Main(uvicorn.Server):
+    """Ends by a hangup, as of a terminal that was closed, as it does by SIGTERM."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        with super().capture_signals():
+            before = signal.getsignal(signal.SIGHUP)
+            if before is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(signal.SIGHUP, self.handle_exit)
+            try:
+                yield
+            finally:
+                signal.signal(signal.SIGHUP, before)
 
 
 class _Beside(uvicorn.Server):
@@ -131,8 +150,8 @@ def _config(app: ASGIApp, secure: Secure | None = None) -> uvicorn.Config:
         app, http=_Patient, loop="uvloop", ws="none", log_config=None, access_log=False,
         server_header=False, proxy_headers=False,
         lifespan="off" if secure else "on", timeout_graceful_shutdown=_SHUTDOWN,
-        ssl_certfile=secure.certificate if secure else None,
-        ssl_keyfile=secure.key if secure else None,
+        ssl_certfile=secure.pair.certificate if secure else None,
+        ssl_keyfile=secure.pair.key if secure else None,
     )  # fmt: skip
 
 

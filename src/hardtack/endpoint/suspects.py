@@ -7,9 +7,22 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 _MOST = 256
 _STRIKES = 2
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """What is known of a picture before it is judged: how often it was struck, and where that is
+    too often, its SHA-256 as `guilty`."""
+
+    strikes: int = 0
+    guilty: str = ""
+
+
+_NONE = Suspicion()
 
 
 class Suspects:
@@ -25,34 +38,34 @@ class Suspects:
         self._alone: dict[str, threading.Lock] = {}
 
     @contextmanager
-    def judging(self, server: str, picture: bytes, patience: float) -> Iterator[str]:
-        """Yields the picture's SHA-256 where it has been struck twice, else nothing.
+    def judging(self, server: str, picture: bytes, patience: float) -> Iterator[Suspicion]:
+        """Yields what is suspected of the picture.
 
         Raises TimeoutError where other suspects take longer than `patience` seconds.
         """
         if not self._strikes:  # as nearly always: the picture's hash is saved
-            yield ""
+            yield _NONE
             return
         key = (server, hashlib.sha256(picture).digest())
         strikes = self._strikes.get(key, 0)
         if not strikes or strikes >= _STRIKES:
-            yield key[1].hex() if strikes else ""
+            yield _suspicion(strikes, key[1])
             return
         with self._lock:
             alone = self._alone.setdefault(server, threading.Lock())
         if not alone.acquire(timeout=patience):
             raise TimeoutError
         try:
-            guilty = self._strikes.get(key, 0) >= _STRIKES
-            yield key[1].hex() if guilty else ""
+            yield _suspicion(self._strikes.get(key, 0), key[1])
         finally:
             alone.release()
 
-    def strike(self, server: str, picture: bytes) -> None:
-        """Its server hung or ended over the picture."""
+    def strike(self, server: str, picture: bytes, before: Suspicion) -> None:
+        """Its server hung or ended over the picture, of which that was known `before`: however many
+        queries of one picture a server ends with, that is one strike."""
         key = (server, hashlib.sha256(picture).digest())
         with self._lock:
-            self._strikes[key] = self._strikes.pop(key, 0) + 1
+            self._strikes[key] = max(self._strikes.pop(key, 0), before.strikes + 1)
             while len(self._strikes) > _MOST:
                 self._strikes.popitem(last=False)
 
@@ -61,3 +74,7 @@ class Suspects:
         if self._strikes:
             with self._lock:
                 self._strikes.pop((server, hashlib.sha256(picture).digest()), None)
+
+
+def _suspicion(strikes: int, digest: bytes) -> Suspicion:
+    return Suspicion(strikes, digest.hex() if strikes >= _STRIKES else "")

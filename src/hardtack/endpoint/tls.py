@@ -3,23 +3,83 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import socket
+import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from hardtack.core.errors import ConfigError
 from hardtack.core.files import write_atomically
 
+_log = logging.getLogger(__name__)
+
 _YEARS = 20
 """A box without a network has nobody to renew its certificate."""
 
 
-def self_signed(directory: Path) -> tuple[Path, Path]:
+class Pair:
+    """A certificate and its key, in files that may be replaced by others while they serve."""
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        """Raises ConfigError where they can't be used."""
+        self.certificate, self.key = certificate, key
+        if wrong := self._wrong():
+            raise ConfigError(
+                wrong,
+                remedy="Name a certificate, its chain behind it, and its key, both in PEM. Of the "
+                "endpoint's own delete both, and others are made.",
+            )
+        self._seen = self._stamp()
+        self._told = ""
+
+    def renew(self, context: ssl.SSLContext) -> None:
+        """Have `context` show what the files hold now, where they were replaced. Until both are
+        of one pair again, it shows what it had."""
+        stamp = self._stamp()
+        if stamp == self._seen:
+            return
+        if wrong := self._wrong():
+            if wrong != self._told:
+                _log.error("%s Callers are shown the one before, as long as this runs.", wrong)
+            self._told = wrong
+            return
+        context.load_cert_chain(self.certificate, self.key)
+        self._seen, self._told = stamp, ""
+        _log.info("The certificate %s is a new one, and shown to callers.", self.certificate)
+
+    def _wrong(self) -> str:
+        """Why they can't be used, in a sentence, or nothing."""
+        for path in (self.certificate, self.key):
+            try:
+                path.open("rb").close()
+            except OSError as error:
+                return f"The certificate can't be used: {path}: {error.strerror}."
+        try:
+            # No password: without one OpenSSL would ask a person at the terminal.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+                self.certificate, self.key, password=""
+            )
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "reason", None) or "they are not in PEM, or the key is locked"
+            why = reason.replace("_", " ").lower()
+            return f"The certificate {self.certificate} with the key {self.key}: {why}."
+        return ""
+
+    def _stamp(self) -> list[tuple[int, int, int]]:
+        try:
+            found = [os.stat(path) for path in (self.certificate, self.key)]
+        except OSError:
+            return []
+        return [(entry.st_ino, entry.st_mtime_ns, entry.st_size) for entry in found]
+
+
+def self_signed(directory: Path) -> Pair:
     """Certificate and key in `directory`, made where there are none. Raises ConfigError."""
     certificate, key = directory / "certificate.pem", directory / "key.pem"
     if certificate.is_file() and key.is_file():
-        return certificate, key
+        return Pair(certificate, key)
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         made, secret = _make()
@@ -27,7 +87,7 @@ def self_signed(directory: Path) -> tuple[Path, Path]:
         write_atomically(certificate, made)  # last: with it the pair is whole
     except OSError as error:
         raise ConfigError(f"No certificate can be kept in {directory}: {error.strerror}.") from None
-    return certificate, key
+    return Pair(certificate, key)
 
 
 def _make() -> tuple[bytes, bytes]:

@@ -6,7 +6,6 @@ import json
 import logging
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -21,7 +20,8 @@ import urllib3
 from hardtack import __version__
 from hardtack.core.backoff import Backoff
 from hardtack.core.errors import ConfigError, UpstreamError, in_words
-from hardtack.core.trust import trusting
+from hardtack.core.proxy import LOGIN, ProxyError
+from hardtack.endpoint.ways import connections
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ _MOST_REPLY = 20_000_000
 _PIECE = 65536
 _AT_ONCE = 8
 _PROBING = Backoff(first=1.0, cap=30.0)
+_PROXY_SAYS = 407
+_LOGGED_OUT = f"the proxy wants a user and a password. {LOGIN}".rstrip(".")
 TOKEN = "x-api-token"
 
 
@@ -106,7 +108,7 @@ class Upstream:
         self.breaker = Breaker()
         self._own_token = token
         self._last_token = ""
-        self._pool = _pool(self.url, ca)
+        self._pool = connections(self.url, ca, _AT_ONCE)
         self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="upstream")
         self._free = threading.Semaphore(_AT_ONCE)
         self._closed = threading.Event()
@@ -153,12 +155,9 @@ class Upstream:
             self.breaker.failed(reason)
             raise UpstreamError(f"The cloud at {self.url} gave {reason}.") from None
         except urllib3.exceptions.HTTPError as error:
-            reason = _reason(error)
-            self.breaker.failed(reason)
-            raise UpstreamError(f"The cloud at {self.url} can't be reached: {reason}.") from None
-        if reply.status >= 500 or 300 <= reply.status < 400:
-            self.breaker.failed(f"it answers {reply.status}")
-            raise UpstreamError(f"The cloud at {self.url} answers {reply.status}.")
+            raise self._failed(_reason(error)) from None
+        if wrong := _not_the_clouds(reply):
+            raise self._failed(wrong)
         self.breaker.succeeded()
         return reply
 
@@ -176,11 +175,15 @@ class Upstream:
                 timeout=urllib3.Timeout(connect=self.deadline, read=self.deadline),
             )  # fmt: skip
         except urllib3.exceptions.HTTPError as error:
-            self.breaker.failed(_reason(error))
-            raise UpstreamError(
-                f"The cloud at {self.url} can't be reached: {_reason(error)}."
-            ) from None
+            raise self._failed(_reason(error)) from None
+        if reply.status == _PROXY_SAYS:
+            reply.close()
+            raise self._failed(_LOGGED_OUT)
         return Streamed(reply.status, dict(reply.headers), _pieces(reply))
+
+    def _failed(self, reason: str) -> UpstreamError:
+        self.breaker.failed(reason)
+        return UpstreamError(f"The cloud at {self.url} can't be reached: {reason}.")
 
     def _exchange(
         self, method: str, path: str, query: Mapping[str, str] | None, body: bytes | None,
@@ -241,19 +244,6 @@ def _origin(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _pool(url: str, ca: Path | None) -> urllib3.PoolManager:
-    """Connections, through the proxy that the environment names for this host, if any."""
-    try:
-        context = trusting(file=str(ca) if ca else None)
-    except OSError as error:
-        raise ConfigError(f"{ca} can't be used as a CA file: {error}.") from None
-    parts = urlsplit(url)
-    proxy = urllib.request.getproxies().get(parts.scheme)
-    if proxy and not urllib.request.proxy_bypass(parts.netloc):
-        return urllib3.ProxyManager(proxy, ssl_context=context, maxsize=_AT_ONCE)
-    return urllib3.PoolManager(ssl_context=context, maxsize=_AT_ONCE)
-
-
 def _pieces(reply: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
     with closing(reply):
         yield from _come(reply, decode=False)
@@ -266,9 +256,23 @@ def _come(reply: urllib3.BaseHTTPResponse, *, decode: bool = True) -> Iterator[b
         yield piece
 
 
+def _not_the_clouds(reply: Reply) -> str:
+    """Why a reply says nothing about what was asked; empty where it does."""
+    if reply.status == _PROXY_SAYS:
+        return _LOGGED_OUT
+    if reply.status >= 500 or 300 <= reply.status < 400:
+        return f"it answers {reply.status}"
+    kind = next((v for n, v in reply.headers.items() if n.lower() == "content-type"), "")
+    if reply.status >= 400 and kind.lower().startswith("text/html"):
+        return f"{reply.status} comes with a web page, as of a proxy or of a network's sign-in"
+    return ""
+
+
 def _reason(error: Exception) -> str:
     """What went wrong, without the address: that may hold a query."""
     cause = error.__cause__ or error
+    if isinstance(cause, ProxyError):
+        return f"{cause}. {cause.remedy}".rstrip(".")
     if isinstance(error, urllib3.exceptions.SSLError):
         return f"TLS: {error}"
     if isinstance(error, urllib3.exceptions.TimeoutError):

@@ -120,6 +120,9 @@ class Keeper:
         )
         if self._serving is not None:
             label = self._serving.version.label
+            if self.address is None:  # a moment ago
+                note = f"Its server ended, and is started again. {refused}".strip()
+                return State("failed", label, note, self._restarts, None, self._refused_labels())
             beside = ""
             if self._trying and self._tried:
                 beside = f"Version {self._tried.label} loads beside it. "
