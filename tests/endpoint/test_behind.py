@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -118,22 +120,51 @@ def test_all_of_it_is_there_after_the_end(tmp_path: Path) -> None:
     again.close()
 
 
-def test_one_that_cannot_be_kept_costs_no_other(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An id that is there already fails the transaction of all that came with it."""
-    store = Store(tmp_path)
-    first = query()
-    assert not store.add(first)
-    others = [query() for _ in range(20)]
+def refusing(monkeypatch: pytest.MonkeyPatch, refused: Callable[[Path], bool], number: int) -> None:
+    """The disk takes no picture that is `refused`, which `number` says why."""
+    write = Path.write_bytes
+
+    def refuse(path: Path, data: bytes) -> int:
+        if path.parent.name == "images" and refused(path):
+            raise OSError(number, os.strerror(number))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+
+
+def together(store: Store, some: Sequence[Kept]) -> None:
     with store._lock:
-        for kept in (*others[:10], first, *others[10:]):
+        for kept in some:
             store.add_behind(kept)
-    store.close()
+
+
+def test_one_that_cannot_be_kept_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     store = Store(tmp_path)
-    assert store.listed(1, 1)[0] == 21
+    bad, others = query(), [query() for _ in range(20)]
+    refusing(monkeypatch, lambda path: path.name == bad.id, errno.EIO)
+    together(store, [*others[:10], bad, *others[10:]])
+    assert store.listed(1, 1)[0] == 20
     assert all(store.get(kept.id) for kept in others)
-    assert first.id in caplog.text and "UNIQUE" in caplog.text
+    assert store.lost == 1 and bad.id in caplog.text
+    store.close()
+
+
+def test_of_one_that_comes_twice_the_first_stands(tmp_path: Path) -> None:
+    """A caller who was not patient asks again, by the same id."""
+    store = Store(tmp_path)
+    first = query(b"first")
+    again = Kept({**first.body, "result": {"confidence": 0.2}}, b"again", "image/png", 2.0)
+    store.add_behind(first)
+    assert store.listed(1, 1)[0] == 1
+    together(store, [query(), again, query()])
+    assert store.get(first.id) == first.body
+    assert store.picture(first.id) == (b"first", "image/png")
+    assert not store.add(again)
+    assert store.listed(1, 1)[0] == 3
+    assert store.picture(first.id) == (b"first", "image/png")
+    assert store.lost == 0
     store.close()
 
 
@@ -144,15 +175,13 @@ def test_a_full_disk_makes_room_behind_the_answer(
     for _ in range(20):
         assert not store.add(query())
     full = threading.Event()
-    write = Path.write_bytes
 
-    def refuse(path: Path, data: bytes) -> int:
-        if path.parent.name == "images" and not full.is_set():
-            full.set()
-            raise OSError(28, "No space left on device")
-        return write(path, data)
+    def once(_: Path) -> bool:
+        before = full.is_set()
+        full.set()
+        return not before
 
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    refusing(monkeypatch, once, errno.ENOSPC)
     store.add_behind(query())
     until(full.is_set)
     assert store.listed(1, 1)[0] == 21  # the second try, alone, was let

@@ -118,7 +118,11 @@ class Store:
                 self.add(kept)
 
     def _insert(self, some: Sequence[Kept]) -> None:
-        """All of them or none. Raises OSError, sqlite3.Error."""
+        """All of them or none; of one that is there already the first stands.
+
+        Raises OSError, sqlite3.Error.
+        """
+        some = self._without_known(some)
         for kept in some:
             self._path(kept.id).write_bytes(kept.picture)
         with self._lock:
@@ -131,6 +135,15 @@ class Store:
             self._count += len(some)
             self._bytes += sum(len(kept.picture) for kept in some)
             self._prune()
+
+    def _without_known(self, some: Sequence[Kept]) -> list[Kept]:
+        """A caller who was not patient may ask the same thing again while it is under way."""
+        marks = ", ".join("?" * len(some))
+        rows = self._rows(
+            f"SELECT id FROM image_queries WHERE id IN ({marks})", [kept.id for kept in some]
+        )
+        known = {identity for (identity,) in rows}
+        return [kept for kept in some if kept.id not in known]
 
     def change(self, body: Mapping[str, Any], seconds: float | None = None) -> None:
         """Replace what is said of an image query that is kept."""
@@ -193,7 +206,7 @@ class Store:
             (detector, last),
         )
 
-    def _rows(self, statement: str, values: tuple[Any, ...]) -> list[Any]:
+    def _rows(self, statement: str, values: Sequence[Any]) -> list[Any]:
         with self._lock:
             return self._db.execute(statement, values).fetchall()
 
