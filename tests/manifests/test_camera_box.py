@@ -15,7 +15,7 @@ LATEST = "Always by default"
 RAW = [
     ("chart/files/inference.yaml:10", f"{OWN}/inference-minimal:stable", "Always", "hidden"),
     ("chart/files/inference.yaml:10", f"{OWN}/inference:stable", "Always", "hidden"),
-    ("chart/templates/credentials.yaml:11", "example/cloud-cli:latest", "IfNotPresent", ""),
+    ("chart/templates/_credentials.yaml:5", "example/cloud-cli:latest", "IfNotPresent", ""),
     ("chart/templates/deployment.yaml:12", f"{OWN}/endpoint:stable", "Always", ""),
     ("chart/templates/deployment.yaml:15", "busybox:1.36", "IfNotPresent by default", ""),
     ("chart/templates/deployment.yaml:18", f"{OWN}/endpoint:stable", "Always", ""),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hardtack.core.errors import ManifestError
 from hardtack.manifests import dockerfile
+from hardtack.manifests.expressions import Named
 from hardtack.manifests.helm import Chart
 from hardtack.manifests.model import FoundImage, Kind, Scan
 from hardtack.manifests.scan import scan
@@ -208,8 +209,7 @@ ACTIONS = ["{{", "}}", "-", "if .Values.a", "end", "| default ", '"', "`", "(", 
 @settings(max_examples=200)
 @given(st.lists(st.sampled_from(ACTIONS) | st.text(max_size=4)).map("".join))
 def test_any_text_passes_the_template_reader(text: str) -> None:
-    chart = Chart(
-        Path("c"), [{"a": "b", "l": [1, {"a": 2}]}], named={"t": parse('{{ include "t" . }}')}
-    )
-    (flat,) = chart.flattened(text)
+    itself = Named(parse('{{ include "t" . }}'), Path("t.tpl"))
+    chart = Chart(Path("c"), [{"a": "b", "l": [1, {"a": 2}]}], named={"t": itself})
+    (flat,) = chart.flattened(text, Path("t.yaml"))
     assert flat.text.count("\n") == text.count("\n")

@@ -113,14 +113,87 @@ def test_images_that_only_the_values_name(tmp_path: Path) -> None:
     assert rest[0].reason.startswith("named in values only")
 
 
+def placed(result: Scan) -> list[tuple[str, str, str]]:
+    """(place with column, way, image), files by their names."""
+    return [(f"{i.place.file.name}:{i.place.line}:{i.place.column}", i.path,
+             i.reference.familiar if i.reference else i.reason) for i in result.images
+            if i.place.file.name != "values.yaml"]  # fmt: skip
+
+
+POD_SPEC = """\
+{{/* what both have */}}
+{{- define "spec" -}}
+initContainers:
+- image: a/first:1
+containers:
+- name: main
+  image: {{ .Values.repo }}:{{ .Values.tag }}
+- {{- include "more" . | nindent 2 }}
+  {{- toYaml .Values.sidecars | nindent 0 }}
+volumes:
+- image: {reference: a/data:2}
+{{- end -}}
+{{- define "more" -}}
+name: more
+image: {{ include "image" . | quote }}
+{{- end -}}
+"""
+
+
 def test_a_pod_spec_out_of_a_named_template(tmp_path: Path) -> None:
-    helper = (
-        '{{- define "spec" -}}\ninitContainers:\n- image: a/first:1\ncontainers:\n'
-        "- image: {{ .Values.repo }}:{{ .Values.tag }}\n{{- end -}}\n"
-    )
     job = 'kind: Job\nspec:\n  template:\n    spec:\n      {{- include "spec" . | nindent 6 }}\n'
-    result = chart(tmp_path, job, **{"templates/_spec.yaml": helper})
-    assert named(result) == [(5, "a/first:1"), (5, "quay.io/a/b:1")]
+    result = chart(tmp_path, job, **{"templates/_spec.tpl": POD_SPEC})
+    way = 'templates/p.yaml:5 › {{ include "spec" . }}'
+    assert placed(result) == [
+        ("_spec.tpl:4:10", f"{way} › initContainers[0]", "a/first:1"),
+        ("_spec.tpl:7:10", f"{way} › containers[0]", "quay.io/a/b:1"),
+        ("_spec.tpl:9:3", f"{way} › containers[2]", "quay.io/v/sidecar:4"),
+        ("_spec.tpl:11:22", f"{way} › volumes[0]", "a/data:2"),
+        ("_spec.tpl:15:8", f"{way} › containers[1]", "quay.io/w/only:5"),
+    ]
+    assert {i.via.line for i in result.images if i.via} == {5}
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        'kind: Pod\nspec: {{- include "one" . | nindent 2 }}\n',
+        'kind: Pod\nspec:\n{{ include "one" . | indent 2 }}\n',
+        'kind: Pod\nspec:\n{{ template "one" . }}\n',
+        'kind: Pod\nspec:\n  {{- if .Values.repo }}\n  {{- include "one" $ | trim | nindent 2 }}\n'
+        "  {{- end }}\n",
+    ],
+)
+def test_ways_to_include(tmp_path: Path, template: str) -> None:
+    helper = '{{ define "one" }}\n  containers:\n    - image: "a/b:{{ .Values.tag }}"\n{{ end }}\n'
+    result = chart(tmp_path, template, **{"templates/_h.tpl": helper})
+    assert [(place, image) for place, _, image in placed(result)] == [("_h.tpl:3:14", "a/b:1")]
+
+
+def test_what_is_no_yaml_once_it_is_put_in_is_told(tmp_path: Path) -> None:
+    helper = '{{ define "one" }}containers:\n  - image: a/b:1\n - image: a/c:1\n{{ end }}'
+    pod = 'kind: Pod\nspec:\n  {{- include "one" . | nindent 2 }}\n'
+    result = chart(tmp_path, pod, **{"templates/_h.tpl": helper})
+    (line, reason), *_ = named(result)
+    assert (line, reason.partition(":")[0]) == (3, "cannot tell")
+    assert "line 4 is malformed YAML" in reason
+
+
+def test_two_that_include_the_same_are_two_ways_to_it(tmp_path: Path) -> None:
+    helper = '{{ define "one" }}\ncontainers: [{image: a/b:1}]\n{{ end }}'
+    pod = 'kind: Pod\nspec:\n  {{- include "one" . | nindent 2 }}\n'
+    files = {"templates/_h.tpl": helper, "templates/q.yaml": pod}
+    ways = [
+        (place, way.partition(" ")[0]) for place, way, _ in placed(chart(tmp_path, pod, **files))
+    ]
+    assert ways == [("_h.tpl:2:22", "templates/p.yaml:3"), ("_h.tpl:2:22", "templates/q.yaml:3")]
+
+
+def test_text_that_a_function_makes_anew_stands_where_it_is_taken_in(tmp_path: Path) -> None:
+    helper = '{{ define "one" }}containers: [{image: a/b:1}]{{ end }}'
+    pod = 'kind: Pod\nspec:\n  {{- printf "\\n  %s" (include "one" . | trunc 30) }}\n'
+    result = chart(tmp_path, pod, **{"templates/_h.tpl": helper})
+    assert [(place, image) for place, _, image in placed(result)] == [("p.yaml:3:1", "a/b:1")]
 
 
 def test_values_without_a_tag_cannot_be_told(tmp_path: Path) -> None:
@@ -186,8 +259,10 @@ def test_chart_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 
 def test_fifty_thousand_actions_on_a_line_and_texts_without_an_end() -> None:
-    (flat,) = Chart(Path("c"), [{"a": "b"}]).flattened("x: " + "{{ .Values.a }}" * 50_000)
+    (flat,) = Chart(Path("c"), [{"a": "b"}]).flattened(
+        "x: " + "{{ .Values.a }}" * 50_000, Path("t")
+    )
     assert flat.text == "x: " + "b" * 50_000
     for text in ("{{ /* x */" * 20_000, "{{" + " " * 200_000, '{{ "' * 50_000, "{{if}}" * 20_000):
-        (flat,) = Chart(Path("c")).flattened(text)
+        (flat,) = Chart(Path("c")).flattened(text, Path("t"))
         assert flat.text.count("\n") == 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from hardtack.core.errors import ManifestError
 from hardtack.manifests import files, helm_render, values
+from hardtack.manifests.embedded import NAMES_AN_IMAGE
 from hardtack.manifests.flatten import Inserted
 from hardtack.manifests.helm import Chart, Charts, names_below
 from hardtack.manifests.model import FoundImage, Kind
@@ -17,22 +17,36 @@ from hardtack.manifests.podspecs import CONTAINERS, fragment
 from hardtack.manifests.yamlpos import parse
 
 
-def inserted(parts: Sequence[Inserted], file: Path) -> Iterator[FoundImage]:
-    """Images in text that a template's actions put in, at the actions' lines."""
+def inserted(parts: Sequence[Inserted], file: Path, chart: Chart) -> Iterator[FoundImage]:
+    """Images in text that actions of the template `file` put in: at the lines of the named
+    templates that write them, else at the actions' own."""
     for part in parts:
+        here = Place(file, part.line)
         path = f"{{{{ {part.action.partition('|')[0].strip()[:60]} }}}}"
         kind = CONTAINERS.get(part.below, Kind.CONTAINER)
         if part.reason:
             reason = f"cannot tell: {part.reason}"
-            yield FoundImage(path, None, Place(file, part.line), path, kind, reason=reason)
+            yield FoundImage(path, None, here, path, kind, reason=reason)
             continue
-        documents, _ = parse(part.text, file, lines=partial(_always, part.line))
+        documents, problems = parse(part.text, file)
+        wrong = next((p for p in problems if p.severity is Severity.ERROR), None)
+        if wrong and NAMES_AN_IMAGE.search(part.text):
+            reason = f"cannot tell: in what it puts in, line {wrong.place.line} is {wrong.message}"
+            yield FoundImage(path, None, here, path, kind, reason=reason)
         for document in documents:
-            yield from fragment(replace(document, path=path, template=True), part.below)
+            named = replace(document, path=path, template=True)
+            for image in fragment(named, part.below):
+                yield _standing(image, part, here, chart)
 
 
-def _always(line: int, _: int) -> int:
-    return line
+def _standing(image: FoundImage, part: Inserted, here: Place, chart: Chart) -> FoundImage:
+    """An image of inserted text, whose place is one in that text, at its place on disk."""
+    origin = part.origins.of(image.place.line - 1, image.place.column)
+    if origin is None or (origin.file, origin.line) == (here.file, here.line):
+        return replace(image, place=here)
+    file = here.file
+    shown = file.relative_to(chart.directory) if file.is_relative_to(chart.directory) else file
+    return replace(image, place=origin, via=here, path=f"{shown}:{here.line} › {image.path}")
 
 
 def in_values_only(
@@ -94,7 +108,7 @@ class Rendering:
     ) -> list[FoundImage]:
         file = self._file(chart, section.template)
         text = files.read(file, self.problems) if file.is_file() else None
-        near = [image for image in raw if image.place.file == file]
+        near = [i for i in raw if file in (i.place.file, i.via and i.via.file)]
         found, problems = helm_render.images(section, file, text or "", near)
         self.problems += problems
         return found

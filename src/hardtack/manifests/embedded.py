@@ -14,7 +14,7 @@ from hardtack.manifests.yamlpos import Document, Mapping, Scalar, parse, text_of
 
 DEEPEST = 8
 _WORTH_READING = re.compile(r"image|kind:|\"kind\"|containers|services:")
-_NAMES_AN_IMAGE = re.compile(r"^[ \t-]*[\"']?image[\"']?[ \t]*:[ \t]*\S", re.MULTILINE)
+NAMES_AN_IMAGE = re.compile(r"^[ \t-]*[\"']?image[\"']?[ \t]*:[ \t]*\S", re.MULTILINE)
 
 
 def documents(
@@ -42,7 +42,7 @@ def documents(
                     continue
                 lines = _flat(value) if encoded else _lines(value, text, source)
                 inner, wrong = parse(text, outer.file, lines=lines)
-                if _NAMES_AN_IMAGE.search(text):
+                if NAMES_AN_IMAGE.search(text):
                     problems += _noted(wrong, f"{way} › {field}.{key.text}")
                 for document in inner:
                     if isinstance(document.root, Scalar):

@@ -8,8 +8,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import yaml
+
+from hardtack.manifests.origins import NOWHERE, Marks, Origins
+from hardtack.manifests.place import Place
 from hardtack.manifests.template import Action, Block, Branch, Node, Text, parse
 
 DEEPEST = 20  # templates that include one another
@@ -19,6 +24,7 @@ _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|`[^`]*`|\$\w*(?:\.\w+)*|\.[\w.]*|-?\d+|\
 _SET = re.compile(r"(\$\w+)\s*(:?=)\s*(.*)", re.DOTALL)
 _EACH = re.compile(r"(?:(\$\w+)\s*(?:,\s*(\$\w+))?\s*:=)?\s*(.*)", re.DOTALL)
 
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _NONE: Mapping[str, Any] = {}
 
 
@@ -51,12 +57,22 @@ class Context(dict[str, Any]):
     """A template's outermost `.`: what isn't there is Helm's to say, not empty."""
 
 
+class Named(NamedTuple):
+    """A named template, and the file that defines it."""
+
+    nodes: list[Node]
+    file: Path
+
+
 @dataclass
 class Evaluator:
-    """Expressions over `named` templates. `steps` bounds what one template may take."""
+    """Expressions over `named` templates. `steps` bounds what one template may take; with `marks`
+    what named templates yield is marked with where it stands."""
 
-    named: Mapping[str, list[Node]]
+    named: Mapping[str, Named]
     steps: int = 0
+    marks: Marks | None = None
+    file: Path | None = None  # of the named template that is being rendered
 
     def value(self, expression: str, world: World, depth: int = 0) -> Any:
         """What the expression yields; None where it's a value that isn't set. Raises Unknown."""
@@ -70,6 +86,15 @@ class Evaluator:
         if end < len(tokens):
             raise Unknown(f"{{{{ {expression[:60]} }}}} is not resolved")
         return value
+
+    def origins(self, expression: str, world: World, text: str) -> Origins:
+        """Where the lines of `text`, which the expression yields, stand in named templates."""
+        marks = Marks()
+        try:
+            marked = shown(Evaluator(self.named, marks=marks).value(expression, world))
+        except Unknown:  # a function that takes no marked text
+            return NOWHERE
+        return marks.origins(marked, text)
 
     def assigned(self, body: str, world: World, depth: int = 0) -> bool:
         """Sets the variable where the action is `$x := ...`; says whether it is.
@@ -120,16 +145,26 @@ class Evaluator:
         for node in nodes:
             self.steps += 1
             if isinstance(node, Text):
-                out.append(node.shown)
+                out.append(self._text(node))
             elif isinstance(node, Action):
                 if not node.body.startswith("/*") and not self.assigned(node.body, world, depth):
-                    out.append(shown(self.value(node.body, world, depth)))
+                    out.append(self._put_in(node, shown(self.value(node.body, world, depth))))
             elif node.keyword != "define":
                 out.append(self._block(node, world, depth))
             length += len(out[-1]) if out else 0
             if length > _LONGEST or self.steps > _MOST_STEPS:
                 raise Unknown("it yields more than any manifest holds")
         return "".join(out)
+
+    def _text(self, node: Text) -> str:
+        if self.marks is None or self.file is None:
+            return node.shown
+        return self.marks.text(node.shown, Place(self.file, node.line, node.column))
+
+    def _put_in(self, node: Action, text: str) -> str:
+        if self.marks is None or self.file is None:
+            return text
+        return self.marks.value(text, Place(self.file, node.line, node.column))
 
     def _block(self, block: Block, world: World, depth: int) -> str:
         if block.keyword == "range":
@@ -193,11 +228,10 @@ class Evaluator:
                 raise Unknown(f"{name[:60]} is given arguments")
             return value
         given = [word() for word in words[1:]] + piped
-        if name == "include":
+        if name in ("include", "template"):
             return self._include(given, world, depth)
         if name == "tpl" and len(given) == 2:
-            dot = given[1]
-            return self.rendered(parse(str(given[0])), World(dot, dot), depth + 1)
+            return self._rendered_of(None, parse(str(given[0])), given[1], depth)
         try:
             return _FUNCTIONS[name](*given)
         except KeyError:
@@ -212,7 +246,15 @@ class Evaluator:
         if depth > DEEPEST:
             raise Unknown("templates include one another without end")
         dot = given[1] if len(given) > 1 else world.dot
-        return self.rendered(self.named[name], World(dot, dot), depth + 1)
+        named = self.named[name]
+        return self._rendered_of(named.file, named.nodes, dot, depth)
+
+    def _rendered_of(self, file: Path | None, nodes: list[Node], dot: Any, depth: int) -> str:
+        outer, self.file = self.file, file
+        try:
+            return self.rendered(nodes, World(dot, dot), depth + 1)
+        finally:
+            self.file = outer
 
 
 def operand(word: str, world: World) -> Any:
@@ -260,7 +302,10 @@ def shown(value: Any) -> str:
 
 
 def to_yaml(value: Any) -> str:
-    return "" if value is None else json.dumps(value, indent=1)
+    if value is None:
+        return ""
+    text: str = yaml.dump(value, Dumper=_DUMPER, width=1_000_000, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def _same(value: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from hardtack.manifests.build import CLOSE, OPEN, Choice, Hole
 from hardtack.manifests.expressions import Evaluator, Unknown, World, shown
+from hardtack.manifests.origins import NOWHERE, Origins
 from hardtack.manifests.template import Action, Block, Branch, Node, Text, breaks
 
 _MOST_WORLDS = 1000
@@ -19,14 +20,15 @@ _FILE = re.compile(r'\.Files\.(?:Get|Glob|Lines)\s+"([^"]+)"')
 
 @dataclass(frozen=True)
 class Inserted:
-    """Text that an action puts onto its line, with the list of containers it stands below;
-    `reason` in its place where what it puts there can't be told."""
+    """Text that an action puts onto its line, with the list of containers it stands below, and
+    where named templates have its lines; `reason` in its place where it can't be told."""
 
     line: int
     action: str
     below: str
     text: str
     reason: str = ""
+    origins: Origins = NOWHERE
 
 
 @dataclass
@@ -111,24 +113,31 @@ class _Flattening:
         text = shown(value)
         if "\n" not in text.strip():
             return text.strip()
-        if "image" in text:
-            self.inserted.append(Inserted(line, node.body, self.below, text))
+        self.put_in(node, world, line, text)
         return "{}"
 
     def insert(self, node: Action, world: World, line: int) -> None:
         """An action that has its line to itself: what it yields is more than a scalar."""
         try:
             text = shown(self.evaluator.value(node.body, world))
-            if "image" in text:
-                self.inserted.append(Inserted(line, node.body, self.below, text))
+            self.put_in(node, world, line, text)
         except Unknown as why:
-            bodies = [self.evaluator.named.get(name, []) for name in _NAMED.findall(node.body)]
+            known = self.evaluator.named
+            bodies = [known[name].nodes for name in _NAMED.findall(node.body) if name in known]
             if (
                 any(_mentions_image(body) for body in bodies)
                 or re.search(r"ontainers:$", self.before)
                 or ("toYaml" in node.body and _NAMES_CONTAINERS.search(node.body))
             ):
                 self.inserted.append(Inserted(line, node.body, self.below, "", str(why)))
+
+    def put_in(self, node: Action, world: World, line: int, text: str) -> None:
+        """Keeps text of more than one line, where it may name images."""
+        if "image" not in text:
+            return
+        named = _NAMED.search(node.body)
+        origins = self.evaluator.origins(node.body, world, text) if named else NOWHERE
+        self.inserted.append(Inserted(line, node.body, self.below, text, origins=origins))
 
     def unknown(self, why: str) -> str:
         self.holes.append(why)

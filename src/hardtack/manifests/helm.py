@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hardtack.manifests import files, template
-from hardtack.manifests.expressions import Context, Evaluator
+from hardtack.manifests.expressions import Context, Evaluator, Named
 from hardtack.manifests.flatten import Flat, flatten
 from hardtack.manifests.place import Problem
 from hardtack.manifests.yamlpos import parse
@@ -27,17 +27,17 @@ class Chart:
     directory: Path
     values: list[dict[str, Any]] = field(default_factory=lambda: [{}])
     about: dict[str, Any] = field(default_factory=dict)
-    named: dict[str, list[template.Node]] = field(default_factory=dict)
+    named: dict[str, Named] = field(default_factory=dict)
     outer: Chart | None = None
 
     @property
     def name(self) -> str:
         return str(self.about.get("Name") or self.directory.name)
 
-    def flattened(self, text: str) -> list[Flat]:
-        """The template as YAML of the same lines, once for each set of values."""
+    def flattened(self, text: str, file: Path) -> list[Flat]:
+        """The template in `file` as YAML of the same lines, once for each set of values."""
         nodes = template.parse(text)
-        evaluator = Evaluator(self.named | dict(template.defines(nodes)))
+        evaluator = Evaluator(self.named | _defined(nodes, file))
         return [flatten(nodes, evaluator, self._context(values)) for values in self.values]
 
     def _context(self, values: dict[str, Any]) -> Context:
@@ -82,7 +82,7 @@ class Charts:
             if file.suffix in _TEMPLATES and file.is_file():
                 text = files.read(file, self.problems)
                 if text and (helper or "define " in text):
-                    chart.named |= dict(template.defines(template.parse(text)))
+                    chart.named |= _defined(template.parse(text), file)
         self.known[directory] = chart
         return chart
 
@@ -94,6 +94,10 @@ class Charts:
         self.problems += problems
         plain = documents[0].root.plain() if documents else {}
         return plain if isinstance(plain, dict) else {}
+
+
+def _defined(nodes: list[template.Node], file: Path) -> dict[str, Named]:
+    return {name: Named(body, file) for name, body in template.defines(nodes)}
 
 
 def _given(chart: Chart, own: dict[str, Any]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from hardtack.core.errors import ManifestError
 from hardtack.manifests import embedded, podspecs
 from hardtack.manifests.files import LARGEST_FILE
 from hardtack.manifests.model import FoundImage
-from hardtack.manifests.place import Problem
+from hardtack.manifests.place import Place, Problem
 from hardtack.manifests.yamlpos import parse
 
 TIMEOUT = 60.0  # seconds for one chart
@@ -118,24 +118,25 @@ def images(
     for outer in documents:
         for document in (outer, *embedded.documents(outer, lines, problems)):
             for image in podspecs.images(document):
-                line, column = _where(image, template, raw) or (begins, 1)
-                found.append(replace(image, place=replace(image.place, line=line, column=column)))
+                found.append(
+                    _standing(image, template, raw) or replace(image, place=Place(file, begins))
+                )
     return found, [replace(p, place=replace(p.place, line=begins, column=1)) for p in problems]
 
 
-def _where(image: FoundImage, template: str, raw: Sequence[FoundImage]) -> tuple[int, int] | None:
-    """The template's line and column that name the image, where exactly that can be told."""
+def _standing(image: FoundImage, template: str, raw: Sequence[FoundImage]) -> FoundImage | None:
+    """The image where the chart's files name it, if exactly that can be told."""
     same = [one for one in raw if one.reference is not None and one.reference == image.reference]
     same.sort(key=lambda one: (one.path != image.path, one.place.line))
     if same:
-        return same[0].place.line, same[0].place.column
+        return replace(image, place=same[0].place, via=same[0].via)
     for number, line in enumerate(template.split("\n"), 1):
         at = line.find(image.raw)
         if image.raw and at >= 0 and not line.lstrip().startswith("#"):
-            return number, at + 1
+            return replace(image, place=Place(image.place.file, number, at + 1))
     unknown = [one for one in raw if one.reference is None and _alike(one, image)]
-    if len({one.place.line for one in unknown}) == 1:
-        return unknown[0].place.line, unknown[0].place.column
+    if len({one.place for one in unknown}) == 1:
+        return replace(image, place=unknown[0].place, via=unknown[0].via)
     return None
 
 

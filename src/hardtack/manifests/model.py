@@ -46,7 +46,8 @@ class FoundImage:
     `raw` is the text as written; `reference` is None where the image can't be told, and `reason`
     says why. `path` is the way to it (`Deployment/edge-endpoint › initContainers[0]`). `policy` is
     None where there is no such thing (Dockerfiles, lists). `hidden` means that it stands in a
-    string of a ConfigMap or Secret, `malformed` that `raw` is no image reference at all.
+    string of a ConfigMap or Secret, `malformed` that `raw` is no image reference at all. `via` is
+    the place that takes it in, where a named template of Helm's writes it elsewhere.
     """
 
     raw: str
@@ -59,6 +60,7 @@ class FoundImage:
     hidden: bool = False
     reason: str = ""
     malformed: bool = False
+    via: Place | None = None
 
     @property
     def untold(self) -> str:

@@ -135,7 +135,7 @@ class _Scan:
                 for document in documents:
                     self.images += absent.dependencies(document, chart, self.charts)
             return
-        for flat in chart.flattened(text):
+        for flat in chart.flattened(text, file):
             documents, problems = parse(flat.text, file)
             # Both branches of a condition stand in the text: what is twice there is no error.
             self.problems += [
@@ -143,7 +143,7 @@ class _Scan:
                         severity=Severity.WARNING)
                 for p in problems if p.severity is Severity.ERROR
             ]  # fmt: skip
-            self.images += charts.inserted(flat.inserted, file)
+            self.images += charts.inserted(flat.inserted, file, chart)
             if any(document.kind in ("ConfigMap", "Secret") for document in documents):
                 self.taken_in |= {
                     found for name in flat.files for found in _below(chart.directory, name)
@@ -192,7 +192,7 @@ class _Scan:
         if program:
             rendering = charts.Rendering(program, self.charts)
             rendered = rendering.images(self.images, strict=strict)
-            rendered = [image for image in rendered if image.place.file in self.seen]
+            rendered = [i for i in rendered if (i.via or i.place).file in self.seen]
             if strict:
                 self.images = [i for i in self.images if not _is_template(i, rendering.done)]
             self.images = charts.merged(self.images, rendered)

@@ -19,10 +19,13 @@ _NAME = re.compile(r'"([^"]+)"')
 
 @dataclass(frozen=True)
 class Text:
-    """Text as it stands, and as it's `shown` once the actions beside it have trimmed it."""
+    """Text as it stands, and as it's `shown` once the actions beside it have trimmed it; `line` and
+    `column` (from 1) are those of what is shown."""
 
     raw: str
     shown: str
+    line: int = 1
+    column: int = 1
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Action:
     body: str
     breaks: int  # newlines inside the action
     bare: bool = False
+    line: int = 1
+    column: int = 1
 
 
 @dataclass(frozen=True)
@@ -126,18 +131,30 @@ def _tokens(text: str) -> list[Text | Action]:
     pieces.append(text[at:])
     bare = _bare(pieces)
     tokens: list[Text | Action] = []
+    at, line, column = 0, 1, 1
     for number, piece in enumerate(pieces):
         shown = piece
         if number and found[number - 1].trims_after:
             shown = shown.lstrip()
+        here = _behind(piece[: len(piece) - len(shown)], line, column)
         if number < len(found) and found[number].trims_before:
             shown = shown.rstrip()
         if piece:
-            tokens.append(Text(piece, shown))
+            tokens.append(Text(piece, shown, *here))
+        line, column = _behind(piece, line, column)
         if number < len(found):
             action = found[number]
-            tokens.append(Action(action.body.strip(), action.body.count("\n"), bare[number]))
+            body = action.body
+            tokens.append(Action(body.strip(), body.count("\n"), bare[number], line, column))
+            line, column = _behind(text[at + len(piece) : action.end], line, column)
+            at = action.end
     return tokens
+
+
+def _behind(text: str, line: int, column: int) -> tuple[int, int]:
+    """Line and column behind a text that begins at these."""
+    breaks = text.count("\n")
+    return line + breaks, (len(text) - text.rfind("\n") if breaks else column + len(text))
 
 
 def _action(text: str, start: int) -> _Found | None:
