@@ -21,6 +21,7 @@ from drill.site import REGISTRY
 from drill.steps import expect
 from drill.story import NEXT, Story
 from hardtack.demo.detectors import SAMPLES
+from hardtack.deploy.facts import kubelet
 from hardtack.deploy.prepare import route
 from hardtack.deploy.ready.checks import Check
 
@@ -293,7 +294,9 @@ BREAKS: dict[Check, Break] = {
     Check.BOX_ADDRESS: _file(_K3S, lambda _: f"node-ip: {BOX}\n"),
     Check.BOX_CLOCK: _clock_behind,
     Check.BOX_NAMES: _no_localhost,
-    Check.BOX_COLLECTION: _kubelet("image-maximum-gc-age=24h"),
+    Check.BOX_COLLECTION: _file(
+        f"/{kubelet.DROP_INS}/50-drill.conf", lambda _: "imageMaximumGCAge: 24h\n"
+    ),
     Check.BOX_DISK: _kubelet('"eviction-hard=nodefs.available<100%"'),
     Check.BOX_HELPERS: _file(f"{_HELPERS}/config.yaml", lambda _: _PROVIDER),
     Check.BOX_ORDER: _unit,

@@ -133,7 +133,10 @@ BREAKS: dict[str, tuple[Callable[[KernelBox], object], set[str]]] = {
         lambda box: box.write("etc/hosts", "127.0.0.1 box"), {"names without DNS"},
     ),
     "images collected": (_kubelet("image-gc-high-threshold=1"), {"image collection"}),
-    "old images collected": (_kubelet("image-maximum-gc-age=24h"), {"image collection"}),
+    "old images collected": (
+        lambda box: box.write("var/lib/rancher/k3s/agent/etc/kubelet.conf.d/50-site.conf",
+                              "imageMaximumGCAge: 24h\n"), {"image collection"},
+    ),
     "a start that waits": (
         _drop(f"etc/systemd/system/{WAITER}.d/zz-hardtack.conf"), {"order of starts"},
     ),

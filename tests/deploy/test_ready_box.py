@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from hardtack.core.errors import ConfigError
-from hardtack.deploy.facts import helpers
+from hardtack.deploy.facts import helpers, kubelet
 from hardtack.deploy.facts.model import Clock, Facts, K3s, Network, Space
 from hardtack.deploy.facts.read import read
 from hardtack.deploy.ready import box, certificates
@@ -53,8 +53,29 @@ def _remove(file: str | Path) -> Callable[[Path], None]:
     return lambda root: (root / file).unlink()
 
 
+def _link(file: str | Path, target: str) -> Callable[[Path], None]:
+    def link(root: Path) -> None:
+        (root / file).unlink()
+        (root / file).symlink_to(target)
+
+    return link
+
+
+def _chained(*damages: Callable[[Path], None]) -> Callable[[Path], None]:
+    def all_of_them(root: Path) -> None:
+        for damage in damages:
+            damage(root)
+
+    return all_of_them
+
+
 def _kubelet(argument: str) -> Callable[[Path], None]:
     return _write(K3S.parent / "config.yaml.d/z.yaml", f"kubelet-arg+: [{argument}]\n")
+
+
+def _drop_in(line: str, name: str = "50-site.conf") -> Callable[[Path], None]:
+    head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+    return _write(kubelet.DROP_INS / name, f"{head}{line}\n")
 
 
 def _k3s(line: str) -> Callable[[Path], None]:
@@ -135,7 +156,16 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "images collected": (
         _kubelet("image-gc-high-threshold=1"), "image collection", "from 1 % on",
     ),
-    "old images collected": (_kubelet("image-maximum-gc-age=24h"), "image collection", "a while"),
+    "old images collected": (
+        _drop_in("imageMaximumGCAge: 24h"), "image collection", "used for a while",
+    ),
+    "images collected, by a file": (
+        _chained(_edit(K3S, "  - image-gc-high-threshold=100\n", ""),
+                 _drop_in("imageGCHighThresholdPercent: 1")), "image collection", "from 1 % on",
+    ),
+    "evictions, by a file": (
+        _drop_in("evictionHard: {nodefs.available: 100%}"), "disk space", "less than",
+    ),
     "disk": (_kubelet("eviction-hard=nodefs.available<100%"), "disk space", "less than"),
     "helper missing": (_helper(None), "credential helpers", "not there"),
     "helper blocks": (_helper("sleep 60"), "credential helpers", "doesn't end"),
@@ -150,6 +180,15 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     ),
     "disabled": (
         _remove(UNITS / "multi-user.target.wants/k3s.service"), "started at boot", "k3s.service",
+    ),
+    "masked": (_link(UNITS / "k3s.service", "/dev/null"), "started at boot", "k3s.service is masked"),
+    "no k3s to start": (
+        _chained(_started("server"), _remove("usr/local/bin/k3s")), "started at boot",
+        "to start /usr/local/bin/k3s, which isn't there",
+    ),
+    "no unit starts k3s": (
+        _chained(_remove(UNITS / "k3s.service"), _write("run/systemd/system/x.service", "")),
+        "started at boot", "no unit of systemd starts k3s",
     ),
     "k3s in memory": (_mount("tmpfs"), "storage", "lies in memory (tmpfs)"),
     "k3s on a server": (_mount("nfs4"), "storage", "lies on a server (nfs4)"),
@@ -176,6 +215,15 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     ),
     "not prepared at boot": (
         _remove(UNITS / "k3s.service.wants/hardtack-prepare.service"), "prepared at boot", "next",
+    ),
+    "prepared by a unit that is gone": (
+        _remove(UNITS / "hardtack-prepare.service"), "prepared at boot", "nothing prepares",
+    ),
+    "preparing is masked": (
+        _link(UNITS / "hardtack-prepare.service", "/dev/null"), "prepared at boot", "nothing",
+    ),
+    "prepared by a program that is gone": (
+        _remove("usr/local/bin/hardtack"), "prepared at boot", "to run hardtack at the next start",
     ),
 }  # fmt: skip
 
@@ -212,6 +260,8 @@ def test_a_helper_that_answers_with_no_network(root: Path) -> None:
     [
         (K3S, "node-ip: [", r"config\.yaml:1:11: malformed YAML"),
         (K3S, "- node-ip", r"config\.yaml"),
+        (kubelet.DROP_INS / "a.conf", "imageMaximumGCAge: {", r"a\.conf:1:21: malformed YAML"),
+        (kubelet.DROP_INS / "a.conf", "- imageMaximumGCAge", "settings by name"),
         (HELPERS / "config.yaml", "providers: 3", r"config\.yaml is no configuration"),
         (HELPERS / "config.yaml", "kind: x\nproviders: {", r"config\.yaml:2:13: malformed YAML"),
     ],
@@ -276,9 +326,62 @@ def test_k3s_settings_are_merged(root: Path) -> None:
     assert found.settings["node-ip"] == "10.0.0.1"
 
 
+def test_the_kubelets_files_are_merged(root: Path) -> None:
+    """Its own file, then the drop-ins by name; what a flag says goes before both."""
+    _kubelet("config=/etc/kubelet.yaml")(root)
+    _write("etc/kubelet.yaml", "imageGCHighThresholdPercent: 1\nimageMaximumGCAge: 1h\n"
+           "resolvConf: /etc/own.conf\nmaxPods: 9\n")(root)  # fmt: skip
+    _write("etc/own.conf", "nameserver 192.0.2.1\n")(root)
+    _drop_in("imageMaximumGCAge: 48h", "20-b.conf")(root)
+    _drop_in("imageMaximumGCAge: 24h", "10-a.conf")(root)
+    found = read(root).k3s
+    assert found is not None
+    assert found.nameservers == ("192.0.2.1",)
+    assert found.kubelet == {
+        "config": "/etc/kubelet.yaml", "image-gc-high-threshold": "100",
+        "imageMaximumGCAge": "48h", "resolv-conf": "/etc/own.conf",
+    }  # fmt: skip
+
+
 def test_a_box_without_k3s_needs_no_route() -> None:
     facts = Facts(Network(hosts=frozenset({"localhost"})), Clock(1.0, 1.0))
     assert {row.state for row in box.rows(facts)} == {State.READY}
+
+
+_WANTS = UNITS / "multi-user.target.wants"
+_OURS = {  # of docs/deploy-systemd.md, with the instances that are enabled
+    "hardtack-prepare.service": "hardtack-prepare.service",
+    "hardtack@.service": "hardtack@srv-models.service",
+    "hardtack-endpoint.service": "hardtack-endpoint.service",
+}
+_NO_MOUNT = _remove(_WANTS / _OURS["hardtack@.service"])
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda _: None, ""),
+        (_NO_MOUNT, "hardtack@.service is not started at boot"),
+        (_remove(_WANTS / "hardtack-endpoint.service"), "hardtack-endpoint.service is not started"),
+        (_link(UNITS / "hardtack-endpoint.service", "/dev/null"), "endpoint.service is masked"),
+        (_remove("usr/local/bin/hardtack"), "which isn't there"),
+        (_remove(_WANTS / "hardtack-prepare.service"), "nothing prepares"),
+        (_chained(_NO_MOUNT, _write("etc/fstab", "# x\ns3://w /srv/w hardtack nofail 0 0\n")), ""),
+    ],
+)  # fmt: skip
+def test_without_kubernetes_systemd_starts_mount_and_endpoint(
+    tmp_path: Path, damage: Callable[[Path], None], said: str
+) -> None:
+    for name, started in _OURS.items():
+        _write(UNITS / name, "[Service]\nExecStart=hardtack\n")(tmp_path)
+        _write(_WANTS / started, "")(tmp_path)
+    _write("etc/hosts", "127.0.0.1 localhost\n")(tmp_path)
+    _write("var/lib/hardtack/clock", "")(tmp_path)
+    _write("usr/local/bin/hardtack", "")(tmp_path)
+    damage(tmp_path)
+    details = [detail for _, detail in _amiss(tmp_path)]
+    assert bool(details) == bool(said)
+    assert all(said in detail for detail in details)
 
 
 def test_full_disks() -> None:

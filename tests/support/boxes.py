@@ -112,7 +112,7 @@ def kernel_box(directory: Path) -> Iterator[KernelBox]:
             assert process.stdout is not None
             assert process.stdout.readline() == "started\n"
             box = KernelBox(root, process.pid)
-            for name, text in _FILES.items():
+            for name, text in {**_FILES, HARDTACK[0].lstrip("/"): ""}.items():
                 box.write(name, text)
             yield box
         finally:

@@ -12,6 +12,7 @@ from typing import Any
 from hardtack.core.errors import ConfigError
 from hardtack.core.yamlerrors import told
 from hardtack.deploy.facts import k3s_start
+from hardtack.deploy.facts import kubelet as kubelet_files
 from hardtack.deploy.facts.model import K3s
 
 CONFIG = Path("etc/rancher/k3s")
@@ -35,7 +36,7 @@ def read(root: Path) -> K3s | None:
                 settings[key] = value
     commanded = k3s_start.flags(root)
     settings |= commanded
-    kubelet = dict(_arguments(settings.pop("kubelet-arg", None)))
+    kubelet = kubelet_files.read(root, dict(_arguments(settings.pop("kubelet-arg", None))))
     plain = {key: ",".join(map(str, _listed(value))) for key, value in settings.items()}
     resolv = plain.get("resolv-conf") or kubelet.get("resolv-conf")
     return K3s(

@@ -30,7 +30,7 @@ class Network:
 @dataclass(frozen=True)
 class K3s:
     """k3s as its files and the command that starts it configure it: `settings` by flag, `kubelet`
-    by argument.
+    by argument, of its own files too (by field what no argument sets).
 
     `nameservers`: those in the resolv.conf that the settings name; None where they name none.
     `pause`: the image that holds each pod's namespaces; None where nothing says which.
@@ -70,11 +70,14 @@ class Space:
 
 @dataclass(frozen=True)
 class Unit:
-    """A systemd unit. `after`: it starts after network-online.target; `requires`: only with it."""
+    """A systemd unit. `after`: it starts after network-online.target; `requires`: only with it.
+    `started`: at boot; `lacks`: its program, where that isn't there."""
 
     name: str
     after: bool
     requires: bool
+    started: bool = False
+    lacks: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,13 +90,14 @@ class Waiter:
 
 @dataclass(frozen=True)
 class Systemd:
-    """`prepared`: `hardtack box prepare` runs at each start, before k3s; `enabled`: a unit of k3s's
-    is started at boot."""
+    """`units`: those that aren't masked; `masked`: the others; `runs`: systemd started this box;
+    `fstab`: a line of /etc/fstab mounts weights."""
 
     units: tuple[Unit, ...] = ()
     waiters: tuple[Waiter, ...] = ()
-    prepared: bool = False
-    enabled: bool = False
+    masked: frozenset[str] = frozenset()
+    runs: bool = False
+    fstab: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""What systemd's unit files say of starts that wait for a network."""
+"""What systemd's unit files say: what is started at boot, and what waits for a network."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,33 +15,81 @@ PREPARE = "hardtack-prepare.service"
 PLACES = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system",
           "lib/systemd/system")  # fmt: skip
 _OURS = ("k3s.service", "k3s-agent.service", "containerd.service", "hardtack*.service")
+_PROGRAMS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin")
+"""Where systemd looks for a program that is named without its directory."""
+_PREFIXES = "@-:+!|"
 
 
 def read(root: Path) -> Systemd | None:
     """What the unit files below `root` say; None where there is no systemd."""
     if not (root / "etc/systemd/system").is_dir():
         return None
-    there = names(root)
-    units = tuple(_unit(root, name) for name in there)
+    units = tuple(_unit(root, name) for name in names(root))
     waiters = {p.name for d in PLACES for p in (root / d / f"{ONLINE}.wants").glob("*.service")}
-    prepared = any((root / PLACES[0]).glob(f"*.wants/{PREPARE}"))
     found = tuple(_waiter(root, name) for name in sorted(waiters) if not _masked(root, name))
-    enabled = any(any((root / d).glob(f"*.wants/{name}")) for d in PLACES for name in there
-                  if name.startswith("k3s"))  # fmt: skip
-    return Systemd(units, found, prepared, enabled)
+    masked = frozenset(name for name in _there(root) if _masked(root, name))
+    runs = (root / "run/systemd/system").is_dir()
+    return Systemd(units, found, masked, runs, _in_fstab(root))
 
 
 def names(root: Path) -> list[str]:
     """The units below `root` that a box of ours starts, without those that are masked."""
-    found = {p.name for d in PLACES for pattern in _OURS for p in (root / d).glob(pattern)}
-    return [name for name in sorted(found) if not _masked(root, name)]
+    return [name for name in _there(root) if not _masked(root, name)]
+
+
+def _there(root: Path) -> list[str]:
+    return sorted({p.name for d in PLACES for pattern in _OURS for p in (root / d).glob(pattern)})
 
 
 def _unit(root: Path, name: str) -> Unit:
     said = list(settings(root, name))
     after = any(key == "After" and ONLINE in value.split() for key, value in said)
     bound = ("Requires", "BindsTo", "Requisite")
-    return Unit(name, after, any(k in bound and ONLINE in v.split() for k, v in said))
+    requires = any(k in bound and ONLINE in v.split() for k, v in said)
+    commands = [value for key, value in said if key == "ExecStart" and value]
+    lacks = _lacking(root, commands[-1]) if commands else ""
+    return Unit(name, after, requires, _started(root, name), lacks)
+
+
+def _started(root: Path, name: str) -> bool:
+    """Whether something that is started at boot wants the unit, or an instance of it."""
+    pattern = name.replace("@.", "@*.")
+    return any(
+        any((root / directory).glob(f"*.{how}/{pattern}"))
+        for directory in PLACES for how in ("wants", "requires")
+    )  # fmt: skip
+
+
+def _in_fstab(root: Path) -> bool:
+    try:
+        lines = (root / "etc/fstab").read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    fields = [line.split() for line in lines if not line.lstrip().startswith("#")]
+    return any(len(f) > 2 and f[2] in ("hardtack", "fuse.hardtack") for f in fields)
+
+
+def _lacking(root: Path, command: str) -> str:
+    """The program of an ExecStart; empty where it is there."""
+    try:
+        program = (shlex.split(command) or [""])[0].lstrip(_PREFIXES)
+    except ValueError:
+        return ""  # systemd itself refuses it
+    if "%" in program:
+        return ""
+    places = [program] if program.startswith("/") else [f"{d}/{program}" for d in _PROGRAMS]
+    return "" if any(_is_there(root, Path(place)) for place in places) else program
+
+
+def _is_there(root: Path, path: Path) -> bool:
+    """Whether there is a file, where links lead as they do on the box."""
+    for _ in range(8):
+        path = root / str(path).lstrip("/")
+        if not path.is_symlink():
+            return path.is_file()
+        target = path.readlink()
+        path = target if target.is_absolute() else path.parent.relative_to(root) / target
+    return False
 
 
 def _waiter(root: Path, name: str) -> Waiter:

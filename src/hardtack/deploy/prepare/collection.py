@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from hardtack.deploy.facts.k3s import CONFIG
+from hardtack.deploy.facts.kubelet import DROP_INS, MAXIMUM_AGE
 from hardtack.deploy.prepare.step import Change, Step, Target, file, gone
+from hardtack.deploy.ready.box import NEVER
 
 FILE = CONFIG / "config.yaml.d/zz-hardtack-collection.yaml"
-_NEVER = ("0s", "0", "")
+DROP_IN = "zz-hardtack-collection.conf"
+_FLAG = "kubelet-arg+:\n  - image-gc-high-threshold=100\n"  # the kubelet's own way to say never
+_FIELD = (
+    "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+    f"{MAXIMUM_AGE}: 0s\n"
+)
 
 
 def plan(target: Target) -> Iterable[Change]:
     k3s = target.facts().k3s
     if k3s is None:
         return
-    aged = k3s.kubelet.get("image-maximum-gc-age", "0s") not in _NEVER
-    if k3s.kubelet.get("image-gc-high-threshold") == "100" and not aged:
-        return
-    lines = ["image-gc-high-threshold=100"]  # the kubelet's own way to say never
-    if aged or _said_before(target):
-        lines.append("image-maximum-gc-age=0s")
-    arguments = "".join(f"  - {line}\n" for line in lines)
-    yield from file(target, FILE, f"kubelet-arg+:\n{arguments}")
+    if k3s.kubelet.get("image-gc-high-threshold") != "100":
+        yield from file(target, FILE, _FLAG)
+    # No argument sets it. In a file that was named to the kubelet it is a person's to change.
+    if k3s.kubelet.get(MAXIMUM_AGE, "0s") not in NEVER and "config" not in k3s.kubelet:
+        yield from file(target, _drop_ins(k3s.kubelet.get("config-dir")) / DROP_IN, _FIELD)
 
 
-def _said_before(target: Target) -> bool:
-    """An older kubelet doesn't know image-maximum-gc-age: it is only said where it was needed."""
-    path = target.path(FILE)
-    return path.is_file() and "image-maximum-gc-age" in path.read_text(errors="replace")
+def _drop_ins(named: str | None) -> Path:
+    return Path(named.lstrip("/")) if named else DROP_INS
 
 
 def undo(target: Target) -> Iterable[Change]:
-    yield from gone(target, [FILE])
+    k3s = target.facts().k3s
+    directory = _drop_ins(k3s.kubelet.get("config-dir") if k3s else None)
+    yield from gone(target, [FILE, directory / DROP_IN])
 
 
 STEP = Step("collection", "images that can't be pulled again are kept", plan, undo)

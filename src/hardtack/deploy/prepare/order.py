@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hardtack.deploy.prepare.step import Change, Step, Target, command, file, gone
-from hardtack.deploy.ready.box import LONG_WAIT
+from hardtack.deploy.ready.starts import LONG_WAIT
 
 UNITS = Path("etc/systemd/system")
 NAME = "zz-hardtack.conf"

@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterable
 
 from hardtack.core.errors import ConfigError
 from hardtack.core.units import format_duration, format_size, parse_size
+from hardtack.deploy.facts.kubelet import MAXIMUM_AGE
 from hardtack.deploy.facts.model import Facts, K3s, Space
-from hardtack.deploy.ready import elsewhere
+from hardtack.deploy.ready import elsewhere, starts
 from hardtack.deploy.ready.checks import Check
-from hardtack.deploy.ready.elsewhere import Amiss
+from hardtack.deploy.ready.amiss import PREPARE, Amiss
 from hardtack.deploy.ready.report import Row, State
 
-PREPARE = "Mend it: hardtack box prepare."
 LATE = 60.0
 """Seconds for which the noted time may lie before us: nobody sets a clock that well."""
 _STALE = 86400.0
-LONG_WAIT = 30.0
-"""Seconds for which a start may wait for a network."""
+NEVER = ("0s", "0", "")
+"""How the kubelet is told that no image is too old."""
 _NEARLY = 5  # per cent below the threshold from which images are collected
 _LEAST = 64_000_000
 _LEAST_INODES = 0.02
@@ -93,10 +93,11 @@ def image_collection(facts: Facts) -> Iterable[Amiss]:
             if "k3s" in space.path.parts and used >= int(high) - _NEARLY:
                 said = f"images are collected from {high} % on, the disk is {used} % full"
                 yield said, _prepare(facts.k3s, "kubelet-arg")
-    if facts.k3s.kubelet.get("image-maximum-gc-age", "0s") not in ("0s", "0", ""):
+    if facts.k3s.kubelet.get(MAXIMUM_AGE, "0s") not in NEVER:
+        named = facts.k3s.kubelet.get("config")
         yield (
-            "images that aren't used for a while are collected (image-maximum-gc-age)",
-            "Take it out of k3s's kubelet-arg.",
+            f"images that aren't used for a while are collected ({MAXIMUM_AGE})",
+            f"Take {MAXIMUM_AGE} out of {named} and of the drop-ins." if named else PREPARE,
         )
 
 
@@ -145,36 +146,6 @@ def helpers(facts: Facts) -> Iterable[Amiss]:
             )
 
 
-def start_order(facts: Facts) -> Iterable[Amiss]:
-    """Services that wait for a network before they start."""
-    if facts.systemd is None:
-        return
-    slow = [w for w in facts.systemd.waiters if w.seconds is None or w.seconds > LONG_WAIT]
-    for unit in facts.systemd.units:
-        if unit.requires:
-            yield (
-                f"{unit.name} requires network-online.target: without a network it never starts",
-                "Take that out of its unit file.",
-            )
-        elif unit.after and slow:
-            yield f"{unit.name} starts after {slow[0].name}, which waits for a network", PREPARE
-
-
-def at_boot(facts: Facts) -> Iterable[Amiss]:
-    """What `box prepare` does is gone after a restart; it must run again then."""
-    if facts.k3s is not None and facts.systemd is not None and not facts.systemd.prepared:
-        yield "nothing prepares the box at its next start", PREPARE
-
-
-def starts(facts: Facts) -> Iterable[Amiss]:
-    """A service that somebody disabled stays down after a restart, with a network or without."""
-    if facts.systemd is None or facts.systemd.enabled:
-        return
-    units = [u.name for u in facts.systemd.units if u.name.startswith("k3s")]
-    if units:
-        yield f"{units[0]} is not started at boot", f"Have it started: systemctl enable {units[0]}."
-
-
 CHECKS: dict[Check, Callable[[Facts], Iterable[Amiss]]] = {
     Check.BOX_ROUTE: default_route,
     Check.BOX_ADDRESS: node_address,
@@ -183,9 +154,9 @@ CHECKS: dict[Check, Callable[[Facts], Iterable[Amiss]]] = {
     Check.BOX_COLLECTION: image_collection,
     Check.BOX_DISK: disk,
     Check.BOX_HELPERS: helpers,
-    Check.BOX_ORDER: start_order,
-    Check.BOX_BOOT: at_boot,
-    Check.BOX_STARTS: starts,
+    Check.BOX_ORDER: starts.order,
+    Check.BOX_BOOT: starts.prepared,
+    Check.BOX_STARTS: starts.at_boot,
     Check.BOX_STORAGE: elsewhere.storage,
     Check.BOX_CONTROL: elsewhere.control_plane,
     Check.BOX_PULLS: elsewhere.forced_pulls,

@@ -8,9 +8,7 @@ from pathlib import Path
 
 from hardtack.deploy.facts.k3s import DATA
 from hardtack.deploy.facts.model import Facts
-
-Amiss = tuple[str, str]
-"""What is wrong, and what helps."""
+from hardtack.deploy.ready.amiss import Amiss
 
 _MEMORY = ("tmpfs", "ramfs")
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "ceph", "fuse.sshfs", "fuse.glusterfs", "fuse.s3fs")

@@ -1,0 +1,65 @@
+"""The kubelet's own configuration files: what its flags don't say, and what has no flag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hardtack.core.errors import ConfigError
+from hardtack.core.yamlerrors import told
+
+DROP_INS = Path("var/lib/rancher/k3s/agent/etc/kubelet.conf.d")
+"""k3s's own file lies there too, and whoever sets a field adds one (k3s 1.32 and later)."""
+MAXIMUM_AGE = "imageMaximumGCAge"
+CREDENTIALS = "imagePullCredentialsVerificationPolicy"
+ALLOWED = "preloadedImagesVerificationAllowlist"
+_FLAGS = {
+    "imageGCHighThresholdPercent": "image-gc-high-threshold",
+    "evictionHard": "eviction-hard",
+    "resolvConf": "resolv-conf",
+}
+_FIELDS = (MAXIMUM_AGE, CREDENTIALS, ALLOWED)
+
+
+def read(root: Path, flags: Mapping[str, str]) -> dict[str, str]:
+    """What the kubelet goes by, of what is looked at here: by flag, and by field what has none.
+    Raises ConfigError."""
+    found: dict[str, str] = {}
+    for file in _files(root, flags):
+        for field, value in _document(file).items():
+            if field in _FLAGS or field in _FIELDS:
+                found[_FLAGS.get(field, field)] = _text(value)
+    return found | dict(flags)
+
+
+def _files(root: Path, flags: Mapping[str, str]) -> list[Path]:
+    """The later goes first, as with the kubelet: its file, then the drop-ins by name."""
+    named = root / flags["config"].lstrip("/") if flags.get("config") else None
+    directory = root / flags.get("config-dir", str(DROP_INS)).lstrip("/")
+    drop_ins = sorted(path for path in directory.rglob("*.conf") if path.is_file())
+    return [*([named] if named else []), *drop_ins]
+
+
+def _document(file: Path) -> Mapping[str, Any]:
+    import yaml
+
+    remedy = "The kubelet wouldn't start: mend it."
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{told(error, str(file))}.", remedy=remedy) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} can't be read: {error}.", remedy=remedy) from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{file} must hold settings by name.", remedy=remedy)
+    return document
+
+
+def _text(value: Any) -> str:
+    """As the flag would have it."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}<{limit}" for name, limit in value.items())
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value)

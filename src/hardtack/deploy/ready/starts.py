@@ -1,0 +1,93 @@
+"""What is started at boot, and whether it waits for a network first. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hardtack.deploy.facts.model import Facts, Systemd, Unit
+from hardtack.deploy.facts.systemd import PREPARE as UNIT
+from hardtack.deploy.ready.amiss import PREPARE, Amiss
+
+LONG_WAIT = 30.0
+"""Seconds for which a start may wait for a network."""
+_K3S = ("k3s.service", "k3s-agent.service")
+_MOUNT, _ENDPOINT = "hardtack@.service", "hardtack-endpoint.service"
+
+
+def order(facts: Facts) -> Iterable[Amiss]:
+    """Services that wait for a network before they start."""
+    if facts.systemd is None:
+        return
+    slow = [w for w in facts.systemd.waiters if w.seconds is None or w.seconds > LONG_WAIT]
+    for unit in facts.systemd.units:
+        if unit.requires:
+            yield (
+                f"{unit.name} requires network-online.target: without a network it never starts",
+                "Take that out of its unit file.",
+            )
+        elif unit.after and slow:
+            yield f"{unit.name} starts after {slow[0].name}, which waits for a network", PREPARE
+
+
+def prepared(facts: Facts) -> Iterable[Amiss]:
+    """What `box prepare` does is gone after a restart; it must run again then."""
+    systemd = facts.systemd
+    if systemd is None or (facts.k3s is None and not _of(systemd, (_MOUNT, _ENDPOINT))):
+        return
+    units = [unit for unit in _of(systemd, (UNIT,)) if unit.started]
+    if not units:
+        yield "nothing prepares the box at its next start", PREPARE
+    for unit in units:
+        if unit.lacks:
+            yield (
+                f"{UNIT} is to run {unit.lacks} at the next start, which isn't there",
+                "Install hardtack there; or elsewhere, then: hardtack box prepare.",
+            )
+
+
+def at_boot(facts: Facts) -> Iterable[Amiss]:
+    """What systemd is there to start stays down after a restart where it was disabled or masked, or
+    its program is gone: k3s, or without Kubernetes the mounts and the endpoint."""
+    if facts.systemd is None:
+        return
+    if facts.k3s is not None:
+        yield from _down(facts.systemd, _K3S)
+        units = _of(facts.systemd, _K3S)
+        if facts.systemd.runs and not units and not facts.systemd.masked & set(_K3S):
+            yield (
+                "no unit of systemd starts k3s",
+                "Install k3s's service; where something else starts it: "
+                "--without box.started-at-boot.",
+            )
+        return
+    if not facts.systemd.fstab:
+        yield from _down(facts.systemd, (_MOUNT,))
+    yield from _down(facts.systemd, (_ENDPOINT,))
+
+
+def _down(systemd: Systemd, names: tuple[str, ...]) -> Iterable[Amiss]:
+    """Nothing where one of the units is started, or none is there at all."""
+    units = _of(systemd, names)
+    started = [unit for unit in units if unit.started]
+    for unit in started:
+        if unit.lacks:
+            yield (
+                f"{unit.name} is to start {unit.lacks}, which isn't there",
+                "Put it back, or correct the unit's ExecStart.",
+            )
+    if started:
+        return
+    if units:
+        name = units[0].name
+        which = name.replace("@.", "@NAME.")
+        yield f"{name} is not started at boot", f"Have it started: systemctl enable {which}."
+    for name in sorted(systemd.masked & set(names)):
+        yield f"{name} is masked: it is not started at boot", _unmask(name)
+
+
+def _unmask(name: str) -> str:
+    return f"Have it started: systemctl unmask {name}; systemctl enable {name}."
+
+
+def _of(systemd: Systemd, names: tuple[str, ...]) -> list[Unit]:
+    return [unit for unit in systemd.units if unit.name in names]
