@@ -125,6 +125,10 @@ def _kubelet(argument: str) -> Break:
     return _file(_K3S, lambda _: f"kubelet-arg+: [{argument}]\n")
 
 
+def _drop_in(line: str) -> Break:
+    return _file(f"/{kubelet.DROP_INS}/50-drill.conf", lambda _: f"{line}\n")
+
+
 def _asked(**otherwise: Any) -> Break:
     return lambda _story, _mending: Damage(**otherwise)
 
@@ -275,6 +279,7 @@ BREAKS: dict[Check, Break] = {
     Check.IMAGES_PAUSE: _file(
         _K3S, lambda _: f"pause-image: {REGISTRY}/rancher/mirrored-pause:9.9\n"
     ),
+    Check.IMAGES_CREDENTIALS: _drop_in(f"{kubelet.CREDENTIALS}: AlwaysVerify"),
     Check.WEIGHTS_SOURCE: _asked(source=[]),
     Check.WEIGHTS_READ: _asked(env={"HARDTACK_CACHE": f"{LOCK}/cache"}),
     Check.WEIGHTS_LISTED: _asked(env={"HARDTACK_CACHE": f"{KEPT}/no-cache"}),
@@ -294,9 +299,7 @@ BREAKS: dict[Check, Break] = {
     Check.BOX_ADDRESS: _file(_K3S, lambda _: f"node-ip: {BOX}\n"),
     Check.BOX_CLOCK: _clock_behind,
     Check.BOX_NAMES: _no_localhost,
-    Check.BOX_COLLECTION: _file(
-        f"/{kubelet.DROP_INS}/50-drill.conf", lambda _: "imageMaximumGCAge: 24h\n"
-    ),
+    Check.BOX_COLLECTION: _drop_in(f"{kubelet.MAXIMUM_AGE}: 24h"),
     Check.BOX_DISK: _kubelet('"eviction-hard=nodefs.available<100%"'),
     Check.BOX_HELPERS: _file(f"{_HELPERS}/config.yaml", lambda _: _PROVIDER),
     Check.BOX_ORDER: _unit,

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 import trustme
 
+from hardtack.deploy.facts import kubelet
 from hardtack.deploy.ready.box import CHECKS
 from hardtack.deploy.ready.checks import Check
 from tests.support.commands import HARDTACK, clean_environment, run
-from tests.support.others import as_other
+from tests.support.others import as_other, open_to_all
 from tests.support.ready import CHOSEN, ReadyBox, open_cache, ready_box, ship
 
 pytestmark = pytest.mark.needs("registry")
@@ -129,6 +130,12 @@ def _other_pause(box: ReadyBox) -> None:
         file.write("pause-image: registry.example/pause:9\n")
 
 
+def _verify_credentials(box: ReadyBox) -> None:
+    file = box.root / kubelet.DROP_INS / "50-site.conf"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"kind: KubeletConfiguration\n{kubelet.CREDENTIALS}: AlwaysVerify\n")
+
+
 def _no_certificate(box: ReadyBox) -> None:
     (box.directory / "state/tls").mkdir(parents=True)
     (box.directory / "state/tls/certificate.pem").write_text("nonsense")
@@ -146,6 +153,20 @@ BREAKS: dict[str, tuple[Callable[[ReadyBox], object], str, str]] = {
         lambda b: _manifest(b, "camera:v1", "camera:v2"), "images.locked", "lock does",
     ),
     "another image for pods": (_other_pause, "images.pause", "neither locked nor"),
+    "images that k3s pulls first": (
+        lambda b: (b.images / "site.txt").write_text("# more\nregistry.example/site/reader:v2\n"),
+        "images.locked", "site.txt:2 has k3s pull it when it starts",
+    ),
+    "bundles that k3s loads once": (
+        lambda b: (b.images / ".cache.json").write_text(""), "images.here", "loads no bundle twice",
+    ),
+    "a registry that is asked for images that are here": (
+        _verify_credentials, "images.credentials", "Policy: AlwaysVerify",
+    ),
+    "a manifest that can't be read": (
+        lambda b: (b.manifests / "more.yaml").write_text("kind: {"),
+        "images.read", "malformed YAML",
+    ),
     "an empty deployment": (
         lambda b: (b.manifests / "pod.yaml").unlink(), "images.read", "names no image",
     ),
@@ -216,6 +237,38 @@ def test_every_check_can_fail() -> None:
 def test_no_source_is_named(box: ReadyBox) -> None:
     done = box.hardtack("ready", "--json", "--without", "images", "--without", "box")
     assert "weights.source" in [row["check"] for row in json.loads(done.stdout)["rows"]]
+
+
+def test_weights_left_out_leave_the_configuration_in(box: ReadyBox) -> None:
+    """What is known of the models says their detectors' modes; where nothing is, that is told."""
+    assert box.amiss("--without", "weights") == []
+    shutil.rmtree(box.directory / "cache")
+    (row,) = box.amiss("--without", "weights")
+    assert row["check"] == "configuration.read"
+    assert "leaves modes to the models" in row["detail"]
+    file = box.directory / "detectors.json"
+    file.write_text(file.read_text().replace('"name":', '"mode": "binary", "name":'))
+    assert box.amiss("--without", "weights") == []
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("closed", ["server", "server/tls", "agent/etc/kubelet.conf.d"])
+def test_what_may_not_be_looked_into_is_not_passed_over(box: ReadyBox, closed: str) -> None:
+    """k3s's directories are root's alone; what a person may not see is no proof of anything."""
+    data = box.root / "var/lib/rancher/k3s"
+    for name in ("server/tls", "agent/etc/kubelet.conf.d"):
+        (data / name).mkdir(parents=True, exist_ok=True)
+    (data / closed).chmod(0o700)
+    command = box.command("--without", "images", "--without", "weights", "--without",
+                          "configuration")  # fmt: skip
+    with open_to_all(box.directory):
+        done = subprocess.run(
+            as_other(65534, *command), env=clean_environment(), cwd="/",
+            capture_output=True, text=True, check=False, timeout=90,
+        )  # fmt: skip
+    assert done.returncode != 0, done.stdout
+    assert "ermission denied" in done.stdout + done.stderr
+    assert "Run it as root" in done.stderr
 
 
 @pytest.mark.parametrize(

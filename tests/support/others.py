@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,20 @@ def as_other(user: int, *words: str | Path) -> list[str]:
     opened = ["sh", "-ec", _OPENED, "sh", *closed, "--"]
     other = ["setpriv", f"--reuid={user}", "--clear-groups"]
     return ["unshare", "--mount", *opened, *other, *map(str, words)]
+
+
+@contextmanager
+def open_to_all(directory: Path) -> Iterator[None]:
+    """Anybody may go to `directory`, of a test, for a while."""
+    closed = [p for p in (directory, *directory.parents) if not p.stat().st_mode & 0o001]
+    modes = [(place, place.stat().st_mode & 0o7777) for place in closed]
+    for place, mode in modes:
+        place.chmod(mode | 0o011)
+    try:
+        yield
+    finally:
+        for place, mode in modes:
+            place.chmod(mode)
 
 
 def _reached(place: Path) -> bool:

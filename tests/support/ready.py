@@ -86,15 +86,18 @@ class ReadyBox:
             "--state", self.directory / "state", "--root", self.root,
         ]  # fmt: skip
 
+    def command(self, *more: str | Path) -> list[str]:
+        """`ready` with what this box is, and `more`."""
+        return [*HARDTACK, *map(str, [*self._given, *more])]
+
     def ready(self, *more: str | Path) -> subprocess.CompletedProcess[str]:
         return self.hardtack(*self._given, *more)
 
     @contextmanager
     def watching(self, *more: str | Path) -> Iterator[subprocess.Popen[str]]:
         """`ready --watch`, ended when the block is."""
-        command = [*HARDTACK, *map(str, [*self._given, "--watch", *more])]
         with subprocess.Popen(
-            command, env=clean_environment(self._env), cwd=self.directory,
+            self.command("--watch", *more), env=clean_environment(self._env), cwd=self.directory,
             stdout=subprocess.PIPE, text=True,
         ) as process:  # fmt: skip
             try:

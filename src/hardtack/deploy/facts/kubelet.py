@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,15 @@ def _files(root: Path, flags: Mapping[str, str]) -> list[Path]:
     """The later goes first, as with the kubelet: its file, then the drop-ins by name."""
     named = root / flags["config"].lstrip("/") if flags.get("config") else None
     directory = root / flags.get("config-dir", str(DROP_INS)).lstrip("/")
-    drop_ins = sorted(path for path in directory.rglob("*.conf") if path.is_file())
-    return [*([named] if named else []), *drop_ins]
+    found = os.walk(directory, onerror=_refuse)
+    drop_ins = sorted(Path(at, name) for at, _, names in found for name in names)
+    return [*([named] if named else []), *(f for f in drop_ins if f.suffix == ".conf")]
+
+
+def _refuse(error: OSError) -> None:
+    """What can't be looked into isn't passed over; where nothing is, nothing is said."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _document(file: Path) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from hardtack.deploy.facts.k3s import DATA
 from hardtack.deploy.ready.checks import Check
 from hardtack.deploy.ready.report import Row, State
 
-_K3S = ("server/tls/*.crt", "server/tls/etcd/*.crt", "agent/*.crt")
+_K3S = ("server/tls", "server/tls/etcd", "agent")
+"""Where k3s has its certificates."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,15 @@ def rows(root: Path, tls: Tls, now: float, horizon: float) -> list[Row]:
 
     k3s's other certificates are left out: it renews them itself when it starts, from these.
     """
+    try:
+        endpoint = tls.given or _is_there(tls.certificate)
+        files = [path for name in _K3S for path in _below(root / DATA / name)]
+    except OSError as error:
+        name, detail = str(error.filename), f"can't be looked into: {error.strerror}"
+        remedy = "Run it as root."
+        return [Row(Check.CERTIFICATES_READ, name, State.WRONG, detail, remedy=remedy)]
     found: list[Certificate] = []
     amiss: list[Row] = []
-    endpoint = tls.certificate.is_file() or tls.given
-    files = sorted(path for pattern in _K3S for path in (root / DATA).glob(pattern))
     for path in [*([tls.certificate] if endpoint else []), *files]:
         try:
             one = _read(path)
@@ -85,6 +92,25 @@ def rows(root: Path, tls: Tls, now: float, horizon: float) -> list[Row]:
     if not endpoint:
         detail += "; the endpoint makes its own when it starts"
     return [Row(Check.CERTIFICATES_LAST, "certificates", State.READY, detail)]
+
+
+def _is_there(path: Path) -> bool:
+    """Raises OSError where it can't be told, which `is_file` takes for no."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _below(directory: Path) -> list[Path]:
+    """The certificates in a directory of k3s's; none where there is no such directory. Raises
+    OSError where it can't be looked into, which a glob would pass over."""
+    try:
+        names = sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [directory / name for name in names if name.endswith(".crt")]
 
 
 def _pair(tls: Tls) -> list[Row]:

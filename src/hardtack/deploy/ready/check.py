@@ -17,7 +17,7 @@ from hardtack.deploy.facts import k3s
 from hardtack.deploy.facts import read as facts
 from hardtack.deploy.facts.model import K3s
 from hardtack.deploy.ready import box as alone
-from hardtack.deploy.ready import certificates, detectors, images, pause, weights
+from hardtack.deploy.ready import certificates, detectors, images, k3s_images, weights
 from hardtack.deploy.ready.checks import Check, Part
 from hardtack.deploy.ready.report import Report, Row, State
 from hardtack.images.audit import Row as Audited
@@ -26,6 +26,7 @@ from hardtack.images.audit import audit, audit_directory
 from hardtack.images.containerd import Containerd, there
 from hardtack.images.lockfile import Lock, read_lock
 from hardtack.images.platforms import Platform
+from hardtack.manifests.place import Problem, Severity
 from hardtack.manifests.scan import scan
 
 
@@ -113,11 +114,28 @@ def of_images(box: Images, k3s: K3s | None) -> list[Row]:
     whole = all(row.state is Found.OK for row in store) and store
     bundles = () if whole else audit_directory(lock, box.platform, box.bundles)
     rows = images.locked(lock, box.platform, store, bundles)
-    rows += pause.row(k3s, images.proven(lock, box.platform), names, box.bundles)
-    found = scan(box.deployment, helm="auto").images
-    if not found:
+    if k3s is not None:
+        rows += () if whole else k3s_images.imported_once(box.bundles)
+        rows += _of_k3s(box, k3s, lock, names)
+    found = scan(box.deployment, helm="auto")
+    rows += [_unread(problem) for problem in found.problems if problem.severity is Severity.ERROR]
+    if not found.images:
         rows.append(_names_nothing(box.deployment))
-    return rows + images.named(found, lock, box.platform)
+    return rows + images.named(found.images, lock, box.platform)
+
+
+def _of_k3s(box: Images, k3s: K3s, lock: Lock, store: frozenset[str]) -> Iterator[Row]:
+    here = images.proven(lock, box.platform) | store | {*k3s_images.brought(box.bundles)}
+    yield from k3s_images.pause(k3s, here)
+    yield from k3s_images.pulled_first(box.bundles, here)
+    yield from k3s_images.verified(k3s, (image.reference.name for image in lock.images))
+
+
+def _unread(problem: Problem) -> Row:
+    """Whatever stands in it may name images: that they are here nobody proved."""
+    remedy = "Mend it, or take it out of what is deployed."
+    name = str(problem.place)
+    return Row(Check.IMAGES_READ, name, State.WRONG, problem.message, remedy=remedy)
 
 
 def _names_nothing(deployment: tuple[Path, ...]) -> Row:
@@ -143,23 +161,29 @@ def _store(lock: Lock, box: Images) -> tuple[tuple[Audited, ...], frozenset[str]
 
 def of_weights(box: Box) -> list[Row]:
     """Rows of configuration, metadata and weights: what is needed follows from what is asked."""
-    if box.weights.cache is None or Part.WEIGHTS in box.without:
-        rows, _ = detectors.look(box.endpoint, Path("/nonexistent"))
+    if box.weights.cache is None:
         detail = "no source of weights is named"
         remedy = "Name it: hardtack ready SOURCE, or leave them out: --without weights."
-        return [*rows, Row(Check.WEIGHTS_SOURCE, "source", State.MISSING, detail, remedy=remedy)]
-    try:
-        with box.weights.cache() as cache:
-            return _of_cache(box, cache)
-    except HardtackError as error:
-        return [Row(Check.WEIGHTS_READ, "cache", State.WRONG, error.message, remedy=error.remedy)]
+        row = Row(Check.WEIGHTS_SOURCE, "source", State.MISSING, detail, remedy=remedy)
+    else:
+        try:
+            with box.weights.cache() as cache:
+                if cache.has_listing():
+                    return _of_cache(box, cache)
+        except HardtackError as error:
+            said, remedy = error.message, error.remedy
+            row = Row(Check.WEIGHTS_READ, "cache", State.WRONG, said, remedy=remedy)
+        else:
+            detail = "nothing is known of the source: it was never listed"
+            remedy = "Connect the box once: hardtack ready --fetch."
+            row = Row(Check.WEIGHTS_LISTED, "catalogue", State.MISSING, detail, remedy=remedy)
+    if box.weights.cache is not None and Part.WEIGHTS not in box.without:
+        return [row]  # what more is amiss follows from it
+    rows, _ = detectors.look(box.endpoint, None)
+    return [*rows, row]
 
 
 def _of_cache(box: Box, cache: Known) -> list[Row]:
-    if not cache.has_listing():
-        detail = "nothing is known of the source: it was never listed"
-        remedy = "Connect the box once: hardtack ready --fetch."
-        return [Row(Check.WEIGHTS_LISTED, "catalogue", State.MISSING, detail, remedy=remedy)]
     listing, rows, wanted = surveyed(box, cache)
     rows += [weights.detector(listing, box.weights.models, one) for one in wanted]
     return rows + [weights.pattern(listing, glob) for glob in box.weights.also]

@@ -26,6 +26,7 @@ class Check(StrEnum):
     IMAGES_NAMED = "images.named"
     IMAGES_POLICY = "images.pull-policy"
     IMAGES_PAUSE = "images.pause"
+    IMAGES_CREDENTIALS = "images.credentials"
     WEIGHTS_SOURCE = "weights.source"
     WEIGHTS_READ = "weights.read"
     WEIGHTS_LISTED = "weights.listed"
@@ -70,10 +71,14 @@ ABOUT: dict[Check, tuple[str, str]] = {
     Check.IMAGES_READ: ("The lock, the manifests and containerd can be read.", _HAND),
     Check.IMAGES_HERE: (
         "Each locked image is complete in containerd's store under the names by which pods ask for "
-        "it, or in a bundle that k3s loads when it starts.", _FETCH,
+        "it, or in a bundle that k3s loads when it starts (with `.cache.json` beside them it loads "
+        "each once).", _FETCH,
     ),
     Check.IMAGES_PINNED: ("containerd keeps it from garbage collection.", _FETCH),
-    Check.IMAGES_LOCKED: ("Each image that a manifest names is in the lock.", "`images lock`"),
+    Check.IMAGES_LOCKED: (
+        "Each image that a manifest names is in the lock; what a list beside the bundles has k3s "
+        "pull first is on the box.", "`images lock`",
+    ),
     Check.IMAGES_NAMED: ("Each place that names an image can be understood.", _HAND),
     Check.IMAGES_POLICY: (
         "Its pull policy asks no registry for what is there.", "`policy check --fix`",
@@ -81,6 +86,11 @@ ABOUT: dict[Check, tuple[str, str]] = {
     Check.IMAGES_PAUSE: (
         "The image with which k3s holds each pod, and that no manifest names, is on the box.",
         "`images lock --k3s-images`, then `ready --fetch`",
+    ),
+    Check.IMAGES_CREDENTIALS: (
+        "The kubelet starts pods from it without asking its registry whether they may have it "
+        "(`imagePullCredentialsVerificationPolicy`, Kubernetes 1.33 and later: by itself it asks for "
+        "none that was preloaded).", _HAND,
     ),
     Check.WEIGHTS_SOURCE: ("A source of weights is named.", _HAND),
     Check.WEIGHTS_READ: ("The cache can be opened.", _HAND),

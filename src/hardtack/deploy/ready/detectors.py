@@ -9,10 +9,11 @@ from hardtack.core.errors import HardtackError
 from hardtack.deploy.ready.checks import Check
 from hardtack.deploy.ready.report import Row, State
 from hardtack.endpoint.book import Book
-from hardtack.endpoint.detectors import Detector, read_detectors
+from hardtack.endpoint.detectors import Detector, ModelsAway, read_detectors
 from hardtack.endpoint.edgeconfig import KEPT_CONFIG, EdgeConfig, read_config
 
 LEARNT = "detectors.json"
+_NOWHERE = Path("/nonexistent")
 
 
 @dataclass(frozen=True)
@@ -24,16 +25,19 @@ class Files:
     config: Path | None = None
 
 
-def look(files: Files, models: Path) -> tuple[list[Row], list[str]]:
+def look(files: Files, models: Path | None) -> tuple[list[Row], list[str]]:
     """Rows of configuration and metadata, and the ids of the detectors that answer here.
 
-    `models` holds their models' descriptions, as a mount shows them.
+    `models` holds their models' descriptions, as a mount shows them; None where nothing is known of
+    the weights.
     """
     rows: list[Row] = []
     known: dict[str, Detector] = {}
     try:
-        named = read_detectors(files.detectors, models) if files.detectors else {}
+        named = read_detectors(files.detectors, models or _NOWHERE) if files.detectors else {}
         known = {d.id: d for d in Book(named, files.state / LEARNT).every()}
+    except ModelsAway as error:
+        rows.append(_wrong("detectors", error) if models else _left_to_models())
     except HardtackError as error:
         rows.append(_wrong("detectors", error))
     try:
@@ -53,6 +57,12 @@ def look(files: Files, models: Path) -> tuple[list[Row], list[str]]:
         detail = f"{len(wanted)} detectors, {_kept(config)}"
         rows.append(Row(Check.CONFIGURATION_KNOWN, "detectors", State.READY, detail))
     return rows, wanted
+
+
+def _left_to_models() -> Row:
+    detail = "the file of detectors leaves modes to the models, and of these nothing is known here"
+    remedy = "Name their source: hardtack ready SOURCE; or give each detector its mode."
+    return Row(Check.CONFIGURATION_READ, "detectors", State.WRONG, detail, remedy=remedy)
 
 
 def _kept(config: EdgeConfig) -> str:

@@ -1,4 +1,4 @@
-"""The image that holds each pod: no manifest names it, and without it none starts."""
+"""Images that no manifest names, and what is asked of a registry though the image is here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from hardtack.deploy.facts import k3s
 from hardtack.deploy.facts.model import K3s
-from hardtack.deploy.ready import pause
+from hardtack.deploy.ready import k3s_images
 
 PAUSE = "docker.io/rancher/mirrored-pause:3.6"
 CONFIG = "var/lib/rancher/k3s/agent/etc/containerd/config.toml"
@@ -28,7 +28,8 @@ def _airgap(directory: Path, *names: str) -> None:
 
 
 def _missing(tmp_path: Path, found: K3s | None, *there: str, stored: tuple[str, ...] = ()) -> str:
-    rows = pause.row(found, there, stored, tmp_path / "images")
+    here = {*there, *stored, *k3s_images.brought(tmp_path / "images")}
+    rows = [] if found is None else list(k3s_images.pause(found, here))
     return rows[0].name if rows else ""
 
 
@@ -61,3 +62,27 @@ def test_containerds_configuration_says_which(tmp_path: Path, line: str) -> None
     found = k3s.read(tmp_path)
     assert found is not None
     assert found.pause == "rancher/mirrored-pause:3.6"
+
+
+CAMERA, READER = "docker.io/app/camera:v1", "registry.example/site/cameras/reader:v2"
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked"),
+    [
+        ({}, []),
+        ({"imagePullCredentialsVerificationPolicy": "NeverVerifyPreloadedImages"}, []),
+        ({"imagePullCredentialsVerificationPolicy": "NeverVerify"}, []),
+        ({"imagePullCredentialsVerificationPolicy": "AlwaysVerify"}, [CAMERA, READER]),
+        ({"imagePullCredentialsVerificationPolicy": "NeverVerifyAllowlistedImages",
+          "preloadedImagesVerificationAllowlist": "registry.example/site/*"}, [CAMERA]),
+        ({"imagePullCredentialsVerificationPolicy": "NeverVerifyAllowlistedImages",
+          "preloadedImagesVerificationAllowlist": "docker.io/app/camera,registry.example/site"},
+         [READER]),
+    ],
+)  # fmt: skip
+def test_whom_the_kubelet_asks_about_images_that_are_here(
+    settings: dict[str, str], asked: list[str]
+) -> None:
+    rows = list(k3s_images.verified(K3s(kubelet=settings), [CAMERA, READER]))
+    assert [row.name for row in rows] == asked
