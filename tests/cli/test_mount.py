@@ -129,6 +129,8 @@ def test_all_processes_of_a_mount_log_at_the_level_that_was_asked(place: Path, l
     log = place / "cache" / "hardtack.log"
     until(lambda: "the worker was killed by signal 9" in log.read_text())
     until(lambda: run("health", place / "mnt").returncode == 0)
+    told = json.loads(run("health", place / "mnt", "--json").stdout)
+    assert told["worker"] != worker
     assert run("unmount", place / "mnt").returncode == 0
     levels = {line.split()[1] for line in log.read_text().splitlines()}
     assert levels == {"info", "warning"} if level == "info" else {"warning"}

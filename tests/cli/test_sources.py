@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -156,6 +157,13 @@ def test_names_that_no_release_may_have(place: Path, name: str) -> None:
     assert done.returncode == ConfigError.exit_code, done.stderr
     assert "letters, digits, '.', '_', '-' and '+'" in done.stderr
     assert run("releases", *words, "--json").stdout.strip() == "[]"
+
+
+def test_a_release_is_kept_and_forgotten_for_programs(place: Path) -> None:
+    words = (f"file://{place}/bucket", "june", "--cache", place / "cache", *ROOM, "--json")
+    assert json.loads(run("pin", *words).stdout)["name"] == "june"
+    assert json.loads(run("unpin", *words).stdout) == {"unpinned": "june"}
+    assert "june" not in run("releases", words[0], *words[2:]).stdout
 
 
 def test_names_from_the_source_print_as_one_line(place: Path) -> None:

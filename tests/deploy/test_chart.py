@@ -298,6 +298,7 @@ def test_the_notes_command_asks_for_what_the_chart_made(
     assert given["--cache"] == env["CACHE_PATH"]
     assert given.get("--prefix") == env.get("HARDTACK_PREFIX")
     assert given.get("--endpoint-url") == env.get("HARDTACK_ENDPOINT_URL")
+    assert given.get("--follow") == env.get("HARDTACK_FOLLOW")
     assert ("--unsigned" in words) == ("HARDTACK_UNSIGNED" in env)
     assert given["--state"] == state["HARDTACK_ENDPOINT_STATE"]
     assert state["HARDTACK_ENDPOINT_MODELS"] == f"{env['MOUNT_PATH']}/{given['--models']}"

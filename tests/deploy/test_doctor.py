@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,13 +20,14 @@ import trustme
 from hardtack.deploy.doctor import machine
 from hardtack.deploy.doctor.finding import Finding, State
 from hardtack.deploy.doctor.reach import Way, reach
-from hardtack.deploy.doctor.run import Patient, credentials, examine
+from hardtack.deploy.doctor.run import Patient, credentials, directory, examine
 from hardtack.deploy.facts import kernel
 from hardtack.deploy.facts.kernel import Kernel
 from hardtack.deploy.facts.versions import Versions
 from hardtack.deploy.requirements import Direction, Requirement, When
 from hardtack.source.options import SourceOptions
-from tests.support.commands import run
+from tests.support.commands import HARDTACK, clean_environment, run
+from tests.support.others import as_other, open_to_all
 from tests.support.ports import free_port
 from tests.support.proxies import proxy
 from tests.support.ready import write_root
@@ -269,6 +271,38 @@ def test_credentials_of_other_clouds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.state, found.found) == (
         State.OK, "account site with a SAS token (AZURE_STORAGE_SAS_TOKEN)",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "said"),
+    [("", State.OK, "can be listed"), ("empty", State.NOTE, "there is no file"),
+     ("missing", State.PROBLEM, "There is no directory"),
+     ("model.toml", State.PROBLEM, "There is no directory")],
+)  # fmt: skip
+def test_a_directory_of_weights(tmp_path: Path, name: str, state: State, said: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "model.toml").write_text("task = 'binary'\n")
+    place = tmp_path / name
+    found = directory(place.as_uri(), SourceOptions())
+    assert found.state is state
+    assert said in found.found
+    assert str(place) in found.found
+    told = json.loads(run("doctor", place.as_uri(), "--json", "--root", tmp_path).stdout)
+    assert said in next(f["found"] for f in told["findings"] if f["check"] == "source")
+
+
+@pytest.mark.needs("root")
+def test_a_directory_of_weights_that_others_may_not_read(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    url = (tmp_path / "closed").as_uri()
+    with open_to_all(tmp_path):
+        done = subprocess.run(
+            as_other(65534, *HARDTACK, "doctor", url, "--json"), env=clean_environment(), cwd="/",
+            capture_output=True, text=True, check=False, timeout=90,
+        )  # fmt: skip
+    found = {f["check"]: f for f in json.loads(done.stdout)["findings"]}
+    assert found["source"]["state"] == "problem"
+    assert "Permission denied" in found["source"]["found"]
 
 
 def test_the_whole_examination(tmp_path: Path) -> None:

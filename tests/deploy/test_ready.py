@@ -15,6 +15,7 @@ import pytest
 import trustme
 
 from hardtack.deploy.facts import kubelet
+from hardtack.deploy.prepare.run import NAMES
 from hardtack.deploy.ready.box import CHECKS
 from hardtack.deploy.ready.checks import Check
 from tests.support.commands import HARDTACK, clean_environment, run
@@ -288,7 +289,7 @@ def test_what_can_only_be_meant_otherwise_is_refused(mistake: tuple[str, ...], s
 @pytest.mark.parametrize(
     "command",
     [("ready", "--watch", "--state", "/var/lib/hardtack-of-root"),
-     ("box", "prepare", "--dry-run", "--only", "portmap")],
+     ("box", "prepare", "--dry-run")],
 )  # fmt: skip
 def test_who_has_no_rights_is_told_what_helps(command: tuple[str, ...]) -> None:
     done = subprocess.run(
@@ -298,6 +299,28 @@ def test_who_has_no_rights_is_told_what_helps(command: tuple[str, ...]) -> None:
     assert done.returncode not in (0, 1, 2), done.stdout
     assert "ermission denied" in done.stderr
     assert "  Run it as root" in done.stderr
+
+
+@pytest.mark.needs("root")
+def test_a_dry_run_goes_on_after_what_it_may_not_look_into() -> None:
+    command = (*HARDTACK, "box", "prepare", "--dry-run", "--json")
+    done = subprocess.run(
+        as_other(65534, *command), env=clean_environment(), cwd="/",
+        capture_output=True, text=True, check=False, timeout=90,
+    )  # fmt: skip
+    steps = {step["step"]: step for step in json.loads(done.stdout)["steps"]}
+    assert list(steps) == list(NAMES)
+    assert "ermission denied" in steps["portmap"]["unseen"]
+    assert steps["flavour"]["changes"]
+    assert done.returncode not in (0, 1, 2)
+
+
+def test_one_check_can_be_left_out(box: ReadyBox) -> None:
+    """A node of a cluster whose server's cable isn't the one that is pulled."""
+    with (box.root / "etc/rancher/k3s/config.yaml").open("a") as file:
+        file.write("server: https://10.0.0.5:6443\n")
+    assert [row["check"] for row in box.amiss()] == ["box.control-plane"]
+    assert box.amiss("--without", "box.control-plane") == []
 
 
 def test_a_watch_tells_programs_too(box: ReadyBox) -> None:

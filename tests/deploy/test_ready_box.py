@@ -104,6 +104,21 @@ def _mount(kind: str, option: str = "rw") -> Callable[[Path], None]:
     return write
 
 
+def _mounts(*lines: str) -> Callable[[Path], None]:
+    """Lines of `kind mountpoint source options`; {0} is a directory of the box, {1} k3s's."""
+
+    def write(root: Path) -> None:
+        places = (root / "media/rw", root / "var/lib/rancher")
+        places[0].mkdir(parents=True, exist_ok=True)
+        told = ""
+        for number, line in enumerate(lines, 2):
+            kind, point, source, options = line.format(*places).split()
+            told += f"{number} 1 0:{number} / {point} rw shared:1 - {kind} {source} {options}\n"
+        _write("proc/self/mountinfo", told)(root)
+
+    return write
+
+
 def _clock(seconds: float) -> Callable[[Path], None]:
     def set_back(root: Path) -> None:
         at = time.time() + seconds
@@ -181,7 +196,9 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "disabled": (
         _remove(UNITS / "multi-user.target.wants/k3s.service"), "started at boot", "k3s.service",
     ),
-    "masked": (_link(UNITS / "k3s.service", "/dev/null"), "started at boot", "k3s.service is masked"),
+    "masked": (
+        _link(UNITS / "k3s.service", "/dev/null"), "started at boot", "k3s.service is masked",
+    ),
     "no k3s to start": (
         _chained(_started("server"), _remove("usr/local/bin/k3s")), "started at boot",
         "to start /usr/local/bin/k3s, which isn't there",
@@ -191,6 +208,15 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "started at boot", "no unit of systemd starts k3s",
     ),
     "k3s in memory": (_mount("tmpfs"), "storage", "lies in memory (tmpfs)"),
+    "an overlay over memory": (
+        _mounts("tmpfs {0} none rw", "overlay {1} overlay rw,lowerdir=/l,upperdir={0}/up"),
+        "storage", "lies in memory (tmpfs)",
+    ),
+    "a system whose writes go to memory": (
+        _chained(_mounts("overlay / overlay rw,lowerdir=/l,upperdir=/u"),
+                 _write("proc/cmdline", "root=/dev/mmcblk0p2 boot=overlay quiet\n")),
+        "storage", "lies in memory (tmpfs)",
+    ),
     "k3s on a server": (_mount("nfs4"), "storage", "lies on a server (nfs4)"),
     "a disk after errors": (_mount("ext4", "ro"), "storage", "takes no writes"),
     "data elsewhere": (_k3s("data-dir: /srv/k3s"), "storage", "its data in /srv/k3s"),
@@ -284,6 +310,8 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
              "AlwaysPullImages]"),
         _started("server --kubelet-arg 'image-gc-high-threshold=100'", "# K3S_URL=https://x\n"),
         _mount("xfs"),
+        _mounts("ext4 {0} /dev/sda1 rw", "overlay {1} overlay rw,lowerdir=/l,upperdir={0}/up"),
+        _mounts("overlay / overlay rw,lowerdir=/l,upperdir=/var/lib/docker/overlay2/x/diff"),
     ],
 )  # fmt: skip
 def test_what_stays_here_is_ready(root: Path, damage: Callable[[Path], None]) -> None:

@@ -144,7 +144,8 @@ def write_root(root: Path) -> None:
         "var/lib/rancher/k3s/server/token": "",
         "var/lib/hardtack/clock": "",
         "etc/systemd/system/k3s.service": "[Unit]\nAfter=network-online.target\n",
-        "etc/systemd/system/hardtack-prepare.service": "[Service]\nExecStart=hardtack box prepare\n",
+        "etc/systemd/system/hardtack-prepare.service": "[Service]\n"
+        "ExecStart=hardtack box prepare\n",
         "etc/systemd/system/k3s.service.wants/hardtack-prepare.service": "",
         "usr/local/bin/hardtack": "",
         "usr/local/bin/k3s": "",

@@ -14,6 +14,8 @@ from hardtack.cli.extras import needs_extra
 from hardtack.cli.images_options import PLATFORM, TO, platform_of
 from hardtack.cli.options import DURATION, option, using
 from hardtack.cli.output import json_option, print_json
+from hardtack.core.errors import BoxError
+from hardtack.core.units import format_count
 from hardtack.deploy.facts.read import KEPT
 from hardtack.deploy.prepare import clock as clocks
 from hardtack.deploy.prepare import flavour, run
@@ -89,6 +91,7 @@ def prepare(
     perform = run.undo if undo else run.prepare
     if not (dry_run or yes) and sys.stdin.isatty() and sys.stderr.isatty():
         due = perform(target, steps, dry_run=True, tell=tell)
+        _demand_seen(due)
         if any(step.changes for step in due) and not click.confirm(
             "Make these changes to this box?", err=True
         ):
@@ -98,12 +101,29 @@ def prepare(
     count = sum(len(one.changes) for one in done)
     if values["as_json"]:
         print_json({"dry_run": dry_run, "changes": count, "steps": done})
+        _demand_seen(done)
         return
     for step in steps:
         if undo and isinstance(step.undo, str):
             click.echo(f"{step.name} {step.undo}.", err=True)
+    _demand_seen(done)
     what = "to be done" if dry_run else "done"
-    click.echo(f"{count} changes {what} in {len(done)} steps." if count else "Nothing to do.")
+    touched = sum(bool(one.changes) for one in done)
+    click.echo(
+        f"{format_count(count, 'change')} {what} in {format_count(touched, 'step')}."
+        if count else "Nothing to do."
+    )  # fmt: skip
+
+
+def _demand_seen(done: list[run.Done]) -> None:
+    """Raises BoxError where a dry run couldn't look into every step."""
+    unseen = [one for one in done if one.unseen]
+    if unseen:
+        raise BoxError(
+            "What these steps would do can't be said: "
+            + "; ".join(f"{one.step} ({one.unseen.rstrip('.')})" for one in unseen) + ".",
+            remedy=unseen[0].remedy,
+        )  # fmt: skip
 
 
 def _to(values: dict[str, Any]) -> Path:

@@ -78,7 +78,7 @@ def doctor(
             root=values["root"],
             directories=_caches(url, chart, values),
             socket=values["socket"] or find_socket(),
-            source=(bucket, source_options(values)) if bucket else None,
+            source=(url, source_options(values)) if url else None,
             requirements=requirements,
             way=Way(values["timeout"], values["proxy"] or "", values["ca_bundle"] or ""),
             build=values["build"],
@@ -92,7 +92,7 @@ def doctor(
         for finding in findings:
             if finding.remedy:
                 click.echo(f"  {finding.check}: {finding.remedy}", err=True)
-        if not values["offline"] and not named_one:
+        if not (values["offline"] or named_one or url):
             click.echo(
                 "No host was tried: nothing names one. Give SOURCE, --values or --lock.", err=True
             )

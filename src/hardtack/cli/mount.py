@@ -21,6 +21,7 @@ from hardtack.cli.options import (
     source_url,
     using,
 )
+from hardtack.cli.output import json_option, print_json
 
 KEEPS = "--replace keeps the mount's source and options; unmount and mount anew"
 
@@ -151,11 +152,14 @@ def unmount(mountpoint: Path, lazy: bool) -> None:
 @click.command()
 @click.argument("mountpoint", type=MOUNTPOINT, envvar="MOUNT_PATH")
 @click.option("--timeout", type=DURATION, default="5s", show_default=True)
-def health(mountpoint: Path, timeout: float) -> None:
+@json_option
+def health(mountpoint: Path, timeout: float, as_json: bool) -> None:
     """Read through the mount on MOUNTPOINT; exit 0 when it answers in time.
 
     It says nothing of the network: a healthy mount may be offline.
     """
     from hardtack.mount import running
 
-    running.health(mountpoint, timeout)
+    told = running.health(mountpoint, timeout)
+    if as_json:
+        print_json(told)

@@ -36,17 +36,17 @@ from hardtack.cli.options import (
 from hardtack.cli.output import json_option, plain, print_json, print_table
 from hardtack.cli.progress import shown
 from hardtack.core.units import format_duration, format_size
+from hardtack.deploy.ready.checks import Check, Part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hardtack.core.errors import HardtackError
     from hardtack.deploy.ready.check import Box
-    from hardtack.deploy.ready.checks import Part
     from hardtack.deploy.ready.report import Report, Row
 
 FILE = click.Path(dir_okay=False, path_type=Path)
-PARTS = ("images", "weights", "configuration", "certificates", "box")
+LEFT_OUT = [each.value for each in (*Part, *Check)]
 _HOUR = 3600.0
 _SHORTEST = 0.1
 """Seconds between two looks."""
@@ -90,8 +90,9 @@ DEPLOYED = [
 @PLATFORM
 @click.option("--horizon", type=DURATION, default="30d", show_default=True,
               help="Nothing may expire before, unless it is renewed with no network.")  # fmt: skip
-@click.option("--without", multiple=True, type=click.Choice(PARTS),
-              help="Leave a part out of the proof. Again for each.")  # fmt: skip
+@click.option("--without", multiple=True, type=click.Choice(LEFT_OUT), metavar="PART|CHECK",
+              help="Leave a part out of the proof, or one check: docs/ready-checks.md. Again for "
+              "each.")  # fmt: skip
 @click.option("--rate", type=RATE, metavar="BYTES",
               help="What comes in a second. Default: as --fetch measured it last.")  # fmt: skip
 @click.option("--fetch", is_flag=True, help="Get what is missing first, as far as it can be had.")
@@ -187,7 +188,6 @@ def _watch(source: str | None, values: dict[str, Any], as_json: bool) -> NoRetur
 def _box(source: str | None, values: dict[str, Any]) -> Box:
     from hardtack.deploy.ready.certificates import Tls
     from hardtack.deploy.ready.check import Box, Images, Weights
-    from hardtack.deploy.ready.checks import Part
     from hardtack.deploy.ready.detectors import Files
     from hardtack.deploy.ready.verdict import noted_rate
     from hardtack.images.containerd import find_socket
@@ -214,7 +214,7 @@ def _box(source: str | None, values: dict[str, Any]) -> Box:
         horizon=values["horizon"],
         directories=(state, *caches_of(values["cache_directory"], url, values["root"])),
         root=values["root"],
-        without=frozenset(map(Part, values["without"])),
+        without=frozenset(values["without"]),
         rate=values["rate"] or noted_rate(state),
     )  # fmt: skip
 

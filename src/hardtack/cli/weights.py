@@ -136,11 +136,15 @@ def pin(source: str, name: str, as_json: bool, **values: Any) -> None:
 @source_argument
 @click.argument("name")
 @using(SOURCE, CACHE)
-def unpin(source: str, name: str, **values: Any) -> None:
+@json_option
+def unpin(source: str, name: str, as_json: bool, **values: Any) -> None:
     """Forget the release NAME of SOURCE; its files become evictable."""
     with opened(source, values, "hardtack unpin", listed=True) as cache:
         cache.unpin(name)
-    click.echo(f"{name} is no longer kept.")
+    if as_json:
+        print_json({"unpinned": name})
+    else:
+        click.echo(f"{name} is no longer kept.")
 
 
 @click.command()

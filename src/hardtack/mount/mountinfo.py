@@ -21,14 +21,20 @@ PROBE = ".hardtack"
 
 @dataclass(frozen=True, slots=True)
 class Mounted:
-    """One line of mountinfo; `device` is `major:minor`; `read_only` is said of the file system
-    itself, whatever the mount allows."""
+    """One line of mountinfo; `device` is `major:minor`; `options` and `read_only` are those of the
+    file system itself, whatever the mount allows; `shared`: what is mounted below shows in others'
+    namespaces."""
 
     device: str
     mountpoint: str
     type: str
     source: str
-    read_only: bool = False
+    options: tuple[str, ...] = ()
+    shared: bool = False
+
+    @property
+    def read_only(self) -> bool:
+        return "ro" in self.options
 
     @property
     def ours(self) -> bool:
@@ -41,8 +47,13 @@ def parse(text: str) -> list[Mounted]:
     for line in text.splitlines():
         left, _, right = line.partition(" - ")
         fields, (kind, source, options, *_) = left.split(" "), right.split(" ")
-        read_only = "ro" in options.split(",")
-        found.append(Mounted(fields[2], _unescape(fields[4]), kind, _unescape(source), read_only))
+        shared = any(field.startswith("shared:") for field in fields[6:])
+        found.append(
+            Mounted(
+                fields[2], _unescape(fields[4]), kind, _unescape(source),
+                tuple(map(_unescape, options.split(","))), shared,
+            )
+        )  # fmt: skip
     return found
 
 

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from hardtack.core.errors import HardtackError
+from hardtack.core.errors import HardtackError, NotFound
 from hardtack.core.units import format_duration
 from hardtack.deploy.doctor import machine
 from hardtack.deploy.doctor.finding import Finding, note, ok, problem
@@ -17,7 +18,7 @@ from hardtack.deploy.facts import kernel, read, versions
 from hardtack.deploy.ready import box
 from hardtack.deploy.ready.report import State
 from hardtack.deploy.requirements import Requirement
-from hardtack.source.open import dialect_of
+from hardtack.source.open import dialect_of, is_store, open_source
 from hardtack.source.options import SourceOptions
 
 _SOON = 3600.0
@@ -25,8 +26,8 @@ _SOON = 3600.0
 
 @dataclass(frozen=True)
 class Patient:
-    """What is examined. `source`: the weights' bucket and how it is asked (None: its credentials
-    aren't looked for); `requirements`: None where no host is to be tried."""
+    """What is examined. `source`: the weights' and how it is asked (None: nothing is looked for
+    there); `requirements`: None where no host is to be tried."""
 
     root: Path = Path("/")
     directories: tuple[Path, ...] = ()
@@ -48,7 +49,10 @@ def examine(patient: Patient) -> list[Finding]:
     ]
     if patient.source is not None:
         url, options = patient.source
-        looks.append(("credentials", lambda: [credentials(url, options)]))
+        if is_store(url):
+            looks.append(("credentials", lambda: [credentials(url, options)]))
+        else:
+            looks.append(("source", lambda: [directory(url, options)]))
     if patient.requirements is not None:
         due = patient.requirements
         looks.append(("reach", lambda: reach(due, patient.way, build=patient.build)))
@@ -80,6 +84,25 @@ def credentials(url: str, options: SourceOptions) -> Finding:
         return note(name, f"{found.who}, good for {format_duration(left)}",
                     "They must be renewed by then; a mount goes on with what it has.")  # fmt: skip
     return ok(name, f"{found.who}, good for {format_duration(left)}")
+
+
+def directory(url: str, options: SourceOptions) -> Finding:
+    """Whether the source, a directory of this machine, can be listed, and holds anything."""
+    name = "source"
+    source = open_source(url, options)
+    place = unquote(urlsplit(url).path)
+    try:
+        if not next(iter(source.pages()), ()):
+            helps = "Publish weights there; if it is a disk's, see whether it is mounted."
+            return note(name, f"there is no file in {place}", helps)
+        os.listdir(place)
+    except NotFound as error:
+        return problem(name, error.message, "Correct it, or mount the disk that has it.")
+    except OSError as error:
+        return problem(name, f"{place} can't be listed: {error.strerror}", "Let this user read it.")
+    finally:
+        source.close()
+    return ok(name, f"{place} can be listed")
 
 
 def _guarded(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:

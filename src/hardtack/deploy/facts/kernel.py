@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from hardtack.mount import mountinfo
+
 PASSTHROUGH = (6, 9)
 OLDEST = (5, 10)
 
@@ -53,12 +55,8 @@ def read(root: Path) -> Kernel:
 
 def shared_root(root: Path) -> bool:
     """Whether / is a shared mount: what is mounted below it in one namespace shows in others."""
-    for line in _text(root / "proc/self/mountinfo").splitlines():
-        left, _, _ = line.partition(" - ")
-        fields = left.split(" ")
-        if len(fields) > 5 and fields[4] == "/":
-            return any(field.startswith("shared:") for field in fields[6:])
-    return False
+    mounts = mountinfo.parse(_text(root / "proc/self/mountinfo"))
+    return any([each.shared for each in mounts if each.mountpoint == "/"][-1:])
 
 
 def _configured(root: Path, release: str, name: str) -> bool | None:

@@ -14,8 +14,7 @@ FILE = CONFIG / "config.yaml.d/zz-hardtack-collection.yaml"
 DROP_IN = "zz-hardtack-collection.conf"
 _FLAG = "kubelet-arg+:\n  - image-gc-high-threshold=100\n"  # the kubelet's own way to say never
 _FIELD = (
-    "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
-    f"{MAXIMUM_AGE}: 0s\n"
+    f"apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n{MAXIMUM_AGE}: 0s\n"
 )
 
 

@@ -51,10 +51,13 @@ NAMES = tuple(step.name for step in STEPS)
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What one step did, or would do: nothing where nothing was due."""
+    """What one step did, or would do: nothing where nothing was due. `unseen`: why a dry run can't
+    say what the step would do; `remedy`: what helps."""
 
     step: str
     changes: tuple[str, ...]
+    unseen: str = ""
+    remedy: str = ""
 
 
 def chosen(only: Collection[str] = (), without: Collection[str] = ()) -> tuple[Step, ...]:
@@ -69,7 +72,8 @@ def prepare(
     dry_run: bool = False,
     tell: Callable[[str, str], None] = lambda _step, _change: None,
 ) -> list[Done]:
-    """Do each step; `tell` hears of each change before it is made. `dry_run` makes none.
+    """Do each step; `tell` hears of each change before it is made. `dry_run` makes none, and goes
+    on after a step into which it may not look.
 
     Raises BoxError, naming the step at which it stopped; those after it weren't begun.
     """
@@ -105,15 +109,17 @@ def _do(
             told.append(change.text)
             if not dry_run:
                 change.do()
-    except HardtackError as error:
-        raise BoxError(
-            f"Stopped at the step {name}: {error.message}", remedy=error.remedy
-        ) from error
-    except OSError as error:
-        raise BoxError(
-            f"Stopped at the step {name}: {error.filename or ''} {error.strerror}.".replace(
-                "  ", " "
-            ),
-            remedy=_ROOM if error.errno == errno.ENOSPC else _RIGHTS,
-        ) from error
+    except (HardtackError, OSError) as error:
+        why, remedy = _why(error)
+        if dry_run:
+            return Done(name, tuple(told), why, remedy)
+        raise BoxError(f"Stopped at the step {name}: {why}", remedy=remedy) from error
     return Done(name, tuple(told))
+
+
+def _why(error: HardtackError | OSError) -> tuple[str, str]:
+    """What is said of it, and what helps."""
+    if isinstance(error, HardtackError):
+        return error.message, error.remedy
+    said = f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    return said, _ROOM if error.errno == errno.ENOSPC else _RIGHTS

@@ -10,8 +10,8 @@ from hardtack.core.units import format_duration, format_size, parse_size
 from hardtack.deploy.facts.kubelet import MAXIMUM_AGE
 from hardtack.deploy.facts.model import Facts, K3s, Space
 from hardtack.deploy.ready import elsewhere, starts
-from hardtack.deploy.ready.checks import Check
 from hardtack.deploy.ready.amiss import PREPARE, Amiss
+from hardtack.deploy.ready.checks import Check
 from hardtack.deploy.ready.report import Row, State
 
 LATE = 60.0

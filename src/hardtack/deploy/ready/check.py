@@ -61,9 +61,9 @@ class Weights:
 
 @dataclass(frozen=True)
 class Box:
-    """All that is looked at. `horizon` in seconds; `without`: parts that the person leaves out;
-    `directories`: those that must have room; `root`: where the box's file system is;
-    `rate`: bytes a second at which what is missing would come."""
+    """All that is looked at. `horizon` in seconds; `without`: names of parts and checks that
+    the person leaves out; `directories`: those that must have room; `root`: where the box's file
+    system is; `rate`: bytes a second at which what is missing would come."""
 
     images: Images
     weights: Weights
@@ -72,7 +72,7 @@ class Box:
     horizon: float
     directories: tuple[Path, ...] = ()
     root: Path = Path("/")
-    without: frozenset[Part] = field(default_factory=frozenset)
+    without: frozenset[str] = field(default_factory=frozenset)
     rate: float | None = None
 
 
@@ -98,7 +98,7 @@ def check(box: Box) -> Report:
         for check, parts, look in looks
         if parts - box.without
         for row in _guarded(check, look)
-        if row.part not in box.without
+        if row.part not in box.without and row.check not in box.without
     ]
     return Report(tuple(rows), now, box.rate)
 

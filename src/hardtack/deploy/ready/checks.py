@@ -89,8 +89,8 @@ ABOUT: dict[Check, tuple[str, str]] = {
     ),
     Check.IMAGES_CREDENTIALS: (
         "The kubelet starts pods from it without asking its registry whether they may have it "
-        "(`imagePullCredentialsVerificationPolicy`, Kubernetes 1.33 and later: by itself it asks for "
-        "none that was preloaded).", _HAND,
+        "(`imagePullCredentialsVerificationPolicy`, Kubernetes 1.33 and later: by itself it asks "
+        "for none that was preloaded).", _HAND,
     ),
     Check.WEIGHTS_SOURCE: ("A source of weights is named.", _HAND),
     Check.WEIGHTS_READ: ("The cache can be opened.", _HAND),
@@ -156,10 +156,15 @@ ABOUT: dict[Check, tuple[str, str]] = {
     Check.BOX_BOOT: (
         "What `box prepare` does must be done again after a restart, before k3s.", _PREPARE,
     ),
-    Check.BOX_STARTS: ("systemd starts k3s at boot.", _HAND),
+    Check.BOX_STARTS: (
+        "systemd starts k3s at boot, without Kubernetes the mounts and the endpoint, and their "
+        "programs are there. Who restarts a container that runs k3s can't be seen from inside it: "
+        "`restart: always`, as `deploy/balena-k3s` has it.", _HAND,
+    ),
     Check.BOX_STORAGE: (
         "k3s's data, the cache and the endpoint's state lie on a disk of the box that takes "
-        "writes, not in memory or on a server; k3s's where `ready` looks for it.", _HAND,
+        "writes, not in memory (an overlay over it neither) or on a server; k3s's where `ready` "
+        "looks for it.", _HAND,
     ),
     Check.BOX_CONTROL: (
         "k3s joins no server and keeps its state in no database that is elsewhere.", _HAND,

@@ -25,8 +25,8 @@ def control_plane(facts: Facts) -> Iterable[Amiss]:
     if server and not _HERE.search(server):
         yield (
             f"k3s joins the server {server}, and starts no pod before it has reached it",
-            "Make this box a server of its own, or leave the box out where that server's cable "
-            "isn't the one that is pulled: --without box.",
+            "Make this box a server of its own; where that server's cable isn't the one that is "
+            "pulled: --without box.control-plane.",
         )
     database = settings.get("datastore-endpoint", "")
     if database and not _HERE.search(database):
