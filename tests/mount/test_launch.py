@@ -120,7 +120,7 @@ def test_the_source_is_named_in_mountinfo(mount: Mount) -> None:
 def test_parse_escapes() -> None:
     line = r"36 35 98:0 / /a\040b rw,noatime shared:1 - fuse.hardtack s3://x\134y rw"
     assert mountinfo.parse(line) == [
-        mountinfo.Mounted("98:0", "/a b", "fuse.hardtack", "s3://x\\y")
+        mountinfo.Mounted("98:0", "/a b", "fuse.hardtack", "s3://x\\y", ("rw",), shared=True)
     ]
 
 
