@@ -1,27 +1,30 @@
-"""Charts that a deployment takes from a repository: what they name can't be told from its files."""
+"""What a deployment takes from elsewhere, charts above all: what that names can't be told from its
+files."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from hardtack.manifests import values
+from hardtack.manifests import kustomize, values
 from hardtack.manifests.helm import Chart, Charts
 from hardtack.manifests.model import FoundImage, Kind
 from hardtack.manifests.podspecs import resources
-from hardtack.manifests.yamlpos import Document, Mapping, Scalar, children, parse, text_of
+from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, children, parse, text_of
 
 
 def dependencies(about: Document, chart: Chart, charts: Charts) -> Iterator[FoundImage]:
-    """Subcharts that `about`, the chart's Chart.yaml, asks for and charts/ doesn't hold, but for
-    those that the chart's own values switch off."""
+    """Subcharts that `about`, the chart's Chart.yaml or requirements.yaml, asks for and charts/
+    doesn't hold, but for those that the values switch off."""
     for number, wanted in enumerate(children(about.root.get("dependencies"))):
         name = wanted.get("name")
         if not isinstance(name, Scalar) or _is_there(chart, charts, name.text):
             continue
-        if _switched_off(text_of(wanted.get("condition")), chart.values):
+        if _switched_off(wanted, chart):
             continue
         reason = (f"cannot tell: this chart isn't in charts/, which `helm dependency build "
                   f"{chart.directory}` fills")  # fmt: skip
@@ -42,9 +45,20 @@ def _is_there(chart: Chart, charts: Charts, name: str) -> bool:
     return False
 
 
-def _switched_off(condition: str, given: Sequence[dict[str, Any]]) -> bool:
-    """Whether the first path of `condition` that has a value is false, in all of the values."""
-    return bool(condition) and all(_first(condition, each) is False for each in given)
+def _switched_off(wanted: Node, chart: Chart) -> bool:
+    """Whether Helm leaves the subchart out: by the first path of its condition that has a value,
+    else by its tags, which the values of the outermost chart switch."""
+    condition = text_of(wanted.get("condition"))
+    named = [_first(condition, given) for given in chart.values] if condition else []
+    if any(isinstance(value, bool) for value in named):
+        return True not in named
+    top = chart
+    while top.outer:
+        top = top.outer
+    given = top.values[0].get("tags") if top.values else None
+    tags = [text_of(tag) for tag in children(wanted.get("tags"))]
+    switches = [given[tag] for tag in tags if tag in given] if isinstance(given, dict) else []
+    return False in switches and True not in switches
 
 
 def _first(condition: str, given: dict[str, Any]) -> object:
@@ -72,6 +86,40 @@ def k3s_charts(document: Document, known: Collection[str]) -> Iterator[FoundImag
                       "(helm pull --untar)")  # fmt: skip
             yield FoundImage(chart.text, None, document.place(chart), f"{way} › chart", Kind.CHART,
                              hidden=document.hidden, reason=reason)  # fmt: skip
+
+
+def kustomized(
+    document: Document, known: Collection[str], read: Collection[Path]
+) -> Iterator[FoundImage]:
+    """What a kustomization takes from elsewhere: charts, of which none is among those that were
+    read, `known`, and resources that aren't among the files, `read`."""
+    for number, chart in enumerate(children(document.root.get("helmCharts"))):
+        way = f"helmCharts[{number}]"
+        inline = chart.get("valuesInline")
+        if isinstance(inline, Mapping):
+            for image in values.images(replace(document, root=inline)):
+                yield replace(image, path=f"{way} › valuesInline › {image.path}")
+        name = chart.get("name")
+        if isinstance(name, Scalar) and not _is_known(name.text, known):
+            yield _elsewhere(document, name, way, "this chart from a repository: scan its files "
+                             "too (helm pull --untar)")  # fmt: skip
+    for field in kustomize.TAKEN_IN:
+        for number, node in enumerate(children(document.root.get(field))):
+            if isinstance(node, Scalar) and not _is_read(document.file.parent, node.text, read):
+                what = "this from elsewhere: scan its files too"
+                yield _elsewhere(document, node, f"{field}[{number}]", what)
+
+
+def _elsewhere(document: Document, node: Scalar, way: str, what: str) -> FoundImage:
+    reason = f"cannot tell: kustomize takes {what}"
+    return FoundImage(node.text, None, document.place(node), way, Kind.CHART, reason=reason)
+
+
+def _is_read(here: Path, named: str, read: Collection[Path]) -> bool:
+    """Whether a file or directory of a kustomization is among what was read; an empty directory
+    names nothing."""
+    path = Path(os.path.realpath(here / named))
+    return path in read or any(path in file.parents for file in read)
 
 
 def _set_values(document: Document, way: str, content: Scalar) -> Iterator[FoundImage]:

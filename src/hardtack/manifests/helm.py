@@ -14,6 +14,7 @@ from hardtack.manifests.yamlpos import parse
 
 _RELEASE = {"Name": "release", "Namespace": "default", "Service": "Helm", "Revision": 1,
             "IsInstall": True, "IsUpgrade": False}  # fmt: skip
+_OLD = "requirements.yaml"  # Helm 2's place for dependencies; charts of apiVersion v1 have it still
 _TEMPLATES = (".tpl", ".yaml", ".yml", ".txt")
 
 
@@ -33,6 +34,12 @@ class Chart:
     @property
     def name(self) -> str:
         return str(self.about.get("Name") or self.directory.name)
+
+    @property
+    def asks_in(self) -> tuple[Path, ...]:
+        """The files that may name its dependencies."""
+        own = self.directory / "Chart.yaml"
+        return (own,) if self.about.get("ApiVersion") == "v2" else (own, self.directory / _OLD)
 
     def flattened(self, text: str, file: Path) -> list[Flat]:
         """The template in `file` as YAML of the same lines, once for each set of values."""
@@ -75,6 +82,9 @@ class Charts:
             key[:1].upper() + key[1:]: value
             for key, value in self._plain(directory / "Chart.yaml").items()
         }
+        for file in chart.asks_in[1:]:
+            asked = self._plain(file).get("dependencies")
+            chart.about.setdefault("Dependencies", asked)
         chart.values = _given(chart, self._plain(directory / "values.yaml"))
         chart.named = dict(outer.named) if outer else {}
         for file in sorted((directory / "templates").rglob("*")):

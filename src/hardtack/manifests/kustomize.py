@@ -11,6 +11,7 @@ from hardtack.manifests.reference import Reference
 from hardtack.manifests.yamlpos import Document, children, text_of
 
 FILES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+TAKEN_IN = ("resources", "bases", "components")
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def overrides(document: Document) -> list[Override]:
     here = document.file.parent
     below = tuple(
         (here / text_of(item)).resolve()
-        for field in ("resources", "bases", "components")
+        for field in TAKEN_IN
         for item in children(document.root.get(field))
         if text_of(item) and "://" not in text_of(item)
     )

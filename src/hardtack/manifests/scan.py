@@ -131,7 +131,7 @@ class _Scan:
             documents, problems = parse(text, file)
             self.problems += problems
             self._documents(documents, text, file, ())
-            if chart and file == chart.directory / "Chart.yaml":
+            if chart and file in chart.asks_in:
                 for document in documents:
                     self.images += absent.dependencies(document, chart, self.charts)
             return
@@ -202,8 +202,11 @@ class _Scan:
             if chart and file.parent == chart.directory:
                 self.images += charts.in_values_only(file, chart, self.images, self.problems)
         known = {chart.name for chart in self.charts.known.values() if chart}
+        read = {Path(os.path.realpath(file)) for file in self.seen}
         for document in self.documents:
             self.images += absent.k3s_charts(document, known)
+            if document.file.name in kustomize.FILES:
+                self.images += absent.kustomized(document, known, read)
         self.problems += self.charts.problems
         self._name_archives()
 
