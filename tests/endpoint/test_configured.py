@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from hardtack.endpoint.inforce import InForce
 from tests.endpoint.test_escalation import ANSWERING, UNSURE, ZERO, Box, configured, queue
 from tests.support.clouds import Cloud, running
 from tests.support.endpoints import endpoint, write_detectors, write_models
@@ -62,3 +65,48 @@ def test_a_disabled_detector_of_a_box_alone_says_so(tmp_path: Path) -> None:
         assert refused.status == 503 and refused.headers["retry-after"]
         assert "disables" in refused.json()["detail"]
         assert served.json("/edge-info") == {"upstream_endpoint": ""}
+
+
+def test_an_edit_of_the_file_holds_at_once_and_after_a_restart(tmp_path: Path) -> None:
+    with running(Cloud()) as cloud:
+        box = Box(tmp_path, cloud)
+        with box.serving(config=ANSWERING) as served:
+            assert served.ask("PUT", "/edge-config", preset("no_cloud")).status == 200
+            (tmp_path / "edge.yaml").write_bytes(preset("disabled"))
+            until(lambda: served.submit(ZERO).json()["result"]["from_edge"] is False)
+        with box.serving(config=preset("disabled").decode(), ready=False) as served:
+            assert served.submit(ZERO).json()["result"]["from_edge"] is False
+
+
+def test_a_bad_edit_is_told_with_its_place_and_changes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given, kept = tmp_path / "edge.yaml", tmp_path / "kept.yaml"
+    given.write_bytes(preset("no_cloud"))
+    in_force = InForce(given, kept)
+    before = in_force.now
+    assert not in_force.look()
+    given.write_text(f"detectors:\n- {{detector_id: {ZERO.id}, edge_inference_config: no_clud}}\n")
+    assert not in_force.look()
+    assert not in_force.look()
+    assert in_force.now == before
+    (told,) = [record.message for record in caplog.records]
+    assert told.startswith(f"{given}:2:") and "Did you mean 'no_cloud'?" in told
+    given.unlink()
+    assert not in_force.look()  # as between an editor's two steps
+    given.write_bytes(preset("disabled"))
+    assert in_force.look()
+    assert not in_force.now.of(ZERO.id).enabled
+
+
+def test_a_file_that_the_kept_one_goes_before_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given, kept = tmp_path / "edge.yaml", tmp_path / "kept.yaml"
+    given.write_bytes(preset("no_cloud"))
+    InForce(given, kept).put(preset("no_cloud").decode())
+    InForce(given, kept)
+    assert not caplog.records  # they say the same
+    given.write_bytes(preset("disabled"))
+    assert InForce(given, kept).now.of(ZERO.id).enabled
+    assert str(given) in caplog.text and str(kept) in caplog.text

@@ -67,14 +67,16 @@ class Box:
         self.detectors = write_detectors(directory / "detectors.yaml", [ZERO])
 
     def serving(
-        self, *options: str, config: str = "", env: Mapping[str, str] | None = None
-    ) -> AbstractContextManager[Endpoint]:
+        self, *options: str, config: str = "", env: Mapping[str, str] | None = None,
+        ready: bool = True,
+    ) -> AbstractContextManager[Endpoint]:  # fmt: skip
         edge = self.directory / "edge.yaml"
         edge.write_text(config)
         return endpoint(
             self.directory, self.models, self.detectors, "--upstream", self.cloud.url,
             "--deadline", "1s", "--config", str(edge), *options,
             env={"GROUNDLIGHT_API_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1", **(env or {})},
+            ready=ready,
         )  # fmt: skip
 
 

@@ -16,8 +16,8 @@ from hardtack.endpoint.api import Api, Limits
 from hardtack.endpoint.book import Book
 from hardtack.endpoint.cloud import Picture
 from hardtack.endpoint.detectors import read_detectors
-from hardtack.endpoint.edgeconfig import EdgeConfig
 from hardtack.endpoint.inferring import Inferring
+from hardtack.endpoint.inforce import InForce
 from hardtack.endpoint.metrics import Metrics
 from hardtack.endpoint.query import Asked, Refused
 from hardtack.endpoint.service import Service
@@ -41,8 +41,9 @@ def opened(tmp_path: Path) -> Callable[[], Service]:
         asyncio.run(backend.start())
         backend.want(frozenset({ZERO.id}))
         return Service(
-            Book(detectors, tmp_path / "detectors.json"), models, EdgeConfig(),
-            tmp_path / "edge.yaml", backend, Store(tmp_path / "state"), Inferring(), Metrics(),
+            Book(detectors, tmp_path / "detectors.json"), models,
+            InForce(None, tmp_path / "edge.yaml"), backend, Store(tmp_path / "state"),
+            Inferring(), Metrics(),
         )  # fmt: skip
 
     return service

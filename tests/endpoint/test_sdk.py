@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from groundlight import ExperimentalApi, NotFoundError
+from groundlight import ApiException, ExperimentalApi, NotFoundError
 from PIL import Image
 
 from hardtack.demo.detectors import SAMPLES, Sample
@@ -67,6 +67,35 @@ def test_detectors_are_found_by_id_name_and_list(sdk: ExperimentalApi) -> None:
     assert sdk.get_detector_by_name(sample.name).id == sample.id
     assert {d.id for d in sdk.list_detectors(page_size=20).results} == {s.id for s in SAMPLES}
     assert len(sdk.list_detectors(page=3, page_size=4).results) == 1
+
+
+@pytest.mark.parametrize("what", ["detectors", "image-queries"])
+def test_each_page_of_a_list_names_those_beside_it(
+    served: Endpoint, sdk: ExperimentalApi, what: str
+) -> None:
+    for _ in range(3):
+        sdk.ask_ml(SAMPLES[4].id, jpeg(SAMPLES[4]))
+    first = f"{served.url}/device-api/v1/{what}?page_size=2&page=1"
+    seen: list[str] = []
+    before, url = None, first
+    while url:
+        page = served.json(url.removeprefix(served.url))
+        assert page["previous"] == before
+        seen += [one["id"] for one in page["results"]]
+        before, url = url, page["next"]
+    assert len(seen) == len(set(seen)) == page["count"] >= 3
+    found = sdk.list_detectors if what == "detectors" else sdk.list_image_queries
+    assert str(found(page=1, page_size=2).next).endswith("page=2")
+
+
+def test_what_is_the_clouds_alone_is_refused_by_name(sdk: ExperimentalApi) -> None:
+    with pytest.raises(ApiException) as told:
+        sdk.add_label(sdk.ask_ml(SAMPLES[5].id, jpeg(SAMPLES[5])), "YES")
+    assert "POST /device-api/v1/labels is not answered by this box" in told.value.body
+    with pytest.raises(ApiException) as refused:
+        sdk.create_detector("new", "Is it new?", confidence_threshold=0.9)
+    assert refused.value.status == 405
+    assert "--upstream" in refused.value.body
 
 
 def test_an_unknown_detector_is_not_found(sdk: ExperimentalApi) -> None:

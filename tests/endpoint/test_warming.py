@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import io
 import time
 from pathlib import Path
+from typing import Any, ClassVar
 
+import pytest
 import yaml
 
 from hardtack.demo.detectors import SAMPLES
@@ -15,16 +17,33 @@ from tests.support.endpoints import write_detectors, write_models
 _FOUR = SAMPLES[:4]
 
 
+class _Told(io.FileIO):
+    """A file that tells what is read of it."""
+
+    read_of: ClassVar[dict[str, int]] = {}
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(-1 if size is None else size) or b""
+        self.read_of[str(self.name)] = self.read_of.get(str(self.name), 0) + len(data)
+        return data
+
+
+@pytest.fixture(autouse=True)
+def told(monkeypatch: pytest.MonkeyPatch) -> None:
+    opening = Path.open
+
+    def unbuffered(self: Path, mode: str = "r", buffering: int = -1, **others: Any) -> Any:
+        plain = buffering or self.suffix != ".onnx"
+        return opening(self, mode, buffering, **others) if plain else _Told(str(self), "r")
+
+    monkeypatch.setattr(Path, "open", unbuffered)
+    _Told.read_of.clear()
+
+
 def _read(models: Path, detector: str) -> bool:
-    """Whether a byte of its weights was read since `_forget`."""
+    """Whether all of its weights were read."""
     files = (models / detector).rglob("*.onnx")
-    return any(path.stat().st_atime_ns > path.stat().st_mtime_ns for path in files)
-
-
-def _forget(models: Path) -> None:
-    """Have a read show in the time of access, as `relatime` does after a write."""
-    for path in models.rglob("*.onnx"):
-        os.utime(path, ns=(10**18, 10**18))
+    return all(_Told.read_of.get(str(path)) == path.stat().st_size for path in files)
 
 
 def test_it_begins_with_the_files_alone_and_leaves_the_disabled(tmp_path: Path) -> None:
@@ -34,7 +53,6 @@ def test_it_begins_with_the_files_alone_and_leaves_the_disabled(tmp_path: Path) 
     told = [{"detector_id": off, "edge_inference_config": "disabled"}]
     config = tmp_path / "edge.yaml"
     config.write_text(yaml.safe_dump({"detectors": told}))
-    _forget(models)
     warming = ahead(models, detectors, config, tmp_path / "state")
     deadline = time.monotonic() + 20
     while not all(_read(models, one) for one in wanted) and time.monotonic() < deadline:
@@ -45,7 +63,6 @@ def test_it_begins_with_the_files_alone_and_leaves_the_disabled(tmp_path: Path) 
 
 def test_files_that_cannot_be_read_yet_leave_it_to_those_who_tell(tmp_path: Path) -> None:
     models = write_models(tmp_path, _FOUR)
-    _forget(models)
     warming = ahead(models, tmp_path / "none.yaml", None, tmp_path / "state")
     warming.want([_FOUR[0].id])
     deadline = time.monotonic() + 20

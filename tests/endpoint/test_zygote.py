@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -132,6 +133,24 @@ def test_a_start_that_is_given_up_leaves_no_server(tmp_path: Path) -> None:
         zygote.close()
 
     asyncio.run(story())
+
+
+def test_an_order_that_lost_its_files_costs_no_other_server(tmp_path: Path) -> None:
+    """As where the zygote has as many open as it may."""
+
+    async def story() -> int:
+        zygote = Zygote(environment(tmp_path, 1))
+        zygote.launch()
+        ours, theirs = os.pipe()
+        zygote._send({"server": 7, "words": ["version"], "memory": 0}, [theirs])
+        os.close(theirs)
+        with os.fdopen(ours, "rb") as fate:
+            assert await asyncio.to_thread(fate.read) == b""  # whoever asked sees that none came
+        code = await (await zygote.fork(["version"], 0)).wait()
+        zygote.close()
+        return code
+
+    assert asyncio.run(story()) == 0
 
 
 def test_a_zygote_that_can_not_be_is_told(

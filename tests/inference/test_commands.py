@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from hardtack.core.errors import ModelError
+from hardtack.demo.detectors import SAMPLES
 from hardtack.inference import fitting
 from hardtack.inference.model import open_model
 from tests.inference.conftest import MODELS, Place
 from tests.support.commands import run
+from tests.support.endpoints import write_models
 
 
 def test_check_ends_with_0_or_1_and_says_why(place: Place) -> None:
@@ -111,6 +113,38 @@ def test_boxes_of_more_or_fewer_classes_than_named_are_found(
     else:
         with pytest.raises(ModelError, match=f"puts out {said} scores a box, model.toml names 1"):
             fitting.check(model)
+
+
+@pytest.mark.parametrize(
+    ("shape", "fits"),
+    [((1, 1, 64, 64), True), ((-1, 1, -1, -1), True), ((1, 64, 64), True), ((), True),
+     ((1, 2, 64, 64), False), ((1, 4096), False)],
+)  # fmt: skip
+def test_what_is_no_map_is_found(place: Place, shape: tuple[int, ...], fits: bool) -> None:
+    model = open_model(place("parts"))
+    model.main.output_shape = shape
+    if fits:
+        fitting._demand_maps(model)
+    else:
+        with pytest.raises(ModelError, match="not one map of height × width"):
+            fitting.check(model)
+
+
+def test_a_map_of_two_classes_is_found(place: Place) -> None:
+    directory = place("parts")
+    text = (directory / "model.toml").read_text()
+    (directory / "model.toml").write_text(text.replace("classes = [", 'classes = ["other", '))
+    with pytest.raises(ModelError, match="A map shows one class"):
+        fitting.check(open_model(directory))
+
+
+def test_a_reader_of_other_characters_than_it_names_is_found(tmp_path: Path) -> None:
+    (package,) = write_models(tmp_path, [SAMPLES[2]]).glob("*/primary/1")
+    model = open_model(package)
+    fitting.check(model)
+    model.characters = model.characters[:-3]
+    with pytest.raises(ModelError, match=r"puts out .* and names \d+ characters; expected"):
+        fitting.check(model)
 
 
 @pytest.mark.parametrize("sample", ["digit", "shape", "parts", "focus", "zero"])

@@ -56,6 +56,22 @@ def test_a_proxy_that_is_not_there(store: str, scheme: str) -> None:
     assert '--proxy ""' in error.remedy
 
 
+@pytest.mark.parametrize("store", STORES)
+def test_a_proxy_for_plain_requests_that_wants_a_login(store: str) -> None:
+    """It answers in the store's place."""
+
+    def refusing(_: ProxyServer, near: socket) -> None:
+        near.recv(1 << 16)
+        near.sendall(b"HTTP/1.1 407 no\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+
+    with proxy(refusing) as way:
+        url = f"http://127.0.0.1:{way.port}"
+        options = replace(QUICK, endpoint_url="http://store.invalid", proxy=url)
+        error = told(store, options)
+    assert "a proxy on the way to http://store.invalid wants a user and a password" in error.message
+    assert "user:password@host" in error.remedy
+
+
 def test_a_proxy_for_plain_requests_that_is_not_there() -> None:
     """It would be handed them whole."""
     options = replace(QUICK, endpoint_url="http://store.invalid", attempts=1)

@@ -29,7 +29,8 @@ PLACES = [
     ),
     _option(
         "--config", "edge_config", metavar="FILE", type=_FILE,
-        help="The edge configuration to begin with; one that was set while running goes before it.",
+        help="The edge configuration. One that is set while running goes before it, until it is "
+        "edited: an edit is put in force at once.",
     ),
     _option(
         "--ready-file", metavar="FILE", type=_FILE,

@@ -23,7 +23,6 @@ from hardtack.core.errors import ConfigError
 from hardtack.endpoint import forward, openapi, page, phases, query, readiness, status
 from hardtack.endpoint.callers import STRANGER
 from hardtack.endpoint.cloud import Picture
-from hardtack.endpoint.detectors import page as one_page
 from hardtack.endpoint.mounted import Mount
 from hardtack.endpoint.query import Refused
 from hardtack.endpoint.service import Service
@@ -37,6 +36,8 @@ T = TypeVar("T")
 _MOST_PAGE = 1000
 _SHORTEST_REFRESH = 1.0
 _LOOK = 1.0
+_EDITED = 2.0
+"""Seconds between looks whether the file of the edge configuration was edited."""
 _MOUNT_PATIENCE = 5.0
 _PICTURE = {
     "Cache-Control": "private, max-age=86400, immutable",
@@ -124,7 +125,7 @@ class Api:
         await service.backend.start()
         if service.cloud:
             service.cloud.start()
-        tasks = [asyncio.create_task(self._learn()), asyncio.create_task(self._tell())]
+        tasks = [asyncio.create_task(work()) for work in (self._learn, self._tell, self._configure)]
         try:
             yield
         finally:
@@ -158,6 +159,16 @@ class Api:
         while True:
             seen.look(sorted(self._wanted))
             await asyncio.sleep(_LOOK)
+
+    async def _configure(self) -> None:
+        """Put the file of the edge configuration in force when it is edited."""
+        while True:
+            try:
+                if await self._blocking(self.service.in_force.look):
+                    await self._want()
+            except Exception:  # noqa: BLE001 (told, and tried again)
+                _log.exception("the edge configuration can't be looked at, which is tried again")
+            await asyncio.sleep(_EDITED)
 
     async def front(self, _: Request) -> Response:
         """A person who knows the address alone is shown the status page."""
@@ -198,7 +209,8 @@ class Api:
         found = [d.as_json() for d in self.service.book.every() if name in (None, d.name)]
         if name is not None and not found and self.service.cloud:
             return await forward.pass_on(self.service.cloud.upstream, request)
-        return JSONResponse(one_page(found, number, size))
+        start = (number - 1) * size
+        return _page(request, found[start : start + size], len(found), number, size)
 
     async def detector(self, request: Request) -> Response:
         identity = query.detector_id(request.path_params["id"])
@@ -222,7 +234,7 @@ class Api:
         if request.method == "PUT":
             body = await self._body(request)
             try:
-                await self._blocking(self.service.put_config, body.decode())
+                await self._blocking(self.service.in_force.put, body.decode())
             except UnicodeDecodeError:
                 raise Refused(400, "The edge configuration is not UTF-8.") from None
             except ConfigError as error:
@@ -278,7 +290,7 @@ class Api:
         if detector is not None:
             query.detector_id(detector)
         count, found = await self._blocking(self.service.store.listed, number, size, detector)
-        return JSONResponse({"count": count, "next": None, "previous": None, "results": found})
+        return _page(request, found, count, number, size)
 
     async def _submit(self, request: Request) -> dict[str, Any]:
         asked = query.read(request.query_params)
@@ -327,12 +339,34 @@ def _token(request: Request) -> str:
     return request.headers.get(TOKEN, "")
 
 
+def _page(
+    request: Request, results: list[dict[str, Any]], count: int, number: int, size: int
+) -> Response:
+    """One page of a list of `count`, numbered from 1, with the addresses of those beside it."""
+
+    def other(page: int) -> str:
+        return str(request.url.include_query_params(page=page))
+
+    following = other(number + 1) if number * size < count else None
+    previous = other(number - 1) if number > 1 else None
+    return JSONResponse(
+        {"count": count, "next": following, "previous": previous, "results": results}
+    )
+
+
 async def _refusal(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
     return JSONResponse({"detail": error.reason}, error.status, headers)
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+    detail = error.detail
+    if error.status_code in (404, 405):
+        asked = f"{request.method} {request.url.path[:80]}"
+        detail = (
+            f"{asked} is not answered by this box, whose own calls /openapi.json describes. Others "
+            "are the cloud's, for which it needs --upstream."
+        )
+    return JSONResponse({"detail": detail}, error.status_code, error.headers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -174,15 +174,3 @@ def _demand_models(models: Path, identity: str) -> None:
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-
-
-def page(results: Iterable[dict[str, Any]], number: int, size: int) -> dict[str, Any]:
-    """One page of a list, numbered from 1, as the SDK reads it."""
-    every = list(results)
-    start = (number - 1) * size
-    return {
-        "count": len(every),
-        "next": None,
-        "previous": None,
-        "results": every[start : start + size],
-    }

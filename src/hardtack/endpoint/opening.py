@@ -23,8 +23,9 @@ from hardtack.endpoint.book import Book
 from hardtack.endpoint.callers import Callers, read_token
 from hardtack.endpoint.cloud import Cloud
 from hardtack.endpoint.detectors import Detector, ModelsAway, read_detectors
-from hardtack.endpoint.edgeconfig import KEPT_CONFIG, read_config
+from hardtack.endpoint.edgeconfig import KEPT_CONFIG
 from hardtack.endpoint.inferring import Inferring
+from hardtack.endpoint.inforce import InForce
 from hardtack.endpoint.metrics import Metrics
 from hardtack.endpoint.outbox import Outbox
 from hardtack.endpoint.servers import Backend, Program
@@ -100,7 +101,7 @@ def application(settings: Settings) -> ASGIApp:
         with waiting_for(f"the models in {settings.models}, which say what the file doesn't"):
             detectors = _detectors(settings.detectors, settings.models)
     programs = {d.id: d.program for d in detectors.values() if d.program}
-    config = read_config(settings.config, settings.state / KEPT_CONFIG)
+    in_force = InForce(settings.config, settings.state / KEPT_CONFIG)
     token = read_token(settings.token_file) if settings.token_file else ""
     try:
         settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -116,13 +117,12 @@ def application(settings: Settings) -> ASGIApp:
             f"The state directory {settings.state} can't be used: {error.strerror}.",
             remedy="Have --state name a directory that this user may write to.",
         ) from None
-    backend = _backend(settings, config.refresh_rate, programs)
+    backend = _backend(settings, in_force.now.refresh_rate, programs)
     metrics = Metrics()
     book = Book(detectors, settings.state / "detectors.json")
     _watch(backend, book, metrics)
     service = Service(
-        book, settings.models, config,
-        settings.state / KEPT_CONFIG, backend, store, Inferring(), metrics,
+        book, settings.models, in_force, backend, store, Inferring(), metrics,
         _cloud(settings, store, metrics),
     )  # fmt: skip
     app = Api(service, settings.limits, settings.ready_file, settings.warming).application()

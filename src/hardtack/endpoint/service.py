@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hardtack.core.errors import EndpointError, UpstreamError, in_words
-from hardtack.core.files import write_atomically
-from hardtack.endpoint import answers, edgeconfig, ids, phases
+from hardtack.endpoint import answers, ids, phases
 from hardtack.endpoint.answers import Answer
 from hardtack.endpoint.book import Book
 from hardtack.endpoint.cloud import Cloud, Picture
@@ -25,6 +24,7 @@ from hardtack.endpoint.detectors import Detector
 from hardtack.endpoint.edgeconfig import EdgeConfig
 from hardtack.endpoint.escalation import Answered, Way, way
 from hardtack.endpoint.inferring import Inferring
+from hardtack.endpoint.inforce import InForce
 from hardtack.endpoint.metrics import Metrics
 from hardtack.endpoint.outbox import Entry
 from hardtack.endpoint.query import MOST_METADATA, Asked, Refused
@@ -43,24 +43,26 @@ _ENDED = "The endpoint ended before it was answered."
 
 class Service:
     def __init__(
-        self, book: Book, models: Path, config: EdgeConfig, kept_config: Path, backend: Backend,
+        self, book: Book, models: Path, in_force: InForce, backend: Backend,
         store: Store, inferring: Inferring, metrics: Metrics, cloud: Cloud | None = None,
     ) -> None:  # fmt: skip
         self.book = book
         self.models = models
-        self.config = config
+        self.in_force = in_force
         self.backend = backend
         self.store = store
         self.metrics = metrics
         self.cloud = cloud
-        self._kept_config = kept_config
         self._inferring = inferring
-        self._configuring = threading.Lock()
         self._escalating = threading.Lock()
         self._escalated: dict[str, float] = {}
         self._later = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="async")
         self._later_free = threading.Semaphore(_MOST_ASYNC)
         store.give_up(_ENDED)
+
+    @property
+    def config(self) -> EdgeConfig:
+        return self.in_force.now
 
     def close(self) -> None:
         self._later.shutdown(wait=True, cancel_futures=True)
@@ -156,14 +158,6 @@ class Service:
         ):
             return body
         return self._answered(asked, detector, picture, created)
-
-    def put_config(self, text: str) -> EdgeConfig:
-        """Apply an edge configuration and keep it. Raises ConfigError, OSError."""
-        config = edgeconfig.parse(text, "the edge configuration")
-        with self._configuring:
-            write_atomically(self._kept_config, config.as_yaml().encode())
-            self.config = config
-        return config
 
     def _answered(
         self, asked: Asked, detector: Detector, picture: Picture, created: float, *,

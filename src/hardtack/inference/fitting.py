@@ -25,6 +25,8 @@ def check(model: Model) -> None:
         scores = _scores(judged.main)
         try:
             _demand_kinds(judged)
+            _demand_maps(judged)
+            _demand_characters(judged)
             if scores and judged.package.task in CLASSIFYING:
                 demand_classes(scores, len(judged.package.classes))
             elif not scores:
@@ -46,6 +48,42 @@ def _demand_kinds(model: Model) -> None:
             f"The network puts out {scores} scores a box, model.toml names {named} classes.",
             remedy="Name each class in the order of the output.",
         )
+
+
+def _demand_maps(model: Model) -> None:
+    """Raise ModelError unless what puts out a map puts out one, of the one class that is named."""
+    for loaded in (model.main, model.finder):
+        if loaded is None or loaded.network.output.decode != "map" or not loaded.output_shape:
+            continue
+        maps = math.prod(side for side in loaded.output_shape[1:-2] if side > 0)
+        if len(loaded.output_shape) < 3 or maps != 1:
+            raise ModelError(
+                f"{loaded.session.path} puts out {_shape(loaded)}, not one map of height × width.",
+                remedy="Name the output that is one, or decode it by yolo.",
+            )
+    if model.main.network.output.decode == "map" and len(model.package.classes) != 1:
+        raise ModelError(
+            f"A map shows one class, model.toml names {len(model.package.classes)}.",
+            remedy="Name the one that it marks.",
+        )
+
+
+def _demand_characters(model: Model) -> None:
+    """Raise ModelError unless a reader's scores, where their number is fixed, are those of a blank,
+    of each character that it names, and maybe of a space."""
+    shape, named = model.main.output_shape, len(model.characters)
+    if model.main.network.output.decode != "ctc" or not shape or shape[-1] <= 0:
+        return
+    if len(shape) != 3 or shape[2] - named not in (1, 2):
+        raise ModelError(
+            f"{model.main.session.path} puts out {_shape(model.main)} and names {named} "
+            f"characters; expected [1, time, {named + 1}], or {named + 2} with a space.",
+            remedy="Put the characters that it was trained with into its metadata, in their order.",
+        )
+
+
+def _shape(loaded: Loaded) -> str:
+    return f"[{', '.join(str(side) if side > 0 else '?' for side in loaded.output_shape)}]"
 
 
 def _scores(loaded: Loaded) -> int:

@@ -78,10 +78,10 @@ class Model:
             if primary.finder
             else None
         )
-        self._characters: Sequence[str] = ()
+        self.characters: Sequence[str] = ()
         if primary.network.output.decode == "ctc":
-            self._characters = self.main.session.metadata.get("character", "").splitlines()
-            if not self._characters:
+            self.characters = self.main.session.metadata.get("character", "").splitlines()
+            if not self.characters:
                 raise ModelError(
                     f"{self.main.session.path} doesn't say which characters it reads.",
                     remedy="Put them into its metadata under 'character', one a line.",
@@ -127,7 +127,7 @@ class Model:
         lines, dropped = self._lines(image)
         pieces = [_crop(image, line) for line in lines]
         if task == "text":
-            read = [postprocess.ctc(self.main(piece)[0], self._characters) for piece in pieces]
+            read = [postprocess.ctc(self.main(piece)[0], self.characters) for piece in pieces]
             return tasks.texts(
                 [(text.strip(), p, line) for (text, p), line in zip(read, lines, strict=True)],
                 dropped,

@@ -21,7 +21,7 @@ from hardtack.core.errors import (
     SourceUnreachable,
     in_words,
 )
-from hardtack.core.proxy import ProxyError
+from hardtack.core.proxy import LOGIN, ProxyError
 from hardtack.source.dialect import Dialect, Parameters, Signer
 from hardtack.source.http import BROKEN, Host, Pool, Reply, proxy_for, tls_context
 from hardtack.source.options import SourceOptions
@@ -42,6 +42,7 @@ _DENIED_CODES = {
 }  # fmt: skip
 _NO_BUCKET_CODES = {"NoSuchBucket", "ContainerNotFound", "ResourceNotFound"}
 _REDIRECTS = {301, 302, 303, 307, 308}
+_PROXY_SAYS = 407
 _SIGN_IN = 511  # Network Authentication Required: a network's sign-in page
 _CLOCK_SKEW = 300.0
 _REFUSAL_LIMIT = 64 << 10
@@ -215,6 +216,11 @@ class StoreClient:
     def _refused(self, reply: Reply, refusal: Refusal, what: str, signer: Signer) -> SourceError:
         status, host, dialect = reply.status, self._dialect.host(), self._dialect
         said = f"{status} {refusal.code}".strip()
+        if status == _PROXY_SAYS:
+            return SourceUnreachable(
+                f"{what}: a proxy on the way to {host.url} wants a user and a password ({status}).",
+                remedy=LOGIN,
+            )
         if status in _REDIRECTS:
             return SourceError(
                 f"{what}: {host.url} redirects {_elsewhere(reply)} ({said}).",
