@@ -98,6 +98,10 @@ def test_from_a_manifest_to_a_box(yard: Yard) -> None:
     yard.ok("lock", "pod.yaml")
     assert yard.json("prune", *to) == installed["added"]
     assert "Nothing to remove" in yard.ok("prune", *to)
+    nowhere = yard.run("prune", "--to", yard.home / "agent/image")
+    assert nowhere.returncode == 11
+    assert f"There is no directory {yard.home / 'agent/image'}." in nowhere.stderr
+    assert not (yard.home / "agent").exists()
 
 
 def test_files_out_of_an_image(yard: Yard) -> None:
@@ -125,6 +129,7 @@ def test_files_out_of_an_image(yard: Yard) -> None:
         (("install", "."), 61, "bundle"),
         (("audit",), 51, "images.lock"),
         (("prune",), 51, "images.lock"),
+        (("lock", "pod.yaml", "--k3s-images", "pod.yaml"), 52, "pod.yaml:1: 'apiVersion: v1'"),
         (("extract", "alpine"), 2, "Missing argument 'PATHS...'"),
         (("extract", "Not An Image", "/a"), 52, "Not An Image"),
         (

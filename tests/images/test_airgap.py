@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from hardtack.core.errors import BundleError, ConfigError, NotFound
+from hardtack.core.errors import BadReference, BundleError, ConfigError, NotFound
 from hardtack.images.airgap import image_of, in_tarball, needed_by, parse_list
 from hardtack.images.lockfile import read_lock
 from hardtack.images.platforms import Platform
@@ -143,6 +143,11 @@ def test_the_list_that_the_balena_server_is_built_from() -> None:
 def test_lists() -> None:
     text = "docker.io/rancher/pause:3.6 # comment\n\n# none\ndocker.io/rancher/pause:3.6\n"
     assert [r.name for r in parse_list(text)] == NAMES[:1]
+
+
+def test_what_is_no_list_is_told_by_its_line() -> None:
+    with pytest.raises(BadReference, match=r"^pod\.yaml:2: 'kind: Pod' is not an image reference"):
+        parse_list("a/b:1\nkind: Pod\n", "pod.yaml")
 
 
 def test_locked_and_checked(server: FaultyRegistry, tmp_path: Path) -> None:

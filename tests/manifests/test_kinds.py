@@ -95,9 +95,37 @@ def test_compose_reads_the_env_file_beside_it(tmp_path: Path) -> None:
          [(1, "a/b:1"), (5, "a/c:12")]),
         ('FROM scratch\nRUN ["crane", "pull", "a/c:1", "x.tar"]\n', [(2, "a/c:1")]),
         ('FROM scratch\nCMD ["sh", "-ec", "true && docker pull a/c:2"]\n', [(2, "a/c:2")]),
+        ("FROM scratch\nONBUILD RUN docker pull a/c:3\n", [(2, "a/c:3")]),
         ("FROM scratch\nENV V=1\nFROM scratch\nRUN docker pull a/c:$V\n", [(4, "?")]),
     ],
 )  # fmt: skip
 def test_dockerfiles(tmp_path: Path, text: str, found: list[tuple[int, str]]) -> None:
     images = scanned(tmp_path, {"Dockerfile": text}).images
     assert [brief(image)[::2] for image in images] == found
+
+
+def test_commands_of_containers_word_by_word(tmp_path: Path) -> None:
+    text = (
+        "kind: Pod\nspec:\n  containers:\n  - image: a/crane:1\n"
+        "    command: [crane, pull, a/b:1, /b.tar]\n  - image: a/skopeo:1\n"
+        "    command: [skopeo]\n    args:\n    - copy\n    - docker://a/c:1\n    - dir:/c\n"
+        "  - image: a/sh:1\n    command: [sh, -c]\n    args: [crane pull a/d:1 x.tar]\n"
+    )
+    images = scanned(tmp_path, {"p.yaml": text}).images
+    assert [(i.kind, *brief(i)[::2]) for i in images] == [
+        (Kind.CONTAINER, 4, "a/crane:1"), (Kind.COMMAND, 5, "a/b:1"),
+        (Kind.CONTAINER, 6, "a/skopeo:1"), (Kind.COMMAND, 10, "a/c:1"),
+        (Kind.CONTAINER, 12, "a/sh:1"), (Kind.COMMAND, 14, "a/d:1"),
+    ]  # fmt: skip
+
+
+def test_fields_of_resources_that_end_in_image(tmp_path: Path) -> None:
+    text = (
+        "kind: Engine\nspec:\n  initImage: a/init:1\n  osImage: Debian 12\n  diskImage: a.img\n"
+        "  worker: {baseImage: 'a/base@sha256:" + "ab" * 32 + "'}\n"
+    )
+    images = scanned(tmp_path, {"e.yaml": text}).images
+    assert [(i.kind, i.place.line, i.path) for i in images] == [
+        (Kind.CRD, 3, "Engine › spec › initImage"),
+        (Kind.CRD, 6, "Engine › spec › worker › baseImage"),
+    ]

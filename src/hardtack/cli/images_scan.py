@@ -264,7 +264,7 @@ def _moving(texts: Sequence[str], wanted: locking.Wanted) -> locking.Update | li
         if reference not in wanted:
             raise LockError(
                 f"--update {reference}: no manifest names this image.",
-                remedy="Put a bare --update after the PATHs.",
+                remedy="Name it as a manifest does; --update for all images goes behind the PATHs.",
             )
     return moving
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
-from hardtack.core.errors import BundleError, ConfigError, NotFound
+from hardtack.core.errors import BadReference, BundleError, ConfigError, NotFound
 from hardtack.core.progress import Progress
 from hardtack.images.extract import extract, unpacked
 from hardtack.images.layout import IMAGE_NAME, REF_NAME
@@ -75,13 +75,23 @@ def listed_in(path: Path) -> tuple[Reference, ...]:
         start = file.read(512)
     if b"\0" in start or start.startswith((_ZSTD, _GZIP)):
         return in_tarball(path)
-    return parse_list(path.read_text(errors="replace"))
+    return parse_list(path.read_text(errors="replace"), str(path))
 
 
-def parse_list(text: str) -> tuple[Reference, ...]:
-    """The images of a `k3s-images.txt`: one a line, `#` comments. Raises BadReference."""
-    lines = (line.split("#")[0].strip() for line in text.splitlines())
-    return tuple(dict.fromkeys(Reference.parse(line) for line in lines if line))
+def parse_list(text: str, name: str = "k3s-images.txt") -> tuple[Reference, ...]:
+    """The images of the list `name`: one a line, `#` comments. Raises BadReference."""
+    found: dict[Reference, None] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        entry = line.split("#")[0].strip()
+        try:
+            if entry:
+                found[Reference.parse(entry)] = None
+        except BadReference as error:
+            raise BadReference(
+                f"{name}:{number}: {error.message}",
+                remedy="A list names one image a line, as k3s's k3s-images.txt does.",
+            ) from None
+    return tuple(found)
 
 
 def in_tarball(path: Path) -> tuple[Reference, ...]:

@@ -88,7 +88,13 @@ def pending(
 
 
 def prune(to: Path, lock: Lock, platform: Platform) -> tuple[Path, ...]:
-    """Remove those bundles in `to` that `install` put there and that hold nothing of `lock`."""
+    """Remove those bundles in `to` that `install` put there and that hold nothing of `lock`.
+    Raises ConfigError where there is no such directory."""
+    if not to.is_dir():
+        raise ConfigError(
+            f"There is no directory {to}.",
+            remedy="Name k3s's images directory, into which bundles were installed, with --to.",
+        )
     needed = {
         (name, i.at(platform).digest) for i in lock.images for name in names(i, platform, lock)
     }

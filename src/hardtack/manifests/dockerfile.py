@@ -56,7 +56,7 @@ def images(text: str, file: Path) -> Iterator[FoundImage]:
     inner: dict[str, str] = {}
     stages: dict[str, dict[str, str]] = {}  # what each stage's ARGs and ENVs are
     platform, stage = "", -1
-    for line, name, rest in instructions(text):
+    for line, name, rest in map(_triggered, instructions(text)):
         flat = rest.replace("\\\n", " ")
         place = Place(file, line + 1)
         known = outer if stage < 0 else inner
@@ -91,6 +91,14 @@ def images(text: str, file: Path) -> Iterator[FoundImage]:
                 yield _image(
                     raw, place, f"stage {stage} › {name} › {command}", Kind.COMMAND, wanted
                 )
+
+
+def _triggered(instruction: tuple[int, str, str]) -> tuple[int, str, str]:
+    """What ONBUILD has a later build do, in its place."""
+    line, name, rest = instruction
+    if name == "ONBUILD":
+        name, _, rest = rest.lstrip().partition(" ")
+    return line, name.upper(), rest
 
 
 def _shell(rest: str) -> str:

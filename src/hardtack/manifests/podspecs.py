@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from hardtack.core.errors import BadReference
 from hardtack.manifests.build import CLOSE, OPEN, Hole, expand, found, policy_in_force
 from hardtack.manifests.model import FoundImage, Kind, PullPolicy
+from hardtack.manifests.reference import Reference
 from hardtack.manifests.shell import pulled
 from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, Sequence, children, text_of
 
@@ -103,9 +106,21 @@ class _Reader:
         for key, value in container.items():
             if key.text == "image" and isinstance(value, Scalar):
                 yield from self.image(_standing_at(key, value), way, kind, container, platforms)
-            elif key.text in ("command", "args"):
-                for word in children(value):
-                    yield from self.script(word, f"{way} › {key.text}")
+        given = (*children(container.get("command")), *children(container.get("args")))
+        words = [word for word in given if isinstance(word, Scalar)]
+        if any(" " in word.text for word in words):
+            for word in words:
+                yield from self.script(word, f"{way} › command")
+        elif words:
+            yield from self.words(words, f"{way} › command")
+
+    def words(self, words: list[Scalar], way: str) -> Iterator[FoundImage]:
+        """Images that a command, given word by word, pulls."""
+        first = words[0]
+        line = Scalar(first.line, first.column, shlex.join(word.text for word in words))
+        for image in self.script(line, way):
+            named = next((word for word in words if image.raw in word.text), first)
+            yield replace(image, place=self.document.place(named))
 
     def script(self, node: Node, way: str) -> Iterator[FoundImage]:
         """Images that a script in a string pulls."""
@@ -133,7 +148,9 @@ class _Reader:
             step = f"{way} › {key.text}".removeprefix(" › ")
             if key.text in CONTAINERS and children(node.get("containers")):
                 continue
-            if key.text == "image" and isinstance(value, Scalar) and value.tag == "str":
+            if (key.text == "image" and isinstance(value, Scalar) and value.tag == "str") or (
+                key.text.endswith("Image") and isinstance(value, Scalar) and _is_pinned(value)
+            ):
                 yield from self.image(value, step, Kind.CRD, node)
             elif key.text == "image" and isinstance(value, Mapping) and "repository" in value:
                 yield from self.image(joined(value), step, Kind.CRD, value)
@@ -171,6 +188,15 @@ def fragment(document: Document, below: str) -> Iterator[FoundImage]:
         return
     for image in reader.custom(document.path, root):
         yield replace(image, kind=Kind.CONTAINER) if image.kind is Kind.CRD else image
+
+
+def _is_pinned(value: Scalar) -> bool:
+    """Whether a text is surely an image's name: `initImage: a/b:1`, not `osImage: Debian 12`."""
+    try:
+        reference = Reference.parse(value.text)
+    except BadReference:
+        return False
+    return bool(reference.tag or reference.digest)
 
 
 def _standing_at(key: Scalar, value: Scalar) -> Scalar:

@@ -64,7 +64,9 @@ def read_config(path: Path, rules: frozenset[str]) -> Config:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise PolicyError(f"{path} is not TOML: {error}.") from error
+        raise PolicyError(
+            f"{path} is not TOML: {error}.", remedy="Mend it as docs/policy.md shows one."
+        ) from error
     return _config(table, rules, _At(str(path), text))
 
 
