@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -65,6 +66,59 @@ def test_busy_names_who(mount: Mount) -> None:
         assert file.read() == b"abc"
         assert os.listdir(mount.point) == []
     assert os.waitpid(mount.keeper, 0)[1] == 0
+
+
+def test_what_is_being_closed_is_waited_for(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel may say busy when nobody can be named any more."""
+    (mount.tree / "a").write_bytes(b"abc")
+    mount.start()
+    fd = os.open(mount.point / "a", os.O_RDONLY)
+    said: list[int] = []
+    unmount = device.unmount
+
+    def once_busy(path: str, *, lazy: bool) -> None:
+        try:
+            unmount(path, lazy=lazy)
+        except OSError as problem:
+            said.append(problem.errno or 0)
+            os.close(fd)
+            raise
+
+    monkeypatch.setattr(device, "unmount", once_busy)
+    monkeypatch.setattr(mountinfo, "users", lambda _: [])
+    unmounting.unmount(mount.point)
+    assert said == [errno.EBUSY]
+    assert os.waitpid(mount.keeper, 0)[1] == 0
+
+
+def test_users_who_cannot_be_seen_are_told(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
+    (mount.tree / "a").write_bytes(b"abc")
+    mount.start()
+    monkeypatch.setattr(mountinfo, "users", lambda _: [])
+    with (mount.point / "a").open("rb"), pytest.raises(MountpointError) as caught:
+        unmounting.unmount(mount.point)
+    assert "in use by processes that this user can't see" in caught.value.message
+
+
+def test_whoever_is_told_by_a_mount_may_unmount_it(tmp_path: Path) -> None:
+    """What asks has closed its file before it answers: here nobody takes the answer."""
+    asked = tmp_path / "asked"
+    asked.write_text("who")
+    ours, theirs = os.pipe2(os.O_NONBLOCK)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(theirs, bytes(4096))
+    os.set_blocking(theirs, True)
+    command = [sys.executable, "-I", "-S", "-c", mountinfo._CHILD, str(asked), ""]
+    with subprocess.Popen(command, stdout=theirs) as child:
+        os.close(theirs)
+        try:
+            until(lambda: Path(f"/proc/{child.pid}/wchan").read_text().endswith("pipe_write"))
+            files = [os.readlink(f) for f in Path(f"/proc/{child.pid}/fd").iterdir()]
+            assert str(asked) not in files
+        finally:
+            os.close(ours)
+            child.kill()
 
 
 def test_unmount_ends_keeper_and_worker(mount: Mount) -> None:

@@ -83,6 +83,7 @@ try:
     if sys.argv[1]:
         fd = os.open(sys.argv[1], os.O_RDONLY)
         answer = b'+' + os.read(fd, 65536)
+        os.close(fd)  # whoever has the answer may unmount
     else:
         os.stat(sys.argv[2]); os.statvfs(sys.argv[2])
         answer = b'+'

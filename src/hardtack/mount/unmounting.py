@@ -12,6 +12,9 @@ from pathlib import Path
 from hardtack.core.errors import MountpointError, MountUnhealthy
 from hardtack.mount import device, keeper, mountinfo, running
 
+_CLOSING = 1.0
+"""Seconds in which files that nobody has open any more are closed."""
+_UNSEEN = "processes that this user can't see"
 _BY_ITSELF = 2.0
 """Seconds in which a worker finds the connection ended and closes the cache."""
 
@@ -28,7 +31,7 @@ def unmount(mountpoint: str | Path, *, lazy: bool = False) -> None:
     running.require_ours(path)
     who = mountinfo.identity(path, running.PROBE_SECONDS)
     try:
-        device.unmount(path, lazy=lazy)
+        _unmounted(path, lazy)
     except OSError as problem:
         if problem.errno in (errno.EPERM, errno.EACCES):
             raise running.not_yours(path, "unmounted", problem) from None
@@ -36,11 +39,26 @@ def unmount(mountpoint: str | Path, *, lazy: bool = False) -> None:
             raise MountpointError(f"Unmounting {path} failed: {problem.strerror}.") from None
         users = ", ".join(f"{pid} ({name})" for pid, name in mountinfo.users(path)[:8])
         raise MountpointError(
-            f"{path} is in use" + (f" by {users}." if users else "."),
+            f"{path} is in use by {users or _UNSEEN}.",
             remedy="End them, or unmount with --lazy: open files go on until they are closed.",
         ) from None
     if who is not None and not lazy:
         _end_keeper(int(str(who["keeper"])))
+
+
+def _unmounted(path: str, lazy: bool) -> None:
+    """What was closed a moment ago may still count, though nobody can be named. Raises OSError."""
+    patience = time.monotonic() + _CLOSING
+    while True:
+        try:
+            device.unmount(path, lazy=lazy)
+        except OSError as problem:
+            closing = problem.errno == errno.EBUSY and not mountinfo.users(path)
+            if not closing or time.monotonic() > patience:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _end_keeper(pid: int) -> None:
