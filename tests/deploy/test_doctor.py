@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -178,6 +179,21 @@ def test_a_host_that_says_nothing_takes_a_bounded_time() -> None:
         found = reach(many, quick)
     assert {f.state for f in found} == {State.PROBLEM}
     assert all("no answer in time" in f.found for f in found)
+
+
+def test_whoever_ends_it_waits_for_no_host() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        words = ["doctor", "s3://weights", "--unsigned", "--endpoint-url", url, "--timeout", "1h"]
+        with subprocess.Popen(
+            [*HARDTACK, *words], env=clean_environment(), stderr=subprocess.PIPE, text=True
+        ) as doctor:
+            asked, _ = silent.accept()
+            with asked:
+                doctor.send_signal(signal.SIGINT)
+                _, said = doctor.communicate(timeout=60)
+    assert doctor.returncode == 130
+    assert "interrupted" in said
 
 
 def test_through_a_proxy() -> None:

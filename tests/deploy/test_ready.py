@@ -275,12 +275,20 @@ def test_what_may_not_be_looked_into_is_not_passed_over(box: ReadyBox, closed: s
 @pytest.mark.parametrize(
     ("mistake", "said"),
     [
-        (("--horizon", "30"), "'--horizon': 30 s is over before anyone sees"),
-        (("--watch", "--every", "0"), "'--every': 0.00 s would look without end"),
+        (("ready", "--horizon", "30"), "'--horizon': 30 s is over before anyone sees"),
+        (("ready", "--watch", "--every", "0"), "'--every': 0 is less than 100ms"),
+        (("ready", "--root", "/none"), "Directory '/none' does not exist"),
+        (("ready", "--without", "box.clok"), "'box.clok' is not one of"),
+        (("doctor", "--root", "/none"), "Directory '/none' does not exist"),
+        (("doctor", "--timeout", "0"), "'--timeout': 0 is less than 100ms"),
+        (("box", "clock", "--watch", "--every", "0"), "'--every': 0 is less than 100ms"),
+        (("box", "prepare", "--dry-run", "--root", "/none"), "'/none' does not exist"),
+        (("box", "prepare", "--dry-run", "--node-address", "1.2.3"), "'1.2.3' is no IPv4 address"),
+        (("box", "prepare", "--dry-run", "--node-address", "127.0.0.1"), "No node can have"),
     ],
 )
 def test_what_can_only_be_meant_otherwise_is_refused(mistake: tuple[str, ...], said: str) -> None:
-    done = run("ready", *mistake)
+    done = run(*mistake)
     assert done.returncode == 2
     assert said in done.stderr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import shutil
 import sys
 import time
@@ -12,9 +13,9 @@ import click
 
 from hardtack.cli.extras import needs_extra
 from hardtack.cli.images_options import PLATFORM, TO, platform_of
-from hardtack.cli.options import DURATION, option, using
+from hardtack.cli.options import PAUSE, Existing, Parsed, option, using
 from hardtack.cli.output import json_option, print_json
-from hardtack.core.errors import BoxError
+from hardtack.core.errors import BoxError, ConfigError
 from hardtack.core.units import format_count
 from hardtack.deploy.facts.read import KEPT
 from hardtack.deploy.prepare import clock as clocks
@@ -22,11 +23,25 @@ from hardtack.deploy.prepare import flavour, run
 from hardtack.deploy.prepare.step import Target
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
+EXISTING = Existing(files=False)
 STEP = click.Choice(run.NAMES)
 ROOT = option(
-    "--root", type=DIRECTORY, metavar="DIR", default="/", show_default=True,
+    "--root", type=EXISTING, metavar="DIR", default="/", show_default=True,
     help="Where the box's file system is; in a container, /host-root.",
 )  # fmt: skip
+
+
+def _address(text: str) -> str:
+    """An IPv4 address that a node can have. Raises ConfigError."""
+    try:
+        found = ipaddress.IPv4Address(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no IPv4 address; write it like 192.168.1.7.") from None
+    if found.is_loopback or found.is_multicast or found.is_unspecified:
+        raise ConfigError(f"No node can have the address {found}.")
+    return str(found)
+
+
 WANTED = [
     option(
         "--images", type=DIRECTORY, default="/usr/share/hardtack/images", show_default=True,
@@ -38,7 +53,7 @@ WANTED = [
     ),
     option("--flavor", type=click.Choice(flavour.FLAVOURS), env=("INFERENCE_FLAVOR",),
            help="Default: what the hardware says."),
-    option("--node-address", metavar="IP",
+    option("--node-address", type=Parsed("address", _address), metavar="IP",
            help="The node's address for good. Default: what it is."),
 ]  # fmt: skip
 
@@ -159,7 +174,7 @@ def _python() -> list[str]:
 
 @box.command()
 @click.option("--watch", is_flag=True, help="Go on until ended, every --every.")
-@click.option("--every", type=DURATION, default="10m", show_default=True)
+@click.option("--every", type=PAUSE, default="10m", show_default=True)
 @ROOT
 def clock(watch: bool, every: float, root: Path) -> None:
     """Note the time, so that a box without a battery starts no earlier.

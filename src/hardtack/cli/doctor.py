@@ -17,7 +17,7 @@ from hardtack.cli.deploy_requirements import FILE
 from hardtack.cli.extras import needs_extra
 from hardtack.cli.images_options import SOCKET
 from hardtack.cli.options import (
-    DURATION,
+    PAUSE,
     SOURCE,
     option,
     source_options,
@@ -40,7 +40,7 @@ PLACES = [
 @click.option("--lock", "lock_file", type=FILE, help="images.lock: the registries of its images.")
 @click.option("--offline", is_flag=True, help="Try no host.")
 @click.option("--build", is_flag=True, help="Try what the machine that builds needs, too.")
-@click.option("--timeout", type=DURATION, default="5s", show_default=True,
+@click.option("--timeout", type=PAUSE, default="5s", show_default=True,
               help="For each host; all are tried at once.")  # fmt: skip
 @SOCKET
 @ROOT

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # imported by the commands that read weights
     from hardtack.cache.api import Options
     from hardtack.source.options import SourceOptions
 
+_SHORTEST = 0.1
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -56,6 +57,13 @@ class Existing(click.Path[Path]):
         return super().convert(value, param, ctx)
 
 
+def _pause(text: str) -> float:
+    seconds = parse_duration(text)
+    if seconds < _SHORTEST:
+        raise ConfigError(f"{text} is less than 100ms; write it like 5m.")
+    return seconds
+
+
 def _batch_window(text: str) -> float:
     seconds = parse_duration(text)
     if seconds > 1:
@@ -75,6 +83,7 @@ def _cache_size(text: str) -> int:
 SIZE = Parsed("size", parse_size)
 CACHE_SIZE = Parsed("size", _cache_size)
 DURATION = Parsed("duration", parse_duration)
+PAUSE = Parsed("duration", _pause)
 BATCH_WINDOW = Parsed("duration", _batch_window)
 RATE = Parsed("rate", parse_size)
 MOUNTPOINT = Parsed("directory", Path)

@@ -27,8 +27,10 @@ from hardtack.cli.opened import opened
 from hardtack.cli.options import (
     CACHE,
     DURATION,
+    PAUSE,
     RATE,
     SOURCE,
+    Existing,
     option,
     source_url,
     using,
@@ -48,8 +50,6 @@ if TYPE_CHECKING:
 FILE = click.Path(dir_okay=False, path_type=Path)
 LEFT_OUT = [each.value for each in (*Part, *Check)]
 _HOUR = 3600.0
-_SHORTEST = 0.1
-"""Seconds between two looks."""
 _NAMED = 3
 """Rows that a remedy of many names."""
 DEPLOYED = [
@@ -75,7 +75,7 @@ DEPLOYED = [
     option("--tls-cert", type=FILE, help="The endpoint's certificate. Default: its own."),
     option("--tls-key", type=FILE, help="The key of --tls-cert."),
     option(
-        "--root", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", default="/",
+        "--root", type=Existing(files=False), metavar="DIR", default="/",
         show_default=True, help="Where the box's file system is; in a container, /host-root.",
     ),
 ]  # fmt: skip
@@ -98,7 +98,7 @@ DEPLOYED = [
 @click.option("--fetch", is_flag=True, help="Get what is missing first, as far as it can be had.")
 @click.option("--watch", is_flag=True,
               help="Go on until ended; the verdict is in ready.json below --state.")  # fmt: skip
-@click.option("--every", type=DURATION, default="5m", show_default=True,
+@click.option("--every", type=PAUSE, default="5m", show_default=True,
               help="Time between two looks of --watch.")  # fmt: skip
 @click.option("--textfile", type=FILE, help="With --watch: the verdict as metrics, into this file.")
 @click.option("--note-time", is_flag=True,
@@ -127,14 +127,13 @@ def ready(source: str | None, as_json: bool, **values: Any) -> None:
 
 
 def _refuse_mistakes(values: dict[str, Any]) -> None:
-    """Values that can only be meant otherwise. Raises click.BadParameter."""
-    for name, least, why in (
-        ("horizon", _HOUR, "is over before anyone sees what it says; write days like 30d"),
-        ("every", _SHORTEST, "would look without end; write it like 5m"),
-    ):
-        if values[name] < least:
-            said = f"{format_duration(values[name])} {why}."
-            raise click.BadParameter(said, param_hint=f"'--{name}'")
+    """A value that can only be meant otherwise. Raises click.BadParameter."""
+    if values["horizon"] < _HOUR:
+        said = (
+            f"{format_duration(values['horizon'])} is over before anyone sees what it says; write "
+            "days like 30d."
+        )
+        raise click.BadParameter(said, param_hint="'--horizon'")
 
 
 def _needs(values: dict[str, Any]) -> None:

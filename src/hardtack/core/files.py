@@ -39,7 +39,11 @@ def fsync_directory(directory: Path) -> None:
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """Replace `path` by `data` so that a crash leaves the old file or the new one, whole."""
     temporary = path.parent / f".{path.name}.{os.urandom(8).hex()}"
-    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        error.filename = str(path)  # what a person named
+        raise
     try:
         with os.fdopen(fd, "wb") as file:
             os.fchmod(fd, mode)

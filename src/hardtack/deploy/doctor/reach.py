@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from hardtack.core.dial import asked_for, way_through
@@ -16,7 +16,6 @@ from hardtack.core.units import format_duration
 from hardtack.deploy.doctor.finding import Finding, note, ok, problem
 from hardtack.deploy.requirements import Direction, Requirement, When
 
-_WORKERS = 16
 _NTP = b"\x23" + bytes(47)  # version 4, client
 _GROUND = "Ask the site's administrator for it: hardtack deploy requirements."
 
@@ -42,8 +41,25 @@ def reach(requirements: Iterable[Requirement], way: Way, *, build: bool = False)
     hosts: dict[tuple[str, int, str], list[Requirement]] = {}
     for one in due:
         hosts.setdefault((one.host, one.port, one.protocol), []).append(one)
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        return list(pool.map(lambda same: _finding(same, way), hosts.values()))
+    return _at_once(list(hosts.values()), way)
+
+
+def _at_once(hosts: list[list[Requirement]], way: Way) -> list[Finding]:
+    """A finding for each host. Whoever interrupts us doesn't wait for those that say nothing: the
+    threads of a pool would be waited for."""
+    found: dict[int, Finding] = {}
+
+    def work(number: int) -> None:
+        found[number] = _finding(hosts[number], way)
+
+    threads = [
+        threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(hosts))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [found[number] for number in range(len(hosts))]
 
 
 def _finding(same: list[Requirement], way: Way) -> Finding:

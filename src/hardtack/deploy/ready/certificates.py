@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hardtack.core.units import format_duration
+from hardtack.core.units import format_count, format_duration
 from hardtack.deploy.facts.k3s import DATA
 from hardtack.deploy.ready.checks import Check
 from hardtack.deploy.ready.report import Row, State
@@ -88,9 +88,10 @@ def rows(root: Path, tls: Tls, now: float, horizon: float) -> list[Row]:
     amiss += judged(found, now, horizon)
     if amiss:
         return amiss
-    detail = f"{len(found)} certificates outlive {format_duration(horizon)}"
+    count = format_count(len(found), "certificate")
+    detail = f"{count} will still be valid in {format_duration(horizon)}" if found else ""
     if not endpoint:
-        detail += "; the endpoint makes its own when it starts"
+        detail += ("; " if found else "") + "the endpoint makes its own when it starts"
     return [Row(Check.CERTIFICATES_LAST, "certificates", State.READY, detail)]
 
 
