@@ -182,3 +182,16 @@ def golden_version(models: Path, version: int, answer: str, more: str) -> None:
     with (package / "model.toml").open("a") as toml:
         toml.write(text)
     package.rename(models / ID / "primary" / str(version))
+
+
+def test_a_runtime_without_the_flavours_provider_is_told(tmp_path: Path) -> None:
+    """ONNX Runtime for CPU alone is installed here."""
+    models = write_models(tmp_path, [ZERO])
+    detectors = write_detectors(tmp_path / "detectors.yaml", [ZERO])
+    with endpoint(tmp_path, models, detectors, "--flavor", "gpu", ready=False) as served:
+        until(
+            lambda: (
+                "The provider 'cuda' is not in the installed" in server(served, ZERO.id)["note"]
+            ),
+            lambda: server(served, ZERO.id),
+        )

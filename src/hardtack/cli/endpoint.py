@@ -70,6 +70,7 @@ def serve(**given: Any) -> None:
                 arrival=given["arrival_time"],
             ),
             given["batch_window"],
+            given["flavor"],
         ),
         cluster=_cluster(given) if zygote is None else None,
         zygote=zygote,

@@ -99,6 +99,10 @@ SERVERS = [
         "Kubernetes.",
     ),
     _option(
+        "--flavor", default="cpu", show_default=True, type=click.Choice(["cpu", "gpu", "jetson"]),
+        help="What the models run on: gpu asks ONNX Runtime for CUDA, jetson for TensorRT first.",
+    ),
+    _option(
         "--threads", "--cpu-threads", env=("HARDTACK_ENDPOINT_CPU_THREADS",), default=1,
         show_default=True, type=click.IntRange(0, 1024),
         help="Threads of each detector's runtime; 0: all cores.",
@@ -154,10 +158,6 @@ KUBERNETES = [
     _option(
         "--image-pull-secret", "pull_secrets", multiple=True,
         help="A secret for the image's registry; repeat it.",
-    ),
-    _option(
-        "--flavor", default="cpu", show_default=True, type=click.Choice(["cpu", "gpu", "jetson"]),
-        help="What the models run on.",
     ),
     _option(
         "--runtime-class",

@@ -47,7 +47,8 @@ _PAUSE = 0.2
 @dataclass(frozen=True)
 class Servers:
     """What each detector's server may take, and how many of them load at a time; `pace`: how long
-    is waited for what; `window`: seconds that a picture waits for others to be run with it."""
+    is waited for what; `window`: seconds that a picture waits for others to be run with it;
+    `flavor`: what the models run on."""
 
     threads: int = 1
     memory: int = 0
@@ -56,6 +57,7 @@ class Servers:
     answer: float = 30.0
     pace: Pace = field(default_factory=Pace)
     window: float = 0.0
+    flavor: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def _backend(settings: Settings, refresh: float, programs: Mapping[str, Program]
                 settings.models, settings.state, servers.threads, servers.memory, servers.starting,
                 servers.pixels, servers.answer,
                 {detector: program.command for detector, program in programs.items()}, pace,
-                servers.window,
+                servers.window, servers.flavor,
             ),
             settings.zygote,
         )  # fmt: skip

@@ -57,7 +57,7 @@ class Making:
     memory: int
     logs: Path
     records: Path
-    turn: Callable[[Version], asyncio.Semaphore]
+    turn: Callable[[Version], contextlib.AbstractAsyncContextManager[None]]
     examine: Callable[[Version, int], str] | None = None
 
 

@@ -14,6 +14,7 @@ from hardtack.endpoint.backends.examined import examine
 from hardtack.endpoint.backends.keeper import Keeper, Making, Pace
 from hardtack.endpoint.backends.process import Command, Process
 from hardtack.endpoint.backends.telling import describing, environment, serving
+from hardtack.endpoint.backends.turns import Turns
 from hardtack.endpoint.backends.versions import Version
 from hardtack.endpoint.backends.zygote import Zygote
 from hardtack.endpoint.servers import Address, State
@@ -26,7 +27,8 @@ class Settings:
     """`threads` of each server's runtime and `memory` in bytes that it may take, 0 for no cap;
     `starting`: how many may load at a time; `answer`: seconds after which a picture's run counts
     as hung; `programs`: detector → the command that serves it in place of our own server;
-    `window`: seconds that a picture waits for others to be run with it."""
+    `window`: seconds that a picture waits for others to be run with it; `flavor`: what the models
+    run on, cpu, gpu or jetson."""
 
     models: Path
     state: Path
@@ -38,6 +40,7 @@ class Settings:
     programs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     pace: Pace = field(default_factory=Pace)
     window: float = 0.0
+    flavor: str = "cpu"
 
 
 class Processes:
@@ -49,7 +52,7 @@ class Processes:
         self._keepers: dict[str, Keeper] = {}
         self._wanted: frozenset[str] = frozenset()
         # Those that wait for the link don't keep those that needn't.
-        self._turns = {here: asyncio.Semaphore(settings.starting) for here in (True, False)}
+        self._turns = {here: Turns(settings.starting) for here in (True, False)}
         self._logs = settings.state / "logs"
         self._started = False
         self._closing: set[asyncio.Task[None]] = set()
@@ -90,7 +93,7 @@ class Processes:
                 task.add_done_callback(self._closing.discard)
             new = self._wanted - set(self._keepers)
             sizes = await _weighed(self._settings.models, new) if new else {}
-            # Smallest first: over a slow link most detectors are up soonest.
+            # So that the smallest are the first to ask for a turn as well.
             for detector in sorted(new & self._wanted, key=lambda d: (sizes.get(d, 0), d)):
                 self._keepers[detector] = self._keeper(detector)
 
@@ -99,7 +102,7 @@ class Processes:
         making = Making(
             functools.partial(self._start, detector),
             settings.memory, self._logs, settings.state / "versions",
-            lambda version: self._turns[version.arrived],
+            lambda version: self._turns[version.arrived].one(version.size),
             (lambda version, port: examine(detector, version, port, settings.answer))
             if detector in settings.programs
             else None,
@@ -113,8 +116,9 @@ class Processes:
             told = describing(detector, version)
             own = environment(settings.models, settings.threads)
             return await Process.start(Command(program, own | told), log, memory)
+        own_words = serving(detector, version, settings.threads, settings.window, settings.flavor)
         words = [
-            "inference", "serve", *serving(detector, version, settings.threads, settings.window),
+            "inference", "serve", *own_words,
             "--port", "0", "--max-pixels", str(settings.pixels),
             "--answer-time", f"{settings.answer:g}s",
             "--arrival-time", f"{settings.pace.arrival:g}s",

@@ -10,14 +10,20 @@ if TYPE_CHECKING:
     from hardtack.endpoint.backends.versions import Version
 
 
-def serving(detector: str, version: Version, threads: int, window: float) -> list[str]:
+_PROVIDERS = {"cpu": (), "gpu": ("cuda", "cpu"), "jetson": ("tensorrt", "cuda", "cpu")}
+FLAVORS = tuple(_PROVIDERS)
+"""What models run on, each with the runtime's providers in the order of preference."""
+
+
+def serving(detector: str, version: Version, threads: int, window: float, flavor: str) -> list[str]:
     """What `hardtack inference serve` is told of a version."""
     words = ["--model", str(version.primary.directory), "--name", detector, "--fail-fast"]
     if version.oodd:
         words += ["--oodd", str(version.oodd.directory)]
     if window:
         words += ["--batch-window", f"{window * 1000:g}ms"]
-    return [*words, "--threads", str(threads)]
+    words += ["--threads", str(threads)]
+    return [*words, *(word for name in _PROVIDERS[flavor] for word in ("--provider", name))]
 
 
 def describing(detector: str, version: Version) -> dict[str, str]:

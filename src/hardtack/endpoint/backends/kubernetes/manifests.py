@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -171,10 +171,10 @@ def _pod(detector: str, version: Version, pods: Pods, program: Program | None) -
     }
     if program is None:
         container["args"] = [
-            "inference", "serve", *serving(detector, version, pods.threads, pods.window),
+            "inference", "serve",
+            *serving(detector, version, pods.threads, pods.window, pods.flavor),
             "--host", "0.0.0.0", "--port", str(PORT), "--max-pixels", str(pods.pixels),
             "--answer-time", f"{pods.answer:g}s", "--arrival-time", f"{pods.arrival:g}s",
-            *_providers(pods.flavor),
         ]  # fmt: skip
     elif program.command:
         container["command"] = list(program.command)
@@ -224,13 +224,6 @@ def _probes(*, own: bool) -> Object:
     liveness = get("/health/live", periodSeconds=10, failureThreshold=3 if own else 6)
     readiness = get("/health/ready", periodSeconds=2, failureThreshold=2)
     return {"startupProbe": startup, "livenessProbe": liveness, "readinessProbe": readiness}
-
-
-def _providers(flavor: str) -> Sequence[str]:
-    if flavor == "cpu":
-        return ()
-    first = ("--provider", "tensorrt") if flavor == "jetson" else ()
-    return (*first, "--provider", "cuda", "--provider", "cpu")
 
 
 def _resources(pods: Pods) -> Object:
