@@ -196,6 +196,30 @@ def test_text_that_a_function_makes_anew_stands_where_it_is_taken_in(tmp_path: P
     assert [(place, image) for place, _, image in placed(result)] == [("p.yaml:3:1", "a/b:1")]
 
 
+@pytest.mark.parametrize(
+    ("body", "line", "what"),
+    [
+        ("  - image: a/b:1\n  {{- if .Values.on }}\n  - image: a/c:1\n", 5,
+         "`{{ if .Values.on }}` has no `{{ end }}`"),
+        ("  - image: a/b:1\n  {{- end }}\n", 5, "`{{ end }}` belongs to no block"),
+        ("  - image: a/b:1\n  {{ else if .x }}\n", 5, "`{{ else if .x }}` belongs to no block"),
+        ("  - image: a/b:1\n  {{- if .x }}{{ end }}\n  # {{ .Values.on \n", 6,
+         "`{{` is never closed"),
+    ],
+)  # fmt: skip
+def test_broken_templates_are_told(tmp_path: Path, body: str, line: int, what: str) -> None:
+    result = chart(tmp_path, f"kind: Pod\nspec:\n  containers:\n{body}")
+    assert [(p.place.file.name, p.place.line, p.message) for p in result.problems] == [
+        ("p.yaml", line, f"Helm refuses this template: {what}")
+    ]
+    assert named(result)[0] == (4, "a/b:1")
+
+
+def test_a_broken_helper_is_told(tmp_path: Path) -> None:
+    (problem,) = chart(tmp_path, "", **{"templates/_h.tpl": '\n{{ define "x" }}\n'}).problems
+    assert (problem.place.file.name, problem.place.line) == ("_h.tpl", 2)
+
+
 def test_values_without_a_tag_cannot_be_told(tmp_path: Path) -> None:
     more = {"values-prod.yaml": "db:\n  image: {repository: a/db, tag: ''}\n"}
     image = next(i for i in chart(tmp_path, "", **more).images if "prod" in i.place.file.name)

@@ -78,6 +78,7 @@ class Rendering:
 
     helm: str
     charts: Charts
+    taken_in: frozenset[Path] = frozenset()  # files that ConfigMaps' templates read
     problems: list[Problem] = field(default_factory=list)
     done: set[Path] = field(default_factory=set)  # directories of the charts that Helm rendered
 
@@ -108,7 +109,8 @@ class Rendering:
     ) -> list[FoundImage]:
         file = self._file(chart, section.template)
         text = files.read(file, self.problems) if file.is_file() else None
-        near = [i for i in raw if file in (i.place.file, i.via and i.via.file)]
+        own = [i for i in raw if file in (i.place.file, i.via and i.via.file)]
+        near = own + [i for i in raw if i.place.file in self.taken_in]
         found, problems = helm_render.images(section, file, text or "", near)
         self.problems += problems
         return found

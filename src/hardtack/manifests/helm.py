@@ -9,7 +9,7 @@ from typing import Any
 from hardtack.manifests import files, template
 from hardtack.manifests.expressions import Context, Evaluator, Named
 from hardtack.manifests.flatten import Flat, flatten
-from hardtack.manifests.place import Problem
+from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.yamlpos import parse
 
 _RELEASE = {"Name": "release", "Namespace": "default", "Service": "Helm", "Revision": 1,
@@ -92,7 +92,9 @@ class Charts:
             if file.suffix in _TEMPLATES and file.is_file():
                 text = files.read(file, self.problems)
                 if text and (helper or "define " in text):
-                    chart.named |= _defined(template.parse(text), file)
+                    nodes = template.parse(text)
+                    chart.named |= _defined(nodes, file)
+                    self.problems += faults(nodes, file)
         self.known[directory] = chart
         return chart
 
@@ -104,6 +106,14 @@ class Charts:
         self.problems += problems
         plain = documents[0].root.plain() if documents else {}
         return plain if isinstance(plain, dict) else {}
+
+
+def faults(nodes: list[template.Node], file: Path) -> list[Problem]:
+    """What is wrong with a template."""
+    return [
+        Problem(Place(file, line, column), f"Helm refuses this template: {what}", Severity.WARNING)
+        for line, column, what in template.faults(nodes)
+    ]
 
 
 def _defined(nodes: list[template.Node], file: Path) -> dict[str, Named]:

@@ -109,7 +109,7 @@ def images(
 ) -> tuple[list[FoundImage], list[Problem]]:
     """What the section names, at lines of its template `file` with the text `template`.
 
-    `raw` is what a raw scan found in that file.
+    `raw` is what a raw scan found in that file, and in those that a template may take in.
     """
     documents, problems = parse(section.text, file)
     begins = _begins(section.text, template)
@@ -127,7 +127,8 @@ def images(
 def _standing(image: FoundImage, template: str, raw: Sequence[FoundImage]) -> FoundImage | None:
     """The image where the chart's files name it, if exactly that can be told."""
     same = [one for one in raw if one.reference is not None and one.reference == image.reference]
-    same.sort(key=lambda one: (one.path != image.path, one.place.line))
+    here = image.place.file
+    same.sort(key=lambda one: (one.place.file != here, one.path != image.path, one.place.line))
     if same:
         return replace(image, place=same[0].place, via=same[0].via)
     for number, line in enumerate(template.split("\n"), 1):

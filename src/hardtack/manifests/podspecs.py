@@ -148,9 +148,7 @@ class _Reader:
             step = f"{way} › {key.text}".removeprefix(" › ")
             if key.text in CONTAINERS and children(node.get("containers")):
                 continue
-            if (key.text == "image" and isinstance(value, Scalar) and value.tag == "str") or (
-                key.text.endswith("Image") and isinstance(value, Scalar) and _is_pinned(value)
-            ):
+            if isinstance(value, Scalar) and _names_image(key.text, value):
                 yield from self.image(value, step, Kind.CRD, node)
             elif key.text == "image" and isinstance(value, Mapping) and "repository" in value:
                 yield from self.image(joined(value), step, Kind.CRD, value)
@@ -190,13 +188,16 @@ def fragment(document: Document, below: str) -> Iterator[FoundImage]:
         yield replace(image, kind=Kind.CONTAINER) if image.kind is Kind.CRD else image
 
 
-def _is_pinned(value: Scalar) -> bool:
-    """Whether a text is surely an image's name: `initImage: a/b:1`, not `osImage: Debian 12`."""
+def _names_image(key: str, value: Scalar) -> bool:
+    """Whether a resource's field names an image: `image`, and where the text surely is one
+    `initImage: a/b:1` too, not `osImage: Debian 12`."""
+    if key == "image":
+        return value.tag == "str"
     try:
-        reference = Reference.parse(value.text)
+        reference = Reference.parse(value.text) if key.endswith("Image") else None
     except BadReference:
         return False
-    return bool(reference.tag or reference.digest)
+    return bool(reference and (reference.tag or reference.digest))
 
 
 def _standing_at(key: Scalar, value: Scalar) -> Scalar:

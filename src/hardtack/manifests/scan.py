@@ -24,9 +24,10 @@ from hardtack.manifests import (
     lists,
     podspecs,
     shell,
+    template,
 )
 from hardtack.manifests.build import Hole, found
-from hardtack.manifests.helm import Charts
+from hardtack.manifests.helm import Charts, faults
 from hardtack.manifests.model import FoundImage, Kind, Scan
 from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.walking import below
@@ -135,6 +136,8 @@ class _Scan:
                 for document in documents:
                     self.images += absent.dependencies(document, chart, self.charts)
             return
+        if "templates" in file.relative_to(chart.directory).parts:
+            self.problems += faults(template.parse(text), file)
         for flat in chart.flattened(text, file):
             documents, problems = parse(flat.text, file)
             # Both branches of a condition stand in the text: what is twice there is no error.
@@ -190,7 +193,7 @@ class _Scan:
             for document in self.documents
         ]
         if program:
-            rendering = charts.Rendering(program, self.charts)
+            rendering = charts.Rendering(program, self.charts, frozenset(self.taken_in))
             rendered = rendering.images(self.images, strict=strict)
             rendered = [i for i in rendered if (i.via or i.place).file in self.seen]
             if strict:

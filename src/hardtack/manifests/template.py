@@ -106,6 +106,23 @@ def defines(nodes: list[Node]) -> Iterator[tuple[str, list[Node]]]:
                 yield from defines(branch.nodes)
 
 
+def faults(nodes: list[Node]) -> Iterator[tuple[int, int, str]]:
+    """(line, column, what is wrong) for what keeps Helm from reading the template."""
+    for node in nodes:
+        if isinstance(node, Text):
+            if (at := node.shown.find("{{")) >= 0:
+                yield *_behind(node.shown[:at], node.line, node.column), "`{{` is never closed"
+        elif isinstance(node, Action):
+            if node.body == "end" or _ELSE.fullmatch(node.body):
+                yield node.line, node.column, f"`{{{{ {node.body[:60]} }}}}` belongs to no block"
+        else:
+            head = node.branches[0].head
+            if node.end is None:
+                yield head.line, head.column, f"`{{{{ {head.body[:60]} }}}}` has no `{{{{ end }}}}`"
+            for branch in node.branches:
+                yield from faults(branch.nodes)
+
+
 def breaks(nodes: list[Node]) -> int:
     """Newlines in the source of these nodes."""
     count = 0
