@@ -17,6 +17,7 @@ from hardtack.endpoint.ids import new_image_query
 from hardtack.endpoint.outbox import Entry, Outbox
 from hardtack.endpoint.upstream import Upstream
 from tests.support.clouds import Cloud, running
+from tests.support.ports import free_port
 from tests.support.proxies import ProxyServer, connect, proxy, socks
 from tests.support.waiting import until
 
@@ -89,6 +90,14 @@ def test_a_proxy_at_fault_is_named_with_what_helps(monkeypatch: pytest.MonkeyPat
             upstream.request("GET", ME)
         assert "wants a user" in upstream.breaker.reason
         upstream.close()
+
+
+def test_a_cloud_that_refuses_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    upstream = Upstream(f"http://127.0.0.1:{free_port()}", deadline=20)
+    with pytest.raises(UpstreamError, match="connection refused"):
+        upstream.request("GET", ME)
+    upstream.close()
 
 
 def test_a_proxy_that_can_not_be_is_told_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from hardtack.core.backoff import Backoff
 from hardtack.core.errors import UpstreamError
 from hardtack.endpoint import ids
 from hardtack.endpoint.outbox import Entry, Outbox
+from hardtack.endpoint.sparingly import Sparingly
 from hardtack.endpoint.upstream import Reply, Upstream
 
 _log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Delivery:
     ) -> None:  # fmt: skip
         """`delivered` is told each entry and the cloud's image query; `pause` follows a failure."""
         self.held = ""
+        self._trouble = Sparingly(_log)
         self._outbox = outbox
         self._upstream = upstream
         self._delivered = delivered
@@ -67,7 +69,9 @@ class Delivery:
         try:
             kept = self._outbox.put(entry)
         except OSError as error:
-            _log.error("The image query %s can't be queued for the cloud: %s", entry.id, error)
+            self._trouble.error(
+                f"The image query {entry.id} can't be queued for the cloud: {error}"
+            )
             return False
         self._wake.set()
         return kept

@@ -19,6 +19,7 @@ from typing import Any
 
 from hardtack.endpoint.behind import Behind
 from hardtack.endpoint.database import open_database
+from hardtack.endpoint.sparingly import Sparingly
 
 _log = logging.getLogger(__name__)
 
@@ -66,13 +67,14 @@ class Kept:
 
 
 class Store:
-    """Thread-safe. A write that the disk refuses is logged and counted in `lost`, not raised."""
+    """Thread-safe. A write that the disk refuses is told and counted in `lost`, not raised."""
 
     def __init__(
         self, directory: Path, *, most: int = 10_000, most_bytes: int = 1_000_000_000
     ) -> None:
         """Opens or makes the store. Raises FormatError, OSError."""
         self.lost = 0
+        self._trouble = Sparingly(_log)
         self._most, self._most_bytes = most, most_bytes
         self._pictures = directory / "images"
         self._pictures.mkdir(parents=True, exist_ok=True)
@@ -246,7 +248,7 @@ class Store:
 
     def _lose(self, identity: str, error: Exception) -> None:
         self.lost += 1
-        _log.error("The image query %s can't be kept: %s", identity, error)
+        self._trouble.error(f"The image query {identity} can't be kept: {error}")
 
 
 def failed(body: Mapping[str, Any], reason: str) -> dict[str, Any]:

@@ -275,6 +275,7 @@ def _reason(error: Exception) -> str:
         return f"{cause}. {cause.remedy}".rstrip(".")
     if isinstance(error, urllib3.exceptions.SSLError):
         return f"TLS: {error}"
-    if isinstance(error, urllib3.exceptions.TimeoutError):
+    refused = isinstance(error, urllib3.exceptions.NewConnectionError)  # to urllib3 a time-out too
+    if isinstance(error, urllib3.exceptions.TimeoutError) and not refused:
         return "it takes too long"
     return in_words(cause)
