@@ -90,6 +90,24 @@ def test_a_chart_is_judged_by_its_values(tmp_path: Path) -> None:
     assert report.findings[0].edit is None, "the value stands elsewhere: no safe fix here"
 
 
+def test_a_pod_spec_out_of_a_named_template_is_judged_where_it_is_written(tmp_path: Path) -> None:
+    helper = (
+        '{{ define "spec" }}\ncontainers:\n- name: a\n  image: a/b:1.2.3\n'
+        "  imagePullPolicy: IfNotPresent\n  command: [sh, -c, 'apk add curl; run']\n{{ end }}\n"
+    )
+    files = {"Chart.yaml": "name: c\n", "templates/_h.tpl": helper, "templates/p.yaml":
+             'kind: Deployment\nspec:\n  template:\n    spec:\n'
+             '      {{- include "spec" . | nindent 6 }}\n'}  # fmt: skip
+    (found,) = checked(tmp_path, files).findings
+    assert (found.rule, found.place.file.name, found.place.line) == (
+        "runtime-download",
+        "_h.tpl",
+        6,
+    )
+    helper = helper.replace("  command", "  # hardtack: allow runtime-download a reason\n  command")
+    assert not checked(tmp_path, files | {"templates/_h.tpl": helper}).findings
+
+
 def test_one_image_in_two_versions_across_files(tmp_path: Path) -> None:
     files = {f"{n}.yaml": pod(image="busybox:1.36.1") for n in (1, 3)}
     report = checked(tmp_path, files | {"2.yaml": pod(image="busybox:1.35.0")})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from collections.abc import Sequence as Several
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from hardtack.core.errors import ManifestError
@@ -14,10 +16,10 @@ from hardtack.manifests.helm import Chart, Charts, names_below
 from hardtack.manifests.model import FoundImage, Kind
 from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.podspecs import CONTAINERS, fragment
-from hardtack.manifests.yamlpos import parse
+from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, Sequence, parse
 
 
-def inserted(parts: Sequence[Inserted], file: Path, chart: Chart) -> Iterator[FoundImage]:
+def inserted(parts: Several[Inserted], file: Path, chart: Chart) -> Iterator[FoundImage]:
     """Images in text that actions of the template `file` put in: at the lines of the named
     templates that write them, else at the actions' own."""
     for part in parts:
@@ -39,6 +41,33 @@ def inserted(parts: Sequence[Inserted], file: Path, chart: Chart) -> Iterator[Fo
                 yield _standing(image, part, here, chart)
 
 
+def pods(parts: Several[Inserted], file: Path) -> Iterator[Document]:
+    """Pod specs, and lists of containers, that actions of the template `file` put in: each as a
+    Pod, at the lines of the named template that writes them, else at the action's own."""
+    for part in parts:
+        at, lines = part.origins.most() or (file, (part.line,))
+        documents, _ = parse(part.text, at, lines=partial(_line, lines))
+        for document in documents:
+            spec: Node = document.root
+            if isinstance(spec, Sequence) and part.below in CONTAINERS:
+                spec = _mapping(document.root, part.below, document.root)
+            if isinstance(spec, Mapping) and any(name in spec for name in CONTAINERS):
+                pod = _mapping(document.root, "spec", spec, kind="Pod")
+                way = f"{file.name}:{part.line}"
+                yield replace(document, root=pod, path=way, template=True)
+
+
+def _line(lines: tuple[int, ...], number: int) -> int:
+    return lines[min(number, len(lines) - 1)]
+
+
+def _mapping(at: Node, key: str, value: Node, **more: str) -> Mapping:
+    entries = [(Scalar(at.line, at.column, key), value)]
+    for name, text in more.items():
+        entries.append((Scalar(at.line, at.column, name), Scalar(at.line, at.column, text)))
+    return Mapping(at.line, at.column, tuple(entries), {name.text: node for name, node in entries})
+
+
 def _standing(image: FoundImage, part: Inserted, here: Place, chart: Chart) -> FoundImage:
     """An image of inserted text, whose place is one in that text, at its place on disk."""
     origin = part.origins.of(image.place.line - 1, image.place.column)
@@ -50,7 +79,7 @@ def _standing(image: FoundImage, part: Inserted, here: Place, chart: Chart) -> F
 
 
 def in_values_only(
-    file: Path, chart: Chart, images: Sequence[FoundImage], problems: list[Problem]
+    file: Path, chart: Chart, images: Several[FoundImage], problems: list[Problem]
 ) -> Iterator[FoundImage]:
     """Images of a values file that no template of the chart, as far as read, resolves to."""
     text = files.read(file, problems)
@@ -82,7 +111,7 @@ class Rendering:
     problems: list[Problem] = field(default_factory=list)
     done: set[Path] = field(default_factory=set)  # directories of the charts that Helm rendered
 
-    def images(self, raw: Sequence[FoundImage], *, strict: bool) -> list[FoundImage]:
+    def images(self, raw: Several[FoundImage], *, strict: bool) -> list[FoundImage]:
         """What the charts name when rendered, at the lines of their templates. A chart that
         Helm refuses is a problem, or with `strict` a ManifestError."""
         found: list[FoundImage] = []
@@ -105,7 +134,7 @@ class Rendering:
         return found
 
     def _section(
-        self, section: helm_render.Section, chart: Chart, raw: Sequence[FoundImage]
+        self, section: helm_render.Section, chart: Chart, raw: Several[FoundImage]
     ) -> list[FoundImage]:
         file = self._file(chart, section.template)
         text = files.read(file, self.problems) if file.is_file() else None
@@ -130,7 +159,7 @@ class Rendering:
         return chart.directory / template
 
 
-def merged(raw: Sequence[FoundImage], rendered: Sequence[FoundImage]) -> list[FoundImage]:
+def merged(raw: Several[FoundImage], rendered: Several[FoundImage]) -> list[FoundImage]:
     """Both, each image once at a line; a line that Helm resolves is no longer "cannot tell"."""
     known = {(image.place.file, image.place.line, image.reference) for image in raw}
     told = {(image.place.file, image.place.line) for image in rendered if image.reference}

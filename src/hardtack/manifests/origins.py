@@ -7,7 +7,9 @@ what each of its actions puts in. Marks go through Helm's functions for text as 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import NamedTuple
 
 from hardtack.manifests.place import Place
@@ -44,6 +46,20 @@ class Origins:
             (mark for mark in reversed(marks) if mark.at <= (key if key > 0 else column)), marks[0]
         )
         return place if is_action else replace(place, column=place.column + column - at)
+
+    def most(self) -> tuple[Path, tuple[int, ...]] | None:
+        """The file that most lines stand in, with the line there for each of the text's; lines of
+        other files are where the one before is. None where no named template wrote any."""
+        firsts = [marks[0].place if marks else None for marks in self.lines]
+        files = Counter(place.file for place in firsts if place)
+        if not files:
+            return None
+        ((file, _),) = files.most_common(1)
+        lines: list[int] = []
+        for place in firsts:
+            here = place.line if place and place.file == file else None
+            lines.append(here or (lines[-1] if lines else 1))
+        return file, tuple(lines)
 
 
 NOWHERE = Origins()

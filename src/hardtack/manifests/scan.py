@@ -147,6 +147,7 @@ class _Scan:
                 for p in problems if p.severity is Severity.ERROR
             ]  # fmt: skip
             self.images += charts.inserted(flat.inserted, file, chart)
+            self.documents += charts.pods(flat.inserted, file)
             if any(document.kind in ("ConfigMap", "Secret") for document in documents):
                 self.taken_in |= {
                     found for name in flat.files for found in _below(chart.directory, name)
