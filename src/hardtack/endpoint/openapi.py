@@ -218,8 +218,8 @@ def _listed(of: str) -> Schema:
     return _object(
         {
             "count": {"type": "integer", "minimum": 0},
-            "next": {"type": "null"},
-            "previous": {"type": "null"},
+            "next": {"type": ["string", "null"], "format": "uri"},
+            "previous": {"type": ["string", "null"], "format": "uri"},
             "results": {"type": "array", "items": _ref(of)},
         }
     )
