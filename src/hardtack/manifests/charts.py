@@ -85,9 +85,11 @@ def in_values_only(
     text = files.read(file, problems)
     documents, wrong = parse(text, file) if text else ([], [])
     problems += wrong
+    written_in = {image.place.file for image in images}
+    inside = {each for each in written_in if chart.directory in each.parents}
     names = set()
     for image in images:
-        if image.reference and chart.directory in image.place.file.parents:
+        if image.reference and image.place.file in inside:
             name = image.reference.full_repository
             names |= {name, (name, image.reference.tag)}
     for document in documents:
