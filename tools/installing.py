@@ -72,7 +72,7 @@ def explained(output: str) -> str:
 
 
 def say(line: str) -> None:
-    print(f"run: {line}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"run: {line}\n")  # at once: another thread may say something
 
 
 def told(command: list[str], packages: int = 0) -> None:

@@ -6,7 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
+
+from installing import say
 
 TEST_PARTS = {
     "fusermount3": "fuse3",
@@ -32,6 +35,9 @@ TEST_PARTS = {
 
 BENCH_PARTS = {"s3fs": "s3fs"}
 
+_APT = threading.Lock()
+"""One at a time: apt's lists and dpkg have locks that wait for nobody."""
+
 
 def install(parts: dict[str, str]) -> None:
     """Install the packages of missing programs; without root or apt, say so and go on."""
@@ -42,19 +48,16 @@ def install(parts: dict[str, str]) -> None:
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        print(
-            f"run: not installed here: {' '.join(missing)}; tests that need them are skipped.",
-            file=sys.stderr,
-        )
+        say(f"not installed here: {' '.join(missing)}; tests that need them are skipped.")
         return
     apt(missing)
 
 
 def apt(packages: list[str]) -> None:
     """`apt-get install`, with services kept from starting."""
-    print(f"run: apt-get install {' '.join(packages)}", file=sys.stderr)
+    say(f"apt-get install {' '.join(packages)}")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    with NoServices():
+    with _APT, NoServices():
         for command in (
             ["apt-get", "update", "-qq"],
             ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from environment import PYTHON, ROOT
 
 DRILL = "tests/drill/test_drill.py"
 IMAGE_PARTS = ("nice", "mmdebstrap", "buildah")
+WORKERS = "3"
+"""Of tests, on the two processors of CI: tests wait for half of their time."""
 
 # Tests start a thousand processes: with this set each would compile the checkout's code again.
 UNCOMPILED = "PYTHONDONTWRITEBYTECODE"
@@ -37,16 +40,36 @@ def call(*command: str | Path, **extra: str) -> None:
         sys.exit(code)
 
 
+@contextmanager
+def beside(*command: str | Path) -> Iterator[None]:
+    """Run a command in the checkout meanwhile; end with its exit code if it fails."""
+    with subprocess.Popen([str(c) for c in command], cwd=ROOT, env=_environment()) as running:
+        try:
+            yield
+        except BaseException:
+            running.terminate()
+            raise
+        if running.wait():
+            sys.exit(running.returncode)
+
+
 def become(*command: str | Path) -> None:
     """Run a command in the checkout in this process's place: signals reach it."""
     os.chdir(ROOT)
     os.execve(command[0], [str(c) for c in command], _environment())
 
 
+def set_up(parts: dict[str, str]) -> None:
+    """The `.venv`, and `parts` of the system meanwhile; ends us where either fails."""
+    with ThreadPoolExecutor(1) as beside_us:
+        installed = beside_us.submit(system.install, parts)
+        environment.ensure("dev")
+        installed.result()
+
+
 def setup(_: list[str]) -> None:
     """Set up everything that the other tasks need."""
-    environment.ensure("dev")
-    system.install(system.TEST_PARTS)
+    set_up(system.TEST_PARTS)
 
 
 def demo(arguments: list[str]) -> None:
@@ -62,7 +85,9 @@ def test(arguments: list[str]) -> None:
         call(PYTHON, "-m", "pytest", *arguments)
         return
     with image_in_the_making():
-        call(PYTHON, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", f"--ignore={DRILL}")
+        # In the order of their names, files of many short tests don't come first, as they would.
+        call(PYTHON, "-m", "pytest", "-q", "-n", WORKERS, "--dist", "loadfile",
+             "--no-loadscope-reorder", f"--ignore={DRILL}")  # fmt: skip
     call(PYTHON, "-m", "pytest", "-q", DRILL)  # a whole box: beside it others would be slow
 
 
@@ -75,7 +100,7 @@ def image_in_the_making() -> Iterator[None]:
     if os.geteuid() or not all(parts):
         yield
         return
-    command = ["nice", "-n", "19", str(PYTHON), "-m", "drill.image"]
+    command = ["nice", "-n", "10", str(PYTHON), "-m", "drill.image"]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as build:
@@ -89,25 +114,23 @@ def image_in_the_making() -> Iterator[None]:
 def check(_: list[str]) -> None:
     """Static checks: format, lint, types, imports, generated docs, the locks."""
     environment.ensure("dev")
-    call(PYTHON, "-m", "ruff", "format", "--check", "--quiet", ".")
-    call(PYTHON, "-m", "ruff", "check", "--quiet", ".")
-    call(PYTHON, "-m", "mypy")
-    call(PYTHON.parent / "lint-imports", "--no-logo")
-    call(PYTHON, "tools/docs.py", "--check")
-    call(PYTHON, "tools/lock.py", "--check")
+    with beside(PYTHON, "-m", "mypy"):  # takes as long as all others
+        call(PYTHON, "-m", "ruff", "format", "--check", "--quiet", ".")
+        call(PYTHON, "-m", "ruff", "check", "--quiet", ".")
+        call(PYTHON.parent / "lint-imports", "--no-logo")
+        call(PYTHON, "tools/docs.py", "--check")
+        call(PYTHON, "tools/lock.py", "--check")
 
 
 def bench(arguments: list[str]) -> None:
     """Measured figures: `./run bench [NAME]`; `./run bench -h` says which there are."""
-    environment.ensure("dev")
-    system.install(system.TEST_PARTS | system.BENCH_PARTS)
+    set_up(system.TEST_PARTS | system.BENCH_PARTS)
     call(PYTHON, "-m", "bench", *arguments)
 
 
 def drill(arguments: list[str]) -> None:
     """A box in namespaces: built, broken, cut off, brought up again (root; some minutes)."""
-    environment.ensure("dev")
-    system.install(system.TEST_PARTS)
+    set_up(system.TEST_PARTS)
     become(PYTHON, "-m", "drill", *arguments)  # who ends this ends the drill, in order
 
 

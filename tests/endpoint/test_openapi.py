@@ -29,7 +29,7 @@ def drive(url: str, directory: Path, config: Path = CONFIG) -> str:
          "examples,coverage,fuzzing", "--max-examples", "15", "--request-timeout", "30",
          "--suppress-health-check", "all"],
         cwd=directory, env=clean_environment({"NO_PROXY": "*"}), capture_output=True, text=True,
-        check=False, timeout=110,
+        check=False, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr
     return done.stdout
