@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,6 +99,13 @@ class KernelBox:
         return path
 
 
+def _programs() -> list[str]:
+    """What `box prepare` lets the box run at its start: the command, where the PATH has it, or else
+    our Python."""
+    found = (shutil.which("hardtack"), HARDTACK[0])
+    return [program.lstrip("/") for program in found if program]
+
+
 @contextmanager
 def kernel_box(directory: Path) -> Iterator[KernelBox]:
     """The box, until its first process is ended."""
@@ -112,7 +120,7 @@ def kernel_box(directory: Path) -> Iterator[KernelBox]:
             assert process.stdout is not None
             assert process.stdout.readline() == "started\n"
             box = KernelBox(root, process.pid)
-            for name, text in {**_FILES, HARDTACK[0].lstrip("/"): ""}.items():
+            for name, text in {**_FILES, **dict.fromkeys(_programs(), "")}.items():
                 box.write(name, text)
             yield box
         finally:
