@@ -187,3 +187,61 @@ def test_a_full_disk_makes_room_behind_the_answer(
     assert store.listed(1, 1)[0] == 21  # the second try, alone, was let
     assert store.lost == 0
     store.close()
+
+
+def test_what_comes_after_the_end_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    slow = Slow()
+    slow.let.set()
+    behind = Behind(slow, 10)
+    behind.close()
+    behind.put("late", 1, 1000)
+    behind.settle()
+    assert slow.written == [] and "late isn't written" in caplog.text
+
+
+def test_a_body_that_nothing_can_keep_costs_no_other(tmp_path: Path) -> None:
+    """As a cloud may answer: a number beyond any column, half of a letter."""
+    store = Store(tmp_path)
+    others = [query() for _ in range(4)]
+    sound = query().body
+    large = Kept({**sound, "result": {"confidence": 10**30}}, b"", "image/png", 1.0)
+    torn = Kept({**query().body, "detector_id": "\ud800"}, b"", "image/png", 1.0)
+    together(store, [*others[:2], large, torn, *others[2:]])
+    assert store.listed(1, 1)[0] == 4
+    assert store.lost == 2
+    store.close()
+
+
+def test_a_picture_that_the_disk_will_not_drop_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past the bound, each query drops old ones; what was just kept stays kept."""
+    store = Store(tmp_path, most=10)
+    for _ in range(10):
+        assert not store.add(query())
+
+    def refuse(path: Path, *, missing_ok: bool = False) -> None:
+        raise OSError(117, "Structure needs cleaning")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    for _ in range(10):
+        kept = query()
+        assert not store.add(kept)
+        assert store.picture(kept.id) == (b"picture", "image/png")
+    assert store.listed(1, 1)[0] == 10 and store.lost == 0
+    store.close()
+
+
+def test_a_table_that_forgets_nothing_stops_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path, most=10)
+    store._db.execute(
+        "CREATE TRIGGER never BEFORE DELETE ON image_queries"
+        " BEGIN SELECT RAISE(ABORT, 'never'); END"
+    )
+    for _ in range(12):
+        assert not store.add(query())
+    assert store.listed(1, 1)[0] == 12
+    assert "can't be forgotten: never" in caplog.text
+    store.close()

@@ -87,14 +87,59 @@ def test_a_bad_edit_is_told_with_its_place_and_changes_nothing(
     before = in_force.now
     assert not in_force.look()
     given.write_text(f"detectors:\n- {{detector_id: {ZERO.id}, edge_inference_config: no_clud}}\n")
-    assert not in_force.look()
-    assert not in_force.look()
+    for _ in range(4):
+        assert not in_force.look()
     assert in_force.now == before
     (told,) = [record.message for record in caplog.records]
     assert told.startswith(f"{given}:2:") and "Did you mean 'no_cloud'?" in told
     given.unlink()
     assert not in_force.look()  # as between an editor's two steps
     given.write_bytes(preset("disabled"))
+    assert [in_force.look() for _ in range(3)] == [False, True, False]
+    assert not in_force.now.of(ZERO.id).enabled
+
+
+def test_a_file_that_is_being_written_is_no_edit(tmp_path: Path) -> None:
+    """Copied over a slow link it is empty first, then there by halves."""
+    given, kept = tmp_path / "edge.yaml", tmp_path / "kept.yaml"
+    given.write_bytes(preset("no_cloud"))
+    in_force = InForce(given, kept)
+    before = in_force.now
+    whole = preset("disabled")
+    for written in (b"", b"", b"# by hand\n", b"# by hand\n" + whole[:10]):
+        given.write_bytes(written)
+        assert not in_force.look()
+    assert in_force.now == before
+    given.write_bytes(whole)
+    assert [in_force.look(), in_force.look()] == [False, True]
+
+
+def test_a_file_that_comes_after_the_start_goes_behind_what_was_kept(tmp_path: Path) -> None:
+    given, kept = tmp_path / "edge.yaml", tmp_path / "kept.yaml"
+    kept.write_bytes(preset("no_cloud"))
+    in_force = InForce(given, kept)
+    before = in_force.now
+    given.write_bytes(preset("disabled"))  # as of a mount that comes late
+    assert not any(in_force.look() for _ in range(3))
+    assert in_force.now == before and kept.exists()
+
+
+def test_an_edit_that_the_disk_refuses_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, kept = tmp_path / "edge.yaml", tmp_path / "kept.yaml"
+    given.write_bytes(preset("no_cloud"))
+    in_force = InForce(given, kept)
+    in_force.put(preset("no_cloud").decode())
+    given.write_bytes(preset("disabled"))
+    assert not in_force.look()
+
+    def refuse(path: Path, *, missing_ok: bool) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="Read-only"):
+        patched.setattr(Path, "unlink", refuse)
+        in_force.look()
     assert in_force.look()
     assert not in_force.now.of(ZERO.id).enabled
 

@@ -143,6 +143,16 @@ def test_the_callers_token_goes_with_it_and_into_no_log(box: Box, cloud: Cloud) 
     assert not any(TOKEN.encode() in content for content in everything)
 
 
+def test_a_query_that_is_queued_brings_its_callers_token(box: Box, cloud: Cloud) -> None:
+    """No other token is known, and nothing of it is asked of the cloud at once."""
+    with box.serving(config=ANSWERING, env={"GROUNDLIGHT_API_TOKEN": ""}) as served:
+        path = f"/device-api/v1/image-queries?detector_id={ZERO.id}&confidence_threshold=1"
+        picture = ZERO.picture()
+        served.ask("POST", path, picture, **{"content-type": "image/png", "x-api-token": "mine"})
+        cloud.wait_for(1)
+        assert cloud.tokens[-1] == "mine"
+
+
 def test_people_review_what_they_are_asked_to(box: Box, cloud: Cloud) -> None:
     with box.serving() as served:
         reviewed = served.submit(ZERO, human_review="ALWAYS").json()

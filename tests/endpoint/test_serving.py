@@ -257,15 +257,45 @@ def test_a_locked_key_asks_nobody_for_its_password(tmp_path: Path) -> None:
         Pair(pair.certificate, pair.key)
 
 
+def ask_of(url: str, certificate: Path) -> urllib3.BaseHTTPResponse:
+    with urllib3.PoolManager(ca_certs=str(certificate)) as pool:
+        return pool.request(
+            "POST", url, body=ZERO.picture(), headers={"content-type": "image/png"}, retries=False
+        )
+
+
+def test_a_pair_replaced_between_two_looks_at_it_is_shown_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    pair = issued(authority, tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    first = shown(pair, context)
+    other = authority.issue_cert("127.0.0.1")
+    other.cert_chain_pems[0].write_to_path(str(pair.certificate))
+    with monkeypatch.context() as patched:
+        patched.setattr(pair, "_wrong", str)  # it was one pair a moment before
+        pair.renew(context)
+    other.private_key_pem.write_to_path(str(pair.key))
+    pair.renew(context)
+    assert shown(pair, context) != first
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_whatever_ends_it_a_query_under_way_is_answered(tmp_path: Path, number: int) -> None:
+def test_whatever_ends_it_a_query_under_way_is_answered(
+    tmp_path: Path, number: int, scheme: str
+) -> None:
     models = write_models(tmp_path, [ZERO])
     detectors = write_detectors(tmp_path / "detectors.yaml", [ZERO])
     with endpoint(tmp_path, models, detectors, "--https-port", "0") as served:
         (slow,) = servers(served).values()
         slow.send_signal(signal.SIGSTOP)
         with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(served.submit, ZERO)
+            url = served.secure if scheme == "https" else served.url
+            url += f"/device-api/v1/image-queries?detector_id={ZERO.id}"
+            asked = pool.submit(ask_of, url, tmp_path / "state/tls/certificate.pem")
             until(lambda: unread(slow))
             served.process.send_signal(number)
             slow.send_signal(signal.SIGCONT)

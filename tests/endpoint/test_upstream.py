@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sqlite3
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -116,3 +117,30 @@ def test_packed_replies_are_unpacked_or_passed_on_as_they_are(
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+def test_a_fault_of_the_queue_is_told_and_it_goes_on(
+    tmp_path: Path, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("hardtack.endpoint.delivery._AFTER_FAULT", 0.01)
+    outbox = Outbox(tmp_path / "queue.sqlite")
+    upstream = Upstream(cloud.url, token="api_" + "1" * 20)
+    delivery = Delivery(outbox, upstream, lambda *_: None)
+    first, faults = outbox.first, iter([sqlite3.OperationalError("disk I/O error")])
+
+    def failing_once(*, besides: set[str]) -> Entry | None:
+        for fault in faults:
+            raise fault
+        return first(besides=besides)
+
+    monkeypatch.setattr(outbox, "first", failing_once)
+    delivery.start()
+    identity = new_image_query()
+    parameters = {"image_query_id": identity, "detector_id": "det_" + "1" * 27}
+    delivery.put(Entry(identity, False, parameters, "image/png", b"picture"))
+    until(lambda: outbox.status()["size"] == 0)
+    assert "can't be worked through" in caplog.text
+    delivery.close()
+    upstream.close()
+    outbox.close()

@@ -116,6 +116,10 @@ def test_a_proxy_that_can_not_be_is_told_at_the_start(monkeypatch: pytest.Monkey
             b"HTTP/1.1 404 no\r\ncontent-type: text/html\r\ncontent-length: 3\r\n\r\n<p>",
             "a web page",
         ),
+        (
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 7\r\n\r\nsign in",
+            "a web page",
+        ),
     ],
 )
 def test_what_something_on_the_way_says_costs_the_queue_nothing(

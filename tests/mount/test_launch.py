@@ -91,12 +91,22 @@ def test_what_is_being_closed_is_waited_for(mount: Mount, monkeypatch: pytest.Mo
     assert os.waitpid(mount.keeper, 0)[1] == 0
 
 
+def busy(path: str, *, lazy: bool) -> None:
+    raise OSError(errno.EBUSY, "busy")
+
+
 def test_users_who_cannot_be_seen_are_told(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
     (mount.tree / "a").write_bytes(b"abc")
     mount.start()
     monkeypatch.setattr(mountinfo, "users", lambda _: [])
-    with (mount.point / "a").open("rb"), pytest.raises(MountpointError) as caught:
-        unmounting.unmount(mount.point)
+    with (mount.point / "a").open("rb"):
+        with pytest.raises(MountpointError) as caught:
+            unmounting.unmount(mount.point)
+        assert "something is mounted below it" in caught.value.message
+        with pytest.raises(MountpointError) as caught, monkeypatch.context() as patched:
+            patched.setattr(os, "geteuid", lambda: 1000)
+            patched.setattr(device, "unmount", busy)
+            unmounting.unmount(mount.point)
     assert "in use by processes that this user can't see" in caught.value.message
 
 

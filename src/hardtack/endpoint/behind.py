@@ -30,14 +30,13 @@ class Behind(Generic[T]):
         self._thread.start()
 
     def put(self, key: str, item: T, size: int) -> None:
-        """Have `item`, of `size` bytes, written; waits where too many bytes wait already."""
+        """Have `item`, of `size` bytes, written; waits where too many bytes wait already. What
+        comes after the end isn't, which is told."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: (
-                    key not in self._waiting
-                    and (not self._waiting or self._bytes + size <= self._most_bytes)
-                )
-            )
+            self._changed.wait_for(lambda: self._closed or self._has_room(key, size))
+            if self._closed:
+                _log.error("%s isn't written: it came after the end", key)
+                return
             self._waiting[key] = (item, size)
             self._bytes += size
             self._changed.notify_all()
@@ -56,6 +55,10 @@ class Behind(Generic[T]):
             self._closed = True
             self._changed.notify_all()
         self._thread.join()
+
+    def _has_room(self, key: str, size: int) -> bool:
+        most = not self._waiting or self._bytes + size <= self._most_bytes
+        return most and key not in self._waiting
 
     def _run(self) -> None:
         while batch := self._next():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import threading
 
@@ -37,9 +38,10 @@ class Connections:
         connection = self._taken(address) or self._opened(address)
         try:
             host = f"[{address.host}]" if ":" in address.host else address.host
-            connection.send(
-                "POST", path, {"Host": f"{host}:{address.port}", "Content-Type": media}, body
-            )
+            headers = {"Host": f"{host}:{address.port}", "Content-Type": media}
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                # One that refuses a picture by its head may hang up before it has read it all.
+                connection.send("POST", path, headers, body)
             reply = connection.reply("POST")
             told = reply.read(_MOST_REPLY)
             if not reply.ended:

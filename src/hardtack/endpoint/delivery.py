@@ -29,6 +29,7 @@ _HELD = {401: _TOKEN, 403: _TOKEN, 408: _LATER, 429: _LATER}
 _KNOWN = 409
 _PAUSE = Backoff(1.0, 60.0)
 _TICK = 1.0
+_AFTER_FAULT = 60.0
 _TRIES = 5
 _ASIDE = 3600.0
 """Seconds that an entry rests which the cloud failed over so often, while those behind it go."""
@@ -77,6 +78,15 @@ class Delivery:
         return kept
 
     def _run(self) -> None:
+        while not self._closed.is_set():
+            try:
+                self._deliver_all()
+            except Exception:  # noqa: BLE001 (a damaged database, for one: queries must go on)
+                _log.exception("The queue for the cloud can't be worked through.")
+                self._closed.wait(_AFTER_FAULT)
+
+    def _deliver_all(self) -> None:
+        """Deliver what there is and what comes, until it is closed."""
         delays = self._pause.delays()
         last, rest = time.monotonic(), 0.0
         while not self._closed.is_set():
@@ -135,7 +145,8 @@ class Delivery:
             self._outbox.passed(passed)
             self._outbox.settle()
         except OSError as error:  # a full disk, for one: the next tick tries again
-            self._say(str(error))
+            self.held = self.held or str(error)
+            self._trouble.error(f"The queue for the cloud: {error}")
 
     def _forget(self, identity: str, *, refused: bool = False) -> None:
         """The cloud has it or will never take it. Raises OSError; it isn't sent again even so."""

@@ -25,6 +25,7 @@ class InForce:
         self._given, self._kept = given, kept
         self._lock = threading.Lock()
         self._text = self._given_text()
+        self._edited: str | None = None
         self.now = read_config(given, kept)
         if given is not None and kept.is_file() and self._differs():
             _log.warning(
@@ -43,20 +44,33 @@ class InForce:
     def look(self) -> bool:
         """Put the file in force where it was edited; whether it was. One that says something
         unusable is told, with the place, and changes nothing."""
-        text = self._given_text()
-        if text is None or text == self._text:
+        text = self._edit()
+        if text is None:
             return False
-        self._text = text
         try:
             config = parse(text, str(self._given))
         except ConfigError as error:
+            self._text = text
             _log.error("%s The edge configuration in force stays.", error)
             return False
         with self._lock:
             self._kept.unlink(missing_ok=True)
             self.now = config
+        self._text = text
         _log.info("The edge configuration in %s was edited, and is in force.", self._given)
         return True
+
+    def _edit(self) -> str | None:
+        """What the file says that it didn't, once it says so at two looks running: it may be half
+        written. An empty file is one that is being written."""
+        text = self._given_text()
+        if text is None or not text.strip() or text == self._text:
+            return None
+        if self._text is None:  # it came after the start, and goes behind what was kept
+            self._text = text
+            return None
+        before, self._edited = self._edited, text
+        return text if text == before else None
 
     def _given_text(self) -> str | None:
         """What the file says; nothing where it is away or half written."""

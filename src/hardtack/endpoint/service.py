@@ -294,6 +294,7 @@ class Service:
         self, asked: Asked, body: Mapping[str, Any], picture: Picture, audit: bool
     ) -> bool:  # fmt: skip
         assert self.cloud is not None
+        self.cloud.upstream.remember(picture.token)
         detector = self.book.get(asked.detector)
         assert detector is not None
         parameters = _parameters(asked, detector, body["result"])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import resource
 import signal
 import socket
 import ssl
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hardtack.endpoint.tls import Pair
+
+_log = logging.getLogger(__name__)
 
 _PATIENCE = 20.0
 _MOST_HEAD = 65536
@@ -51,10 +54,14 @@ def serve(app: ASGIApp, plain: socket.socket, secure: Secure | None = None) -> b
     async def both() -> None:
         second = asyncio.create_task(beside.serve(sockets=[secure.listener]))
         renewing = asyncio.create_task(_renewing(secure.pair, beside.config.ssl))
+
+        async def end_beside() -> None:
+            renewing.cancel()
+            beside.should_exit = True
+            await second
+
+        main.before_its_end = end_beside
         await main.serve(sockets=[plain])
-        renewing.cancel()
-        beside.should_exit = True
-        await second
 
     with asyncio.Runner(loop_factory=main.config.get_loop_factory()) as runner:
         runner.run(both())
@@ -65,11 +72,22 @@ async def _renewing(pair: Pair, context: ssl.SSLContext | None) -> None:
     assert context is not None
     while True:
         await asyncio.sleep(_RENEWED)
-        pair.renew(context)
+        try:
+            pair.renew(context)
+        except Exception:  # noqa: BLE001 (told, and looked at again)
+            _log.exception("the certificate can't be looked at")
 
 
 class _Main(uvicorn.Server):
     """Ends by a hangup, as of a terminal that was closed, as it does by SIGTERM."""
+
+    before_its_end: Callable[[], Awaitable[None]] | None = None
+    """Waited for before what answers is taken down."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.before_its_end:
+            await self.before_its_end()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -24,6 +24,8 @@ from hardtack.endpoint.sparingly import Sparingly
 _log = logging.getLogger(__name__)
 
 FORMAT = 1
+_FAILURES = (OSError, sqlite3.Error, OverflowError, ValueError)
+"""Of a disk, and of a body from the cloud that holds what neither JSON nor SQLite can keep."""
 _MOST_BEHIND = 32_000_000
 _SCHEMA = """
 CREATE TABLE image_queries (
@@ -96,7 +98,9 @@ class Store:
         """Keep an image query: empty, or why it can't be kept."""
         try:
             self._insert([kept])
-        except (OSError, sqlite3.Error) as error:
+        except sqlite3.IntegrityError:  # somebody was first a moment ago
+            return ""
+        except _FAILURES as error:
             self._lose(kept.id, error)
             with contextlib.suppress(OSError):  # the next start removes it
                 self._path(kept.id).unlink()
@@ -115,7 +119,7 @@ class Store:
         """Those of one moment, in one transaction; one by one where that can't be."""
         try:
             self._insert(some)
-        except (OSError, sqlite3.Error):
+        except _FAILURES:
             for kept in some:
                 self.add(kept)
 
@@ -215,26 +219,29 @@ class Store:
     def _prune(self) -> None:
         """Drop the oldest where a bound is passed."""
         while self._count and (self._count > self._most or self._bytes > self._most_bytes):
-            self._drop_oldest()
+            if not self._drop_oldest():
+                return
 
-    def _drop_oldest(self) -> None:
-        """Drop the oldest twentieth; pictures first, for they make room on a full disk."""
-        oldest = self._db.execute(
-            "SELECT number, id, bytes FROM image_queries ORDER BY number LIMIT ?",
-            (max(1, self._count // 20),),
-        ).fetchall()
-        if not oldest:
-            return
-        for _, identity, _ in oldest:
-            self._path(identity).unlink(missing_ok=True)
+    def _drop_oldest(self) -> bool:
+        """Drop the oldest twentieth; pictures first, for they make room on a full disk. False where
+        nothing could be dropped, which is told."""
         try:
+            oldest = self._db.execute(
+                "SELECT number, id, bytes FROM image_queries ORDER BY number LIMIT ?",
+                (max(1, self._count // 20),),
+            ).fetchall()
+            for _, identity, _ in oldest:
+                with contextlib.suppress(OSError):  # the next start removes it
+                    self._path(identity).unlink()
             with self._db:
-                self._db.execute("DELETE FROM image_queries WHERE number <= ?", (oldest[-1][0],))
+                last = oldest[-1][0] if oldest else 0
+                self._db.execute("DELETE FROM image_queries WHERE number <= ?", (last,))
         except sqlite3.Error as error:
-            _log.error("The oldest image queries can't be forgotten: %s", error)
-            return
+            self._trouble.error(f"The oldest image queries can't be forgotten: {error}")
+            return False
         self._count -= len(oldest)
         self._bytes -= sum(size for _, _, size in oldest)
+        return bool(oldest)
 
     def _sweep(self) -> None:
         """Remove pictures of image queries that a kill left out of the table."""

@@ -166,7 +166,7 @@ class Upstream:
         headers: Mapping[str, str],
     ) -> Streamed:  # fmt: skip
         """A request passed on as it is. Raises UpstreamError."""
-        self._remember(headers.get(TOKEN, ""))
+        self.remember(headers.get(TOKEN, ""))
         url = f"{self.url}{path}" + (f"?{query}" if query else "")
         try:
             reply = self._pool.request(
@@ -189,7 +189,7 @@ class Upstream:
         self, method: str, path: str, query: Mapping[str, str] | None, body: bytes | None,
         media: str, token: str,
     ) -> Reply:  # fmt: skip
-        self._remember(token)
+        self.remember(token)
         headers = {TOKEN: token} if token else {}
         if media:
             headers["content-type"] = media
@@ -215,7 +215,8 @@ class Upstream:
             headers[TOKEN] = self._own_token
         return headers
 
-    def _remember(self, token: str) -> None:
+    def remember(self, token: str) -> None:
+        """Have what is delivered later go with a caller's token, if it is one."""
         if token:
             self._last_token = token
 
@@ -232,6 +233,8 @@ class Upstream:
                 self.request("GET", "/device-api/v1/me", token=self.token)
             except UpstreamError as error:
                 _log.debug("%s", error)
+            except Exception:  # noqa: BLE001 (who doesn't probe never finds the cloud again)
+                _log.exception("The cloud can't be asked whether it is there.")
 
 
 def _origin(url: str) -> str:
@@ -263,7 +266,7 @@ def _not_the_clouds(reply: Reply) -> str:
     if reply.status >= 500 or 300 <= reply.status < 400:
         return f"it answers {reply.status}"
     kind = next((v for n, v in reply.headers.items() if n.lower() == "content-type"), "")
-    if reply.status >= 400 and kind.lower().startswith("text/html"):
+    if kind.lower().startswith("text/html"):
         return f"{reply.status} comes with a web page, as of a proxy or of a network's sign-in"
     return ""
 

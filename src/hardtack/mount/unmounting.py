@@ -14,6 +14,7 @@ from hardtack.mount import device, keeper, mountinfo, running
 
 _CLOSING = 1.0
 """Seconds in which files that nobody has open any more are closed."""
+_BELOW = "no process: something is mounted below it, or made a device of a file in it"
 _UNSEEN = "processes that this user can't see"
 _BY_ITSELF = 2.0
 """Seconds in which a worker finds the connection ended and closes the cache."""
@@ -39,7 +40,7 @@ def unmount(mountpoint: str | Path, *, lazy: bool = False) -> None:
             raise MountpointError(f"Unmounting {path} failed: {problem.strerror}.") from None
         users = ", ".join(f"{pid} ({name})" for pid, name in mountinfo.users(path)[:8])
         raise MountpointError(
-            f"{path} is in use by {users or _UNSEEN}.",
+            f"{path} is in use by {users or (_BELOW if os.geteuid() == 0 else _UNSEEN)}.",
             remedy="End them, or unmount with --lazy: open files go on until they are closed.",
         ) from None
     if who is not None and not lazy:
