@@ -258,10 +258,21 @@ def test_a_locked_key_asks_nobody_for_its_password(tmp_path: Path) -> None:
 
 
 def ask_of(url: str, certificate: Path) -> urllib3.BaseHTTPResponse:
+    url += f"/device-api/v1/image-queries?detector_id={ZERO.id}"
     with urllib3.PoolManager(ca_certs=str(certificate)) as pool:
         return pool.request(
             "POST", url, body=ZERO.picture(), headers={"content-type": "image/png"}, retries=False
         )
+
+
+def refuses(url: str) -> bool:
+    """Whether no new caller is let in."""
+    host, port = url.rpartition("/")[2].split(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=30).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_a_pair_replaced_between_two_looks_at_it_is_shown_later(
@@ -294,10 +305,10 @@ def test_whatever_ends_it_a_query_under_way_is_answered(
         slow.send_signal(signal.SIGSTOP)
         with ThreadPoolExecutor(1) as pool:
             url = served.secure if scheme == "https" else served.url
-            url += f"/device-api/v1/image-queries?detector_id={ZERO.id}"
             asked = pool.submit(ask_of, url, tmp_path / "state/tls/certificate.pem")
             until(lambda: unread(slow))
             served.process.send_signal(number)
+            until(lambda: refuses(url))
             slow.send_signal(signal.SIGCONT)
             assert asked.result().json()["result"]["label"] == "YES"
         assert served.process.wait(30) in (128 + number, -number)
