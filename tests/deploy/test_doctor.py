@@ -22,7 +22,7 @@ from hardtack.deploy.doctor import machine
 from hardtack.deploy.doctor.finding import Finding, State
 from hardtack.deploy.doctor.reach import Way, reach
 from hardtack.deploy.doctor.run import Patient, credentials, directory, examine
-from hardtack.deploy.facts import kernel
+from hardtack.deploy.facts import kernel, kubelet
 from hardtack.deploy.facts.kernel import Kernel
 from hardtack.deploy.facts.versions import Versions
 from hardtack.deploy.requirements import Direction, Requirement, When
@@ -319,6 +319,28 @@ def test_a_directory_of_weights_that_others_may_not_read(tmp_path: Path) -> None
     found = {f["check"]: f for f in json.loads(done.stdout)["findings"]}
     assert found["source"]["state"] == "problem"
     assert "Permission denied" in found["source"]["found"]
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize("closed", ["var/lib/rancher/k3s/agent", "etc/rancher/k3s/config.yaml"])
+def test_a_box_that_others_may_not_look_into(tmp_path: Path, closed: str) -> None:
+    """What k3s makes is root's alone; what else there is to find is found."""
+    root = tmp_path / "root"
+    write_root(root)
+    (root / kubelet.DROP_INS).mkdir(parents=True)
+    place = root / closed
+    place.chmod(0o700 if place.is_dir() else 0o600)
+    with open_to_all(tmp_path):
+        done = subprocess.run(
+            as_other(65534, *HARDTACK, "doctor", "--offline", "--json", "--root", root),
+            env=clean_environment(), cwd="/", capture_output=True, text=True, check=False,
+            timeout=90,
+        )  # fmt: skip
+    found = {f["check"]: f for f in json.loads(done.stdout)["findings"]}
+    assert {"kernel", "fuse", "box"} <= set(found)
+    assert str(place) in found["box"]["found"]
+    assert "ermission denied" in found["box"]["found"]
+    assert found["box"]["remedy"] == "Run it as root."
 
 
 def test_the_whole_examination(tmp_path: Path) -> None:

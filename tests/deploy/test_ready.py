@@ -272,6 +272,56 @@ def test_what_may_not_be_looked_into_is_not_passed_over(box: ReadyBox, closed: s
     assert "Run it as root" in done.stderr
 
 
+def _closed_drop_ins(box: ReadyBox) -> Path:
+    """k3s makes its agent's directory for root alone."""
+    directory = box.root / kubelet.DROP_INS
+    directory.mkdir(parents=True)
+    return directory
+
+
+def _closed_list(box: ReadyBox) -> Path:
+    file = box.images / "k3s-images.txt"
+    file.write_text("rancher/klipper-lb:v0.4\n")
+    return file
+
+
+def _closed_program(box: ReadyBox) -> Path:
+    unit = box.root / "etc/systemd/system/hardtack-prepare.service"
+    unit.write_text("[Service]\nExecStart=/root/.local/bin/hardtack box prepare\n")
+    directory = box.root / "root"
+    (directory / ".local/bin").mkdir(parents=True)
+    return directory
+
+
+@pytest.mark.needs("root")
+@pytest.mark.parametrize(
+    ("close", "wrong"),
+    [
+        (_closed_drop_ins, {"images.read", "box.read"}),
+        (_closed_list, {"images.read"}),
+        (_closed_program, {"box.read"}),
+    ],
+)
+def test_what_may_not_be_read_ends_no_look_but_its_own(
+    box: ReadyBox, close: Callable[[ReadyBox], Path], wrong: set[str]
+) -> None:
+    closed = close(box)
+    closed.chmod(0o700 if closed.is_dir() else 0o600)
+    command = box.command("--json", "--without", "weights", "--without", "configuration")
+    with open_to_all(box.directory):
+        done = subprocess.run(
+            as_other(65534, *command), env=clean_environment(), cwd=box.directory,
+            capture_output=True, text=True, check=False, timeout=90,
+        )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    amiss = [row for row in json.loads(done.stdout)["rows"] if row["state"] != "ready"]
+    assert {row["check"] for row in amiss} == wrong
+    for row in amiss:
+        assert str(closed) in row["detail"]
+        assert "ermission denied" in row["detail"]
+        assert row["remedy"] == "Run it as root."
+
+
 @pytest.mark.parametrize(
     ("mistake", "said"),
     [

@@ -14,7 +14,7 @@ from hardtack.core.units import format_duration
 from hardtack.deploy.doctor import machine
 from hardtack.deploy.doctor.finding import Finding, note, ok, problem
 from hardtack.deploy.doctor.reach import Way, reach
-from hardtack.deploy.facts import kernel, read, versions
+from hardtack.deploy.facts import kernel, read, unreadable, versions
 from hardtack.deploy.ready import box
 from hardtack.deploy.ready.report import State
 from hardtack.deploy.requirements import Requirement
@@ -111,3 +111,5 @@ def _guarded(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
         return list(look())
     except HardtackError as error:
         return [problem(name, error.message, error.remedy or "Mend it, then look again.")]
+    except OSError as error:
+        return [problem(name, *unreadable.said(error))]

@@ -14,6 +14,7 @@ from hardtack.core.yamlerrors import told
 from hardtack.deploy.facts import k3s_start
 from hardtack.deploy.facts import kubelet as kubelet_files
 from hardtack.deploy.facts.model import K3s
+from hardtack.deploy.facts.unreadable import unreadable
 
 CONFIG = Path("etc/rancher/k3s")
 DATA = Path("var/lib/rancher/k3s")
@@ -87,9 +88,7 @@ def _read(file: Path) -> Mapping[str, Any]:
             f"{told(error, str(file))}.", remedy="k3s wouldn't start: mend it."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{file} can't be read: {error}.", remedy="k3s wouldn't start: mend it."
-        ) from None
+        raise unreadable(file, error, "k3s wouldn't start: mend it.") from None
     if document is None:
         return {}
     if not isinstance(document, dict):

@@ -9,7 +9,9 @@ from typing import Any
 
 from hardtack.core.errors import ConfigError
 from hardtack.core.yamlerrors import told
+from hardtack.deploy.facts.unreadable import unreadable
 
+_REMEDY = "The kubelet wouldn't start: mend it."
 DROP_INS = Path("var/lib/rancher/k3s/agent/etc/kubelet.conf.d")
 """k3s's own file lies there too, and whoever sets a field adds one (k3s 1.32 and later)."""
 MAXIMUM_AGE = "imageMaximumGCAge"
@@ -46,21 +48,20 @@ def _files(root: Path, flags: Mapping[str, str]) -> list[Path]:
 def _refuse(error: OSError) -> None:
     """What can't be looked into isn't passed over; where nothing is, nothing is said."""
     if not isinstance(error, FileNotFoundError):
-        raise error
+        raise unreadable(Path(error.filename), error, _REMEDY)
 
 
 def _document(file: Path) -> Mapping[str, Any]:
     import yaml
 
-    remedy = "The kubelet wouldn't start: mend it."
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ConfigError(f"{told(error, str(file))}.", remedy=remedy) from None
+        raise ConfigError(f"{told(error, str(file))}.", remedy=_REMEDY) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} can't be read: {error}.", remedy=remedy) from None
+        raise unreadable(file, error, _REMEDY) from None
     if not isinstance(document, dict):
-        raise ConfigError(f"{file} must hold settings by name.", remedy=remedy)
+        raise ConfigError(f"{file} must hold settings by name.", remedy=_REMEDY)
     return document
 
 

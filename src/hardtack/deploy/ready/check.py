@@ -13,7 +13,7 @@ from typing import Protocol
 
 from hardtack.cache.results import Surveyed
 from hardtack.core.errors import HardtackError, LockError
-from hardtack.deploy.facts import k3s
+from hardtack.deploy.facts import k3s, unreadable
 from hardtack.deploy.facts import read as facts
 from hardtack.deploy.facts.model import K3s
 from hardtack.deploy.ready import box as alone
@@ -220,8 +220,10 @@ def _guarded(check: Check, look: Callable[[], Iterable[Row]]) -> list[Row]:
     try:
         return list(look())
     except HardtackError as error:
-        remedy = error.remedy or "Mend it, then look again."
-        return [Row(check, _LOOKED_AT[check], State.WRONG, error.message, remedy=remedy)]
+        message, remedy = error.message, error.remedy or "Mend it, then look again."
+    except OSError as error:
+        message, remedy = unreadable.said(error)
+    return [Row(check, _LOOKED_AT[check], State.WRONG, message, remedy=remedy)]
 
 
 _LOOKED_AT = {
