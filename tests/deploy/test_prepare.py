@@ -18,6 +18,7 @@ from tests.support.cgroups import cgroup2, empty
 from tests.support.commands import HARDTACK, clean_environment
 
 pytestmark = pytest.mark.needs("netns", "iptables")
+OURS = "etc/rancher/k3s/config.yaml.d/zz-hardtack-collection.yaml"
 RAW = {
     "default route", "node address", "clock", "order of starts", "prepared at boot",
 }  # fmt: skip
@@ -118,7 +119,7 @@ def _kubelet(argument: str) -> Callable[[KernelBox], object]:
     file = "etc/rancher/k3s/config.yaml.d/z.yaml"
 
     def write(box: KernelBox) -> None:
-        (box.root / "etc/rancher/k3s/config.yaml.d/zz-hardtack-collection.yaml").unlink()
+        (box.root / OURS).unlink()
         box.write(file, f"kubelet-arg+: [{argument}]\n")
 
     return write
@@ -133,6 +134,10 @@ BREAKS: dict[str, tuple[Callable[[KernelBox], object], set[str]]] = {
         lambda box: box.write("etc/hosts", "127.0.0.1 box"), {"names without DNS"},
     ),
     "images collected": (_kubelet("image-gc-high-threshold=1"), {"image collection"}),
+    "an earlier file of ours": (
+        lambda box: box.write(OURS, "kubelet-arg+:\n  - image-gc-high-threshold=100\n"
+                              "  - image-maximum-gc-age=0s\n"), {"image collection"},
+    ),
     "old images collected": (
         lambda box: box.write("var/lib/rancher/k3s/agent/etc/kubelet.conf.d/50-site.conf",
                               "imageMaximumGCAge: 24h\n"), {"image collection"},

@@ -174,6 +174,9 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "old images collected": (
         _drop_in("imageMaximumGCAge: 24h"), "image collection", "used for a while",
     ),
+    "a flag that the kubelet hasn't": (
+        _kubelet("image-maximum-gc-age=0s"), "image collection", "no flag of the kubelet's",
+    ),
     "images collected, by a file": (
         _chained(_edit(K3S, "  - image-gc-high-threshold=100\n", ""),
                  _drop_in("imageGCHighThresholdPercent: 1")), "image collection", "from 1 % on",

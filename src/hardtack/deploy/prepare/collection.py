@@ -22,7 +22,8 @@ def plan(target: Target) -> Iterable[Change]:
     k3s = target.facts().k3s
     if k3s is None:
         return
-    if k3s.kubelet.get("image-gc-high-threshold") != "100":
+    # Ours is there: an earlier one may hold a line that keeps the kubelet from starting.
+    if k3s.kubelet.get("image-gc-high-threshold") != "100" or target.path(FILE).is_file():
         yield from file(target, FILE, _FLAG)
     # No argument sets it. In a file that was named to the kubelet it is a person's to change.
     if k3s.kubelet.get(MAXIMUM_AGE, "0s") not in NEVER and "config" not in k3s.kubelet:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from hardtack.core.errors import ConfigError
 from hardtack.core.units import format_duration, format_size, parse_size
-from hardtack.deploy.facts.kubelet import MAXIMUM_AGE
+from hardtack.deploy.facts.kubelet import MAXIMUM_AGE, NO_FLAG
 from hardtack.deploy.facts.model import Facts, K3s, Space
 from hardtack.deploy.ready import elsewhere, starts
 from hardtack.deploy.ready.amiss import PREPARE, Amiss
@@ -86,6 +86,11 @@ def image_collection(facts: Facts) -> Iterable[Amiss]:
     """The kubelet removes images when the disk fills, or when they are old."""
     if facts.k3s is None:
         return
+    if NO_FLAG in facts.k3s.kubelet:
+        yield (
+            f"kubelet-arg says {NO_FLAG}, which is no flag of the kubelet's: k3s won't start",
+            "Take it out of kubelet-arg; if an earlier hardtack wrote it: hardtack box prepare.",
+        )
     high = facts.k3s.kubelet.get("image-gc-high-threshold", "85")
     if high != "100":
         for space in facts.spaces:
