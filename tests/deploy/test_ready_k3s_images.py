@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -12,24 +13,28 @@ import pytest
 from hardtack.deploy.facts import k3s
 from hardtack.deploy.facts.model import K3s
 from hardtack.deploy.ready import k3s_images
+from hardtack.images import airgap
+from hardtack.manifests.reference import Reference
 
 PAUSE = "docker.io/rancher/mirrored-pause:3.6"
 CONFIG = "var/lib/rancher/k3s/agent/etc/containerd/config.toml"
 
 
-def _airgap(directory: Path, *names: str) -> None:
+def _airgap(directory: Path, *names: str) -> Path:
     """An archive as k3s's releases have it."""
-    directory.mkdir()
+    directory.mkdir(exist_ok=True)
+    path = directory / "k3s-airgap-images-amd64.tar"
     text = json.dumps([{"RepoTags": [*names]}]).encode()
-    with tarfile.open(directory / "k3s-airgap-images-amd64.tar", "w") as archive:
+    with tarfile.open(path, "w") as archive:
         member = tarfile.TarInfo("manifest.json")
         member.size = len(text)
         archive.addfile(member, io.BytesIO(text))
+    return path
 
 
 def _missing(tmp_path: Path, found: K3s | None, *there: str, stored: tuple[str, ...] = ()) -> str:
-    here = {*there, *stored, *k3s_images.brought(tmp_path / "images")}
-    rows = [] if found is None else list(k3s_images.pause(found, here))
+    known = frozenset({*there, *stored})
+    rows = [] if found is None else k3s_images.started(found, tmp_path / "images", known)
     return rows[0].name if rows else ""
 
 
@@ -48,6 +53,34 @@ def test_wherever_it_is_it_counts(tmp_path: Path) -> None:
     assert _missing(tmp_path, K3s(), "registry.k8s.io/pause@sha256:" + "a" * 64) == ""
     _airgap(tmp_path / "images", "rancher/mirrored-pause:3.6", "rancher/klipper-lb:v0.4")
     assert _missing(tmp_path, wanted) == ""
+
+
+def test_bundles_are_read_once_and_only_for_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is read from end to end, and a watch looks every few minutes."""
+    read: list[Path] = []
+
+    def counted(path: Path) -> tuple[Reference, ...]:
+        read.append(path)
+        return in_tarball(path)
+
+    in_tarball = airgap.in_tarball
+    monkeypatch.setattr(airgap, "in_tarball", counted)
+    bundles, klipper = tmp_path / "images", "docker.io/rancher/klipper-lb:v0.4"
+    archive = _airgap(bundles, PAUSE)
+    (bundles / "k3s-images.txt").write_text(f"{klipper}\n")
+    wanted = K3s(pause=PAUSE)
+    assert k3s_images.started(wanted, bundles, frozenset({PAUSE, klipper})) == []
+    assert read == []
+    for _ in range(3):
+        assert [r.name for r in k3s_images.started(wanted, bundles, frozenset())] == [klipper]
+    assert read == [archive]
+    changed = archive.stat().st_mtime + 1
+    assert _airgap(bundles, PAUSE, klipper) == archive
+    os.utime(archive, (changed, changed))
+    assert k3s_images.started(wanted, bundles, frozenset()) == []
+    assert read == [archive, archive]
 
 
 @pytest.mark.parametrize("line", [

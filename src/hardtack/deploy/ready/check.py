@@ -116,19 +116,13 @@ def of_images(box: Images, k3s: K3s | None) -> list[Row]:
     rows = images.locked(lock, box.platform, store, bundles)
     if k3s is not None:
         rows += () if whole else k3s_images.imported_once(box.bundles)
-        rows += _of_k3s(box, k3s, lock, names)
+        rows += k3s_images.started(k3s, box.bundles, images.proven(lock, box.platform) | names)
+        rows += k3s_images.verified(k3s, (image.reference.name for image in lock.images))
     found = scan(box.deployment, helm="auto")
     rows += [_unread(problem) for problem in found.problems if problem.severity is Severity.ERROR]
     if not found.images:
         rows.append(_names_nothing(box.deployment))
     return rows + images.named(found.images, lock, box.platform)
-
-
-def _of_k3s(box: Images, k3s: K3s, lock: Lock, store: frozenset[str]) -> Iterator[Row]:
-    here = images.proven(lock, box.platform) | store | {*k3s_images.brought(box.bundles)}
-    yield from k3s_images.pause(k3s, here)
-    yield from k3s_images.pulled_first(box.bundles, here)
-    yield from k3s_images.verified(k3s, (image.reference.name for image in lock.images))
 
 
 def _unread(problem: Problem) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from hardtack.core.errors import HardtackError
@@ -20,6 +21,17 @@ _CALLED = ("mirrored-pause", "pause")
 _UNVERIFIED = ("", "NeverVerify", "NeverVerifyPreloadedImages")
 """The policies under which a pod starts from an image that the kubelet didn't pull itself."""
 _IMPORTED = ".cache.json"
+
+
+def started(k3s: K3s, bundles: Path, known: frozenset[str]) -> list[Row]:
+    """Rows of what k3s starts with and doesn't find: neither in `known`, the names that are locked
+    or in containerd's store, nor in `bundles`, which are read only where something is missing."""
+
+    def missing(here: frozenset[str]) -> list[Row]:
+        return [*pause(k3s, here), *pulled_first(bundles, here)]
+
+    rows = missing(known)
+    return rows and missing(known.union(brought(bundles)))
 
 
 def pause(k3s: K3s, here: Collection[str]) -> Iterator[Row]:
@@ -44,9 +56,16 @@ def brought(bundles: Path) -> Iterator[str]:
     """The names in k3s's own archives among the bundles."""
     for path in bundles_in(bundles):
         try:
-            yield from (reference.name for reference in airgap.in_tarball(path))
-        except HardtackError:
+            found = path.stat()
+            yield from _names(path, found.st_size, found.st_mtime_ns)
+        except (HardtackError, FileNotFoundError):
             continue  # it is none: k3s loads nothing from it either
+
+
+@lru_cache(maxsize=64)
+def _names(path: Path, _size: int, _changed: int) -> tuple[str, ...]:
+    """Kept until the file changes: an archive is read from end to end, and a watch looks often."""
+    return tuple(reference.name for reference in airgap.in_tarball(path))
 
 
 def pulled_first(bundles: Path, here: Collection[str]) -> Iterator[Row]:
