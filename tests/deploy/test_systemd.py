@@ -46,6 +46,37 @@ def test_no_start_waits_for_a_network(tmp_path: Path) -> None:
     assert not any(unit.after or unit.requires for unit in found.units)
 
 
+@pytest.mark.parametrize(
+    ("links", "lacks"),
+    [
+        ({"usr/local": "/mnt/data/local"}, ""),
+        ({"usr/local": "../mnt/data/local"}, ""),
+        ({"usr/local": "../../../mnt/data/local"}, ""),  # above the root is the root
+        ({"usr/local": "/srv", "srv": "mnt/data/local"}, ""),
+        ({"usr/local/bin": "/mnt/data/local/bin"}, ""),
+        ({"usr/local/bin/hardtack": "/mnt/data/local/bin/hardtack"}, ""),
+        ({"usr/local": "/mnt/other"}, "/usr/local/bin/hardtack"),
+        ({"usr/local": "/usr/local"}, "/usr/local/bin/hardtack"),
+        ({"usr/local/bin": "/mnt/data/local/bin/hardtack"}, "/usr/local/bin/hardtack"),
+    ],
+)
+def test_a_program_is_looked_for_where_links_lead_on_the_box(
+    tmp_path: Path, links: dict[str, str], lacks: str
+) -> None:
+    """The box's root is a directory here, and nothing of ours lies where its links would lead."""
+    unit = tmp_path / "etc/systemd/system/hardtack-prepare.service"
+    program = tmp_path / "mnt/data/local/bin/hardtack"
+    for file, text in ((unit, "[Service]\nExecStart=/usr/local/bin/hardtack\n"), (program, "")):
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    for name, target in links.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).symlink_to(target)
+    found = systemd.read(tmp_path)
+    assert found is not None
+    assert [unit.lacks for unit in found.units] == [lacks]
+
+
 @pytest.mark.parametrize("name", [n for n in UNITS if n.endswith(".service")])
 def test_its_command_exists(name: str) -> None:
     (line,) = (ln for ln in (HERE / name).read_text().splitlines() if ln.startswith("ExecStart="))

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from hardtack.deploy.facts.links import resolved
 from hardtack.mount import mountinfo
 
 PASSTHROUGH = (6, 9)
@@ -86,13 +87,8 @@ def _cgroups(root: Path) -> tuple[int, frozenset[str]]:
 def _iptables(root: Path) -> str:
     """The flavour behind the name `iptables`, told by what the name leads to in the end."""
     for directory in ("usr/local/sbin", "usr/sbin", "sbin", "usr/local/bin", "usr/bin"):
-        path = root / directory / "iptables"
-        for _ in range(8):
-            if not path.is_symlink():
-                break
-            target = path.readlink()
-            path = root / str(target).lstrip("/") if target.is_absolute() else path.parent / target
-        if path.is_file():
+        path = resolved(root, f"{directory}/iptables")
+        if path is not None and path.is_file():
             return "legacy" if "legacy" in path.name else "nf_tables"
     return ""
 

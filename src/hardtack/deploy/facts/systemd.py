@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hardtack.core.errors import ConfigError
 from hardtack.core.units import parse_duration
+from hardtack.deploy.facts.links import resolved
 from hardtack.deploy.facts.model import Systemd, Unit, Waiter
 
 ONLINE = "network-online.target"
@@ -78,18 +79,8 @@ def _lacking(root: Path, command: str) -> str:
     if "%" in program:
         return ""
     places = [program] if program.startswith("/") else [f"{d}/{program}" for d in _PROGRAMS]
-    return "" if any(_is_there(root, Path(place)) for place in places) else program
-
-
-def _is_there(root: Path, path: Path) -> bool:
-    """Whether there is a file, where links lead as they do on the box."""
-    for _ in range(8):
-        path = root / str(path).lstrip("/")
-        if not path.is_symlink():
-            return path.is_file()
-        target = path.readlink()
-        path = target if target.is_absolute() else path.parent.relative_to(root) / target
-    return False
+    found = (resolved(root, place) for place in places)
+    return "" if any(path is not None and path.is_file() for path in found) else program
 
 
 def _waiter(root: Path, name: str) -> Waiter:
