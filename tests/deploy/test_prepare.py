@@ -54,6 +54,16 @@ def test_a_raw_box_is_prepared_once_and_back(box: KernelBox) -> None:
     assert box.prepared("--undo") == []
 
 
+def test_a_broken_configuration_keeps_no_step_from_being_taken_back(box: KernelBox) -> None:
+    box.write("var/lib/rancher/k3s/agent/etc/kubelet.conf.d/50.conf", "imageMaximumGCAge: 24h\n")
+    box.prepared()
+    ours = [OURS, "var/lib/rancher/k3s/agent/etc/kubelet.conf.d/zz-hardtack-collection.conf"]
+    assert [(box.root / name).is_file() for name in ours] == [True, True]
+    box.write("etc/rancher/k3s/config.yaml", "node-ip: [")
+    box.prepared("--undo")
+    assert [(box.root / name).exists() for name in ours] == [False, False]
+
+
 def _told(box: KernelBox, answer: bytes, *more: str) -> tuple[int, str]:
     """What `box prepare` ends with and says on a terminal, where somebody types `answer`."""
     ours, theirs = pty.openpty()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from hardtack.core.errors import ConfigError
 from hardtack.deploy.facts.k3s import CONFIG
 from hardtack.deploy.facts.kubelet import DROP_INS, MAXIMUM_AGE
 from hardtack.deploy.prepare.step import Change, Step, Target, file, gone
@@ -35,9 +36,17 @@ def _drop_ins(named: str | None) -> Path:
 
 
 def undo(target: Target) -> Iterable[Change]:
-    k3s = target.facts().k3s
-    directory = _drop_ins(k3s.kubelet.get("config-dir") if k3s else None)
-    yield from gone(target, [FILE, directory / DROP_IN])
+    yield from gone(target, dict.fromkeys([FILE, DROP_INS / DROP_IN, _named(target) / DROP_IN]))
+
+
+def _named(target: Target) -> Path:
+    """The drop-ins' directory; k3s's own where its configuration can't be read: that keeps nothing
+    of ours there."""
+    try:
+        k3s = target.facts().k3s
+    except ConfigError:
+        return DROP_INS
+    return _drop_ins(k3s.kubelet.get("config-dir") if k3s else None)
 
 
 STEP = Step("collection", "images that can't be pulled again are kept", plan, undo)

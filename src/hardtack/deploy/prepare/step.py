@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,7 +123,7 @@ def file(target: Target, name: str | Path, text: str) -> list[Change]:
     return [Change(f"write {path}", write)]
 
 
-def gone(target: Target, names: Sequence[str | Path]) -> list[Change]:
+def gone(target: Target, names: Iterable[str | Path]) -> list[Change]:
     """The changes that remove those of the files that are there."""
     there = [p for name in names if (p := target.path(name)).is_symlink() or p.exists()]
     return [Change(f"remove {path}", path.unlink) for path in there]
