@@ -19,8 +19,9 @@ from hardtack.core.errors import BoxError, ConfigError
 from hardtack.core.units import format_count
 from hardtack.deploy.facts.read import KEPT
 from hardtack.deploy.prepare import clock as clocks
-from hardtack.deploy.prepare import flavour, run
+from hardtack.deploy.prepare import run
 from hardtack.deploy.prepare.step import Target
+from hardtack.endpoint.backends.telling import FLAVORS
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 EXISTING = Existing(files=False)
@@ -51,7 +52,7 @@ WANTED = [
         "--manifests", type=DIRECTORY, default="/usr/share/hardtack/manifests", show_default=True,
         help="Manifests for k3s to apply, where this directory is there.",
     ),
-    option("--flavor", type=click.Choice(flavour.FLAVOURS), env=("INFERENCE_FLAVOR",),
+    option("--flavor", type=click.Choice(FLAVORS), env=("INFERENCE_FLAVOR",),
            help="Default: what the hardware says."),
     option("--node-address", type=Parsed("address", _address), metavar="IP",
            help="The node's address for good. Default: what it is."),

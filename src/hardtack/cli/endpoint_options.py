@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from hardtack.cli.options import BATCH_WINDOW, DURATION, SIZE, option
+from hardtack.endpoint.backends.telling import FLAVORS
 
 _option: Any = functools.partial(option, of="ENDPOINT")
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -99,7 +100,7 @@ SERVERS = [
         "Kubernetes.",
     ),
     _option(
-        "--flavor", default="cpu", show_default=True, type=click.Choice(["cpu", "gpu", "jetson"]),
+        "--flavor", default="cpu", show_default=True, type=click.Choice(FLAVORS),
         help="What the models run on: gpu asks ONNX Runtime for CUDA, jetson for TensorRT first.",
     ),
     _option(

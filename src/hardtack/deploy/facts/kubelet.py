@@ -15,6 +15,8 @@ _REMEDY = "The kubelet wouldn't start: mend it."
 DROP_INS = Path("var/lib/rancher/k3s/agent/etc/kubelet.conf.d")
 """k3s's own file lies there too, and whoever sets a field adds one (k3s 1.32 and later)."""
 MAXIMUM_AGE = "imageMaximumGCAge"
+NEVER = ("0s", "0", "")
+"""How the kubelet is told that no image is too old."""
 NO_FLAG = "image-maximum-gc-age"
 """What the kubelet's flag for MAXIMUM_AGE would be called; it has none."""
 CREDENTIALS = "imagePullCredentialsVerificationPolicy"

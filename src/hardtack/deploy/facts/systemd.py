@@ -12,7 +12,9 @@ from hardtack.deploy.facts.links import resolved
 from hardtack.deploy.facts.model import Systemd, Unit, Waiter
 
 ONLINE = "network-online.target"
-PREPARE = "hardtack-prepare.service"
+PREPARING = "hardtack-prepare.service"
+LONG_WAIT = 30.0
+"""Seconds for which a start may wait for a network."""
 PLACES = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system",
           "lib/systemd/system")  # fmt: skip
 _OURS = ("k3s.service", "k3s-agent.service", "containerd.service", "hardtack*.service")

@@ -18,6 +18,7 @@ from hardtack.core.units import parse_duration, parse_size
 from hardtack.deploy import registry_hosts
 from hardtack.deploy.valuefiles import at
 from hardtack.endpoint import edgeconfig, ids
+from hardtack.endpoint.backends.telling import FLAVORS
 
 _BUCKET = re.compile(
     r"(?!xn--|sthree-)(?!.*\.\.)(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
@@ -86,7 +87,7 @@ def _required(values: Values) -> Iterator[Finding]:
 def _choices(values: Values) -> Iterator[Finding]:
     rules = {
         "imagePullPolicy": ("IfNotPresent", "Never", "Always"),
-        "inferenceFlavor": ("cpu", "gpu", "jetson"),
+        "inferenceFlavor": FLAVORS,
         "mount.kind": ("Sidecar", "DaemonSet", "None"),
         "mount.nativeSidecar": ("auto", "always", "never"),
         "service.type": ("NodePort", "ClusterIP", "LoadBalancer"),

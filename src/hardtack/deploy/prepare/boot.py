@@ -9,18 +9,18 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from hardtack.deploy.facts.systemd import PREPARE
+from hardtack.deploy.facts.systemd import PREPARING
 from hardtack.deploy.prepare.order import UNITS, reload
 from hardtack.deploy.prepare.step import Change, Step, Target, file, gone
 
 CLOCK, TIMER = "hardtack-clock.service", "hardtack-clock.timer"
-_LINKS = {PREPARE: "multi-user.target.wants", TIMER: "timers.target.wants"}
+_LINKS = {PREPARING: "multi-user.target.wants", TIMER: "timers.target.wants"}
 
 
 def units(command: tuple[str, ...]) -> dict[str, str]:
     """The unit files by name; `command` is what prepares the box."""
     note = (*command[: command.index("box")], "box", "clock")
-    return {PREPARE: _PREPARE.format(_words(command)), CLOCK: _CLOCK.format(_words(note)),
+    return {PREPARING: _PREPARE.format(_words(command)), CLOCK: _CLOCK.format(_words(note)),
             TIMER: _TIMER}  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def _link(link: Path) -> None:
 
 def undo(target: Target) -> Iterable[Change]:
     links = [UNITS / directory / name for name, directory in _LINKS.items()]
-    changes = gone(target, [*links, *(UNITS / name for name in (PREPARE, CLOCK, TIMER))])
+    changes = gone(target, [*links, *(UNITS / name for name in (PREPARING, CLOCK, TIMER))])
     yield from changes
     yield from reload(target, changes)
 

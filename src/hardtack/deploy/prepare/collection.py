@@ -7,9 +7,8 @@ from pathlib import Path
 
 from hardtack.core.errors import ConfigError
 from hardtack.deploy.facts.k3s import CONFIG
-from hardtack.deploy.facts.kubelet import DROP_INS, MAXIMUM_AGE
+from hardtack.deploy.facts.kubelet import DROP_INS, MAXIMUM_AGE, NEVER
 from hardtack.deploy.prepare.step import Change, Step, Target, file, gone
-from hardtack.deploy.ready.box import NEVER
 
 FILE = CONFIG / "config.yaml.d/zz-hardtack-collection.yaml"
 DROP_IN = "zz-hardtack-collection.conf"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hardtack.core.errors import ConfigError
 from hardtack.deploy.prepare.step import Change, Step, Target, file, gone
+from hardtack.endpoint.backends.telling import FLAVORS
 
-FLAVOURS = ("cpu", "gpu", "jetson")
 SHARED = Path("shared")
 PLACES = (SHARED / "INFERENCE_FLAVOR", Path("var/lib/hardtack/INFERENCE_FLAVOR"))
 """The first where containers share a directory /shared, else the second."""
@@ -41,10 +41,10 @@ def _read(path: Path) -> bytes:
 
 def checked(text: str | None) -> str | None:
     """`text` as a flavour. Raises ConfigError."""
-    if text in (None, "", *FLAVOURS):
+    if text in (None, "", *FLAVORS):
         return text or None
     raise ConfigError(
-        f"{text!r} is not a flavour of inference.", remedy=f"Say one of: {', '.join(FLAVOURS)}."
+        f"{text!r} is not a flavour of inference.", remedy=f"Say one of: {', '.join(FLAVORS)}."
     )
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from hardtack.deploy.facts.systemd import LONG_WAIT
 from hardtack.deploy.prepare.step import Change, Step, Target, command, file, gone
-from hardtack.deploy.ready.starts import LONG_WAIT
 
 UNITS = Path("etc/systemd/system")
 NAME = "zz-hardtack.conf"

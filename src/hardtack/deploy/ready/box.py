@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from hardtack.core.errors import ConfigError
 from hardtack.core.units import format_duration, format_size, parse_size
-from hardtack.deploy.facts.kubelet import MAXIMUM_AGE, NO_FLAG
+from hardtack.deploy.facts.kubelet import MAXIMUM_AGE, NEVER, NO_FLAG
 from hardtack.deploy.facts.model import Facts, K3s, Space
 from hardtack.deploy.ready import elsewhere, starts
 from hardtack.deploy.ready.amiss import PREPARE, Amiss
@@ -17,8 +17,6 @@ from hardtack.deploy.ready.report import Row, State
 LATE = 60.0
 """Seconds for which the noted time may lie before us: nobody sets a clock that well."""
 _STALE = 86400.0
-NEVER = ("0s", "0", "")
-"""How the kubelet is told that no image is too old."""
 _NEARLY = 5  # per cent below the threshold from which images are collected
 _LEAST = 64_000_000
 _LEAST_INODES = 0.02

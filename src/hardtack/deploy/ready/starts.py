@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hardtack.deploy.facts.model import Facts, Systemd, Unit
-from hardtack.deploy.facts.systemd import PREPARE as UNIT
+from hardtack.deploy.facts.systemd import LONG_WAIT, PREPARING
 from hardtack.deploy.ready.amiss import PREPARE, Amiss
 
-LONG_WAIT = 30.0
-"""Seconds for which a start may wait for a network."""
 _K3S = ("k3s.service", "k3s-agent.service")
 _MOUNT, _ENDPOINT = "hardtack@.service", "hardtack-endpoint.service"
 
@@ -34,13 +32,13 @@ def prepared(facts: Facts) -> Iterable[Amiss]:
     systemd = facts.systemd
     if systemd is None or (facts.k3s is None and not _of(systemd, (_MOUNT, _ENDPOINT))):
         return
-    units = [unit for unit in _of(systemd, (UNIT,)) if unit.started]
+    units = [unit for unit in _of(systemd, (PREPARING,)) if unit.started]
     if not units:
         yield "nothing prepares the box at its next start", PREPARE
     for unit in units:
         if unit.lacks:
             yield (
-                f"{UNIT} is to run {unit.lacks} at the next start, which isn't there",
+                f"{PREPARING} is to run {unit.lacks} at the next start, which isn't there",
                 "Install hardtack there; or elsewhere, then: hardtack box prepare.",
             )
 
