@@ -286,9 +286,11 @@ def disk_of_its_own(image: Path, at: Path) -> Iterator[Path]:
     try:
         device = os.stat(at).st_dev
         name = Path(os.path.realpath(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")).name
-        yield Path(f"/sys/fs/ext4/{name}/trigger_fs_error")
+        breaks = Path(f"/sys/fs/ext4/{name}/trigger_fs_error")
+        yield breaks
     finally:
         subprocess.run(["umount", "-l", at], check=True)
+    until(lambda: not breaks.exists())  # another test's mount namespace may have a copy of it
 
 
 @pytest.mark.needs("loop")
