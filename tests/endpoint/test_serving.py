@@ -222,16 +222,23 @@ def test_a_certificate_that_is_replaced_is_shown_without_a_restart(tmp_path: Pat
         assert served.ask("GET", "/ping").status == 200
 
 
-def test_half_of_a_new_pair_leaves_the_one_before(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def half_replaced(directory: Path) -> tuple[Pair, ssl.SSLContext, bytes, trustme.LeafCert]:
+    """A pair whose certificate was replaced and its key not yet; a context that has it as it was,
+    what that shows, and the pair that comes."""
     authority = trustme.CA()
-    pair = issued(authority, tmp_path)
+    pair = issued(authority, directory)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate, pair.key)
     first = shown(pair, context)
     other = authority.issue_cert("127.0.0.1")
     other.cert_chain_pems[0].write_to_path(str(pair.certificate))
+    return pair, context, first, other
+
+
+def test_half_of_a_new_pair_leaves_the_one_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair, context, first, other = half_replaced(tmp_path)
     for _ in range(2):
         pair.renew(context)
     assert shown(pair, context) == first
@@ -278,13 +285,7 @@ def refuses(url: str) -> bool:
 def test_a_pair_replaced_between_two_looks_at_it_is_shown_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    authority = trustme.CA()
-    pair = issued(authority, tmp_path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pair.certificate, pair.key)
-    first = shown(pair, context)
-    other = authority.issue_cert("127.0.0.1")
-    other.cert_chain_pems[0].write_to_path(str(pair.certificate))
+    pair, context, first, other = half_replaced(tmp_path)
     with monkeypatch.context() as patched:
         patched.setattr(pair, "_wrong", str)  # it was one pair a moment before
         pair.renew(context)

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from hardtack.core.dial import acknowledge_at_once
 
 _HEAD = 64 << 10  # the most of a head, and the most that is read ahead of a body
-_LINE_END = b"\r\n"
 _NO_BODY = frozenset({204, 304})
 
 
@@ -42,36 +41,32 @@ class Reply:
             self.length, self._chunk = 0, None
         said = self.headers.get("connection", "").lower()
         self._kept = "close" not in said if version == b"HTTP/1.1" else "keep-alive" in said
-        self._ended = self.length == 0
-
-    @property
-    def ended(self) -> bool:
+        self.ended = self.length == 0
         """Whether the body was read to its end."""
-        return self._ended
 
     @property
     def reusable(self) -> bool:
         """Whether the body was read to its end and another request may follow."""
-        return self._ended and self._kept and not self._wire.ahead
+        return self.ended and self._kept and not self._wire.ahead
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill `buffer`, less of it where the body or the time ends; 0 at the end of the body.
 
         Raises OSError, BadReply when the body breaks off.
         """
-        if self._ended:
+        if self.ended:
             return 0
         if self._chunk is not None:
             return self._from_chunk(buffer)
         if self.length is None:  # it ends with the connection
             count = self._wire.receive(buffer)
-            self._ended, self._kept = count == 0, False
+            self.ended, self._kept = count == 0, False
             return count
         count = self._wire.receive(buffer[: self.length])
         if count == 0:
             raise BadReply(f"{self.length} bytes are missing")
         self.length -= count
-        self._ended = self.length == 0
+        self.ended = self.length == 0
         return count
 
     def read(self, limit: int) -> bytes:
@@ -91,7 +86,7 @@ class Reply:
             if self._chunk == 0:
                 while self._wire.line():
                     pass  # trailers, which say nothing of the body
-                self._ended = True
+                self.ended = True
                 return 0
         count = self._wire.receive(buffer[: self._chunk])
         if count == 0:
