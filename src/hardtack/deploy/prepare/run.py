@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from hardtack.core.errors import BoxError, HardtackError
+from hardtack.deploy.facts import unreadable
 from hardtack.deploy.prepare import (
     address,
     boot,
@@ -121,5 +122,5 @@ def _why(error: HardtackError | OSError) -> tuple[str, str]:
     """What is said of it, and what helps."""
     if isinstance(error, HardtackError):
         return error.message, error.remedy
-    said = f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
-    return said, _ROOM if error.errno == errno.ENOSPC else _RIGHTS
+    message, _ = unreadable.said(error)
+    return message, _ROOM if error.errno == errno.ENOSPC else _RIGHTS
