@@ -343,6 +343,24 @@ def test_a_box_that_others_may_not_look_into(tmp_path: Path, closed: str) -> Non
     assert found["box"]["remedy"] == "Run it as root."
 
 
+@pytest.mark.needs("root")
+def test_a_kernel_that_others_may_not_look_into(tmp_path: Path) -> None:
+    """A directory on the way to `iptables` is closed: that is one finding, beside all others."""
+    root = tmp_path / "root"
+    write_root(root)
+    (root / "usr/sbin").mkdir(mode=0o700)
+    with open_to_all(tmp_path):
+        done = subprocess.run(
+            as_other(65534, *HARDTACK, "doctor", "--offline", "--json", "--root", root),
+            env=clean_environment(), cwd="/", capture_output=True, text=True, check=False,
+            timeout=90,
+        )  # fmt: skip
+    found = {f["check"]: f for f in json.loads(done.stdout)["findings"]}
+    assert {"kernel", "box.clock"} <= set(found)
+    assert "usr/sbin/iptables: Permission denied" in found["kernel"]["found"]
+    assert found["kernel"]["remedy"] == "Run it as root."
+
+
 def test_the_whole_examination(tmp_path: Path) -> None:
     write_root(tmp_path)
     (tmp_path / "etc/rancher/k3s/config.yaml").write_text("node-ip: [")

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from hardtack.core.errors import DiskFull
+from hardtack.core.progress import Quiet
+from hardtack.deploy.ready.certificates import Tls
+from hardtack.deploy.ready.check import Box, Images, Weights
+from hardtack.deploy.ready.detectors import Files
+from hardtack.deploy.ready.fetch import fetch
 from hardtack.deploy.ready.images import locked
 from hardtack.images.audit import Row, State
 from hardtack.images.lockfile import names, read_lock
 from hardtack.images.platforms import Platform
+from hardtack.images.registry import Registry
+from tests.support.commands import clean_environment
 from tests.support.containerd import containerd
 from tests.support.ready import ReadyBox, open_cache, ready_box, ship
 from tests.support.registry import RegistryServer, registry
@@ -85,6 +97,60 @@ def test_one_part_that_cant_be_had_leaves_the_other(box: ReadyBox) -> None:
         assert "app/gone" in row["remedy"]
         assert "--fetch" not in row["remedy"]
     assert {r["check"] for r in box.amiss()} == {"images.here", "images.locked"}
+
+
+def _where_read_only(box: ReadyBox, place: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """`ready --fetch` as it ends where `place` takes no writes."""
+    read_only = 'mount --bind "$0" "$0"; mount -o remount,bind,ro "$0"; exec "$@"'
+    alone = ["unshare", "--mount", "sh", "-ec", read_only, str(place)]
+    return subprocess.run(
+        [*alone, *box.command("--fetch", "--json", *more)], env=clean_environment(box.env),
+        cwd=box.directory, capture_output=True, text=True, check=False, timeout=90,
+    )  # fmt: skip
+
+
+@pytest.mark.needs("root")
+def test_a_disk_that_takes_no_writes_leaves_the_other_part(box: ReadyBox) -> None:
+    """The bundles' directory is read-only: that is told, and the weights come."""
+    with open_cache(box) as cache:
+        cache.unpin("june")
+        cache.evict(["*/model.onnx"])
+    bundle = next(box.images.glob("images-*.tar"))
+    damaged = bytearray(bundle.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    bundle.write_bytes(damaged)
+    done = _where_read_only(box, box.images)
+    assert done.returncode == 1, done.stderr
+    rows = [row for row in json.loads(done.stdout)["rows"] if row["state"] != "ready"]
+    assert {row["check"] for row in rows} == {"images.here"}
+    for said in (done.stderr, *(row["remedy"] for row in rows)):
+        assert f"{bundle}: Read-only file system." in said
+
+
+def test_a_full_disk_is_told_by_its_place(box: ReadyBox) -> None:
+    """A write that fails doesn't know what it writes."""
+
+    def full() -> AbstractContextManager[Registry]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    shutil.rmtree(box.images)
+    images = Images(box.directory / "images.lock", (box.manifests,), box.images, None,
+                    Platform.here())  # fmt: skip
+    whole = Box(images, Weights(None), Files(box.directory), Tls(Path("c"), Path("k"), False), 0.0)
+    (problem,) = fetch(whole, None, full, Quiet()).problems.values()
+    assert isinstance(problem, DiskFull)
+    assert problem.message == f"{box.images}: No space left on device."
+
+
+@pytest.mark.needs("root")
+def test_a_rate_that_cannot_be_noted_keeps_no_report_back(box: ReadyBox) -> None:
+    (box.directory / "state").mkdir()
+    shutil.rmtree(box.directory / "cache")
+    (box.bucket / "extra.bin").write_bytes(os.urandom(300_000))  # enough to tell a rate by
+    done = _where_read_only(box, box.directory / "state", "--also", "extra.bin")
+    assert json.loads(done.stdout)["ready"]
+    assert "the rate can't be noted: " in done.stderr
+    assert "Read-only file system" in done.stderr
 
 
 def test_a_rate_once_measured_is_used(box: ReadyBox) -> None:

@@ -68,6 +68,19 @@ def test_busy_names_who(mount: Mount) -> None:
     assert os.waitpid(mount.keeper, 0)[1] == 0
 
 
+def test_who_was_found_is_who_is_told(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every process is looked at once: at a second look whoever was found may be gone."""
+    (mount.tree / "a").write_bytes(b"abc")
+    mount.start()
+    seen = iter([[(7, "reader")]])
+    monkeypatch.setattr(mountinfo, "users", lambda _: next(seen))
+    with (
+        (mount.point / "a").open("rb"),
+        pytest.raises(MountpointError, match=r"in use by 7 \(reader\)\."),
+    ):
+        unmounting.unmount(mount.point)
+
+
 def test_what_is_being_closed_is_waited_for(mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel may say busy when nobody can be named any more."""
     (mount.tree / "a").write_bytes(b"abc")

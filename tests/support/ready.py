@@ -66,10 +66,10 @@ class ReadyBox:
         return self.bucket / "models" / CHOSEN[number].id / "primary" / "1"
 
     def hardtack(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return run(*arguments, env=self._env, cwd=self.directory)
+        return run(*arguments, env=self.env, cwd=self.directory)
 
     @property
-    def _env(self) -> dict[str, str]:
+    def env(self) -> dict[str, str]:
         return {"HARDTACK_CACHE": str(self.directory / "cache"), "HARDTACK_KEEP_FREE": "0"}
 
     @property
@@ -97,7 +97,7 @@ class ReadyBox:
     def watching(self, *more: str | Path) -> Iterator[subprocess.Popen[str]]:
         """`ready --watch`, ended when the block is."""
         with subprocess.Popen(
-            self.command("--watch", *more), env=clean_environment(self._env), cwd=self.directory,
+            self.command("--watch", *more), env=clean_environment(self.env), cwd=self.directory,
             stdout=subprocess.PIPE, text=True,
         ) as process:  # fmt: skip
             try:

@@ -158,7 +158,11 @@ def _fetch(source: str | None, values: dict[str, Any]) -> Mapping[Part, Hardtack
     with shown("fetch") as progress:
         done = fetch(_box(source, values), cache, partial(registry_of, values), progress)
     if done.rate is not None:
-        note_rate(values["state"], done.rate, time.time())
+        try:
+            note_rate(values["state"], done.rate, time.time())
+        except OSError as error:  # it is for later reports: this one is made all the same
+            said = f"{error.filename}: {error.strerror}"
+            click.echo(f"hardtack: the rate can't be noted: {said}.", err=True)
     for problem in done.problems.values():
         click.echo(f"hardtack: {problem}", err=True)
     return done.problems

@@ -36,30 +36,35 @@ def unmount(mountpoint: str | Path, *, lazy: bool = False) -> None:
     except OSError as problem:
         if problem.errno in (errno.EPERM, errno.EACCES):
             raise running.not_yours(path, "unmounted", problem) from None
-        if problem.errno != errno.EBUSY:
-            raise MountpointError(f"Unmounting {path} failed: {problem.strerror}.") from None
-        users = ", ".join(f"{pid} ({name})" for pid, name in mountinfo.users(path)[:8])
-        raise MountpointError(
-            f"{path} is in use by {users or (_BELOW if os.geteuid() == 0 else _UNSEEN)}.",
-            remedy="End them, or unmount with --lazy: open files go on until they are closed.",
-        ) from None
+        raise MountpointError(f"Unmounting {path} failed: {problem.strerror}.") from None
     if who is not None and not lazy:
         _end_keeper(int(str(who["keeper"])))
 
 
 def _unmounted(path: str, lazy: bool) -> None:
-    """What was closed a moment ago may still count, though nobody can be named. Raises OSError."""
+    """What was closed a moment ago may still count, though nobody can be named. Raises OSError, and
+    MountpointError of a mount in use."""
     patience = time.monotonic() + _CLOSING
     while True:
         try:
             device.unmount(path, lazy=lazy)
         except OSError as problem:
-            closing = problem.errno == errno.EBUSY and not mountinfo.users(path)
-            if not closing or time.monotonic() > patience:
+            if problem.errno != errno.EBUSY:
                 raise
+            users = mountinfo.users(path)
+            if users or time.monotonic() > patience:
+                raise _in_use(path, users) from None
             time.sleep(0.02)
         else:
             return
+
+
+def _in_use(path: str, users: list[tuple[int, str]]) -> MountpointError:
+    named = ", ".join(f"{pid} ({name})" for pid, name in users[:8])
+    return MountpointError(
+        f"{path} is in use by {named or (_BELOW if os.geteuid() == 0 else _UNSEEN)}.",
+        remedy="End them, or unmount with --lazy: open files go on until they are closed.",
+    )
 
 
 def _end_keeper(pid: int) -> None:

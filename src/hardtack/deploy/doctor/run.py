@@ -40,10 +40,8 @@ class Patient:
 
 def examine(patient: Patient) -> list[Finding]:
     """Every finding, what is well too. Nothing is changed."""
-    found = kernel.read(patient.root)
     looks: list[tuple[str, Callable[[], Iterable[Finding]]]] = [
-        ("kernel", lambda: machine.kernel(found, root=os.geteuid() == 0)),
-        ("cgroups", lambda: machine.kubernetes(found)),
+        ("kernel", lambda: _kernel(patient.root)),
         ("versions", lambda: machine.versions(versions.read(patient.socket))),
         ("box", lambda: _box(patient)),
     ]
@@ -57,6 +55,12 @@ def examine(patient: Patient) -> list[Finding]:
         due = patient.requirements
         looks.append(("reach", lambda: reach(due, patient.way, build=patient.build)))
     return [finding for name, look in looks for finding in _guarded(name, look)]
+
+
+def _kernel(root: Path) -> Iterable[Finding]:
+    found = kernel.read(root)
+    yield from machine.kernel(found, root=os.geteuid() == 0)
+    yield from machine.kubernetes(found)
 
 
 def _box(patient: Patient) -> Iterable[Finding]:

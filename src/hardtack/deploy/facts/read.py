@@ -11,6 +11,8 @@ from hardtack.deploy.facts import helpers, k3s, mounts, network, systemd
 from hardtack.deploy.facts.model import Clock, Facts, Space
 
 KEPT = Path("var/lib/hardtack/clock")
+LATE = 60.0
+"""Seconds for which the noted time may lie before us: nobody sets a clock that well."""
 _CLOCKS = (KEPT, Path("var/lib/systemd/timesync/clock"), Path("etc/fake-hwclock.data"))
 
 

@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hardtack.deploy.facts import read
-from hardtack.deploy.facts.read import KEPT
+from hardtack.deploy.facts.read import KEPT, LATE
 from hardtack.deploy.prepare.step import Change, Step, Target, gone
-from hardtack.deploy.ready.box import LATE
 
 _OFTEN = 3600.0
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hardtack.core.units import format_size
+from hardtack.deploy.facts import room
 from hardtack.deploy.prepare.step import Change, Step, Target, gone
-from hardtack.deploy.ready import box
 
 JOURNAL = Path("var/log/journal")
 KEPT = 64_000_000
@@ -20,7 +20,8 @@ _PACKAGES = Path("var/cache/apt/archives")
 
 
 def plan(target: Target) -> Iterable[Change]:
-    if not any(box.disk(target.facts())):
+    facts = target.facts()
+    if not any(room.full(facts)) and not any(room.out_of_inodes(facts)):
         return
     yield from gone(
         target, [p.relative_to(target.root) for p in target.path(_PACKAGES).glob("*.deb")]

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 
-from hardtack.core.errors import ConfigError
-from hardtack.core.units import format_duration, format_size, parse_size
+from hardtack.core.units import format_duration, format_size
+from hardtack.deploy.facts import room
 from hardtack.deploy.facts.kubelet import MAXIMUM_AGE, NEVER, NO_FLAG
-from hardtack.deploy.facts.model import Facts, K3s, Space
+from hardtack.deploy.facts.model import Facts, K3s
+from hardtack.deploy.facts.read import LATE
 from hardtack.deploy.ready import elsewhere, starts
 from hardtack.deploy.ready.amiss import PREPARE, Amiss
 from hardtack.deploy.ready.checks import Check
 from hardtack.deploy.ready.report import Row, State
 
-LATE = 60.0
-"""Seconds for which the noted time may lie before us: nobody sets a clock that well."""
 _STALE = 86400.0
 _NEARLY = 5  # per cent below the threshold from which images are collected
-_LEAST = 64_000_000
-_LEAST_INODES = 0.02
-_EVICTION = 0.05  # k3s's own, of nodefs and imagefs
 
 
 def default_route(facts: Facts) -> Iterable[Amiss]:
@@ -106,32 +101,14 @@ def image_collection(facts: Facts) -> Iterable[Amiss]:
 
 def disk(facts: Facts) -> Iterable[Amiss]:
     """A full disk: pods are evicted, and nothing can be written."""
-    for space in facts.spaces:
-        least = max(_LEAST, _eviction(facts, space))
-        if space.free < least:
-            yield (
-                f"{space.path} has {format_size(space.free)} free, less than {format_size(least)}",
-                "Free some space: hardtack box prepare (old journals, kept packages), "
-                "hardtack cache evict, hardtack images prune.",
-            )
-        if space.inodes and space.inodes_free < _LEAST_INODES * space.inodes:
-            yield f"{space.path} has {space.inodes_free} inodes free", "Remove small files."
-
-
-def _eviction(facts: Facts, space: Space) -> int:
-    """The free bytes below which the kubelet evicts pods."""
-    if facts.k3s is None or "k3s" not in space.path.parts:
-        return 0
-    given = facts.k3s.kubelet.get("eviction-hard", "")
-    found = [int(_EVICTION * space.total)]
-    for text in re.findall(r"(?:nodefs|imagefs)\.available<([^,]+)", given):
-        try:
-            percent = text.endswith("%")
-            part = float(text[:-1]) / 100 * space.total if percent else parse_size(text)
-            found.append(int(part))
-        except (ValueError, ConfigError):
-            continue  # the kubelet itself refuses it
-    return max(found)
+    for space, least in room.full(facts):
+        yield (
+            f"{space.path} has {format_size(space.free)} free, less than {format_size(least)}",
+            "Free some space: hardtack box prepare (old journals, kept packages), "
+            "hardtack cache evict, hardtack images prune.",
+        )
+    for space in room.out_of_inodes(facts):
+        yield f"{space.path} has {space.inodes_free} inodes free", "Remove small files."
 
 
 def helpers(facts: Facts) -> Iterable[Amiss]:

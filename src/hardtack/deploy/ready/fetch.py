@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -11,8 +12,16 @@ from pathlib import Path
 from typing import Protocol
 
 from hardtack.cache.results import Prefetched, Refresh, Release, Surveyed, Verified
-from hardtack.core.errors import BundleError, HardtackError, ModelError, SourceError
+from hardtack.core.errors import (
+    BundleError,
+    DiskFull,
+    FileError,
+    HardtackError,
+    ModelError,
+    SourceError,
+)
 from hardtack.core.progress import Progress
+from hardtack.deploy.facts import unreadable
 from hardtack.deploy.ready.check import Box, Images, Known, of_images, surveyed
 from hardtack.deploy.ready.checks import Check, Part
 from hardtack.deploy.ready.report import Report, State
@@ -71,18 +80,37 @@ def fetch(
     started = time.monotonic()
     count = 0
     problems: dict[Part, HardtackError] = {}
+
+    def get(part: Part, place: str, work: Callable[[], int]) -> None:
+        nonlocal count
+        try:
+            count += work()
+        except HardtackError as error:
+            problems[part] = error
+        except OSError as error:
+            problems[part] = _refused(error, place)
+
+    def get_weights() -> int:
+        assert cache is not None
+        with cache() as opened:
+            return weights(box, opened, progress)
+
     if cache is not None and Part.WEIGHTS not in box.without:
-        try:
-            with cache() as opened:
-                count += weights(box, opened, progress)
-        except HardtackError as error:
-            problems[Part.WEIGHTS] = error
+        get(Part.WEIGHTS, "the cache", get_weights)
     if Part.IMAGES not in box.without:
-        try:
-            count += images(box.images, registry, progress)
-        except HardtackError as error:
-            problems[Part.IMAGES] = error
+        place = str(box.images.bundles)
+        get(Part.IMAGES, place, lambda: images(box.images, registry, progress))
     return Fetched(count, time.monotonic() - started, problems)
+
+
+def _refused(error: OSError, place: str) -> HardtackError:
+    """What the system says of a file or a directory; `place` where it names none."""
+    if error.filename is None:
+        error.filename = place
+    message, remedy = unreadable.said(error)
+    if error.errno == errno.ENOSPC:
+        return DiskFull(message, remedy="Free some space there.")
+    return FileError(message, remedy=remedy)
 
 
 def tried(report: Report, problems: Mapping[Part, HardtackError]) -> Report:
