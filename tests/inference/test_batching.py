@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from hardtack.core.errors import ModelError
 from hardtack.demo.detectors import SAMPLES, Sample
 from hardtack.inference.batching import MOST, Batching, why_singly
-from hardtack.inference.images import Pixels, decode
+from hardtack.inference.images import Picture, decode
 from hardtack.inference.model import Model, open_model
 from hardtack.inference.runtime import Options, Port
 from hardtack.inference.tasks import BoxesResult, ClassResult, Prediction, TextResult
@@ -121,7 +122,8 @@ def alike(one: Prediction, other: Prediction) -> bool:
 def test_real_networks_answer_together_as_alone(tmp_path: Path, sample: Sample) -> None:
     directory = write_models(tmp_path, [sample]) / sample.id
     # Some that differ, of one size: what lies in them decides which are run together after that.
-    pictures = [decode(sample.picture()) // 16 * 16 + n for n in range(MOST)]
+    pixels = np.asarray(decode(sample.picture())) // 16 * 16
+    pictures = [Image.fromarray(pixels + np.uint8(n)) for n in range(MOST)]
     single = open_model(directory)
     alone = [single.judge(picture) for picture in pictures]
     model = open_model(directory, Options(window=0.5))
@@ -133,7 +135,7 @@ def test_real_networks_answer_together_as_alone(tmp_path: Path, sample: Sample) 
             network.batching.heard = runs.append
     ready = threading.Barrier(MOST)
 
-    def one(picture: Pixels) -> Prediction:
+    def one(picture: Picture) -> Prediction:
         ready.wait()
         return model.judge(picture)
 

@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hardtack.core.errors import ModelError
 from hardtack.inference import oodd, postprocess, preprocess, tasks
-from hardtack.inference.images import Pixels
+from hardtack.inference.images import Picture
 from hardtack.inference.model import class_probabilities
 from hardtack.inference.package import Input, Output
 from hardtack.inference.postprocess import Found
@@ -17,8 +18,8 @@ from hardtack.inference.preprocess import Placement
 from hardtack.inference.tasks import Box
 
 
-def picture(height: int, width: int, value: int = 200) -> Pixels:
-    return np.full((height, width, 3), value, np.uint8)
+def picture(height: int, width: int, value: int = 200) -> Picture:
+    return Image.new("RGB", (width, height), (value, value, value))
 
 
 def test_stretch_gives_the_size_and_both_scales() -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
+from PIL import Image
 
 from hardtack.core.errors import ModelError
 from hardtack.inference.model import Loaded, Model, demand_classes
 from hardtack.inference.tasks import CLASSIFYING
 
 _CORNERS = 4  # rows of a YOLO output before the classes' own: x, y, width, height
-_BLANK = np.zeros((32, 32, 3), np.uint8)
+_BLANK = Image.new("RGB", (32, 32))
 
 
 def check(model: Model) -> None:

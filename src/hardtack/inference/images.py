@@ -11,6 +11,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hardtack.core.errors import PictureError
 
+Picture = Image.Image
+"""RGB, unpacked. It stays Pillow's until it is small: its way into NumPy and back is two copies."""
 Pixels = NDArray[np.uint8]
 """[height, width, 3], RGB."""
 
@@ -24,7 +26,7 @@ _SLOPPY = (IndexError, KeyError, OverflowError, TypeError, ZeroDivisionError)
 _HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
-def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """The first frame of a JPEG, PNG, GIF, BMP, TIFF or WebP file.
 
     EXIF orientation is applied, transparency laid on white, sixteen bits reduced to eight.
@@ -38,7 +40,9 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Pixels:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             _check_size(picture, max_pixels)
             ImageOps.exif_transpose(picture, in_place=True)
-            return np.asarray(_rgb(picture))
+            upright = _rgb(picture)
+            upright.load()
+            return upright
     except UnidentifiedImageError:
         raise PictureError(
             f"The {len(data)} bytes are not a picture.", remedy=f"Send one of {', '.join(FORMATS)}."

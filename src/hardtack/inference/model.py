@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from hardtack.core.errors import ModelError
 from hardtack.inference import ondisk, oodd, postprocess, preprocess, tasks
 from hardtack.inference.batching import Batching, why_singly
-from hardtack.inference.images import MAX_PIXELS, Pixels, decode
+from hardtack.inference.images import MAX_PIXELS, Picture, decode
 from hardtack.inference.package import Network, Output, Package
 from hardtack.inference.postprocess import Floats, Found
 from hardtack.inference.preprocess import Placement
 from hardtack.inference.runtime import Options, Session
 from hardtack.inference.tasks import Box, ClassResult, Prediction, Result
 
-_TRIAL = (np.zeros((32, 32, 3), np.uint8), np.arange(3072, dtype=np.uint8).reshape(32, 32, 3))
+_TRIAL = (Image.new("RGB", (32, 32)), Image.linear_gradient("L").resize((32, 32)).convert("RGB"))
 """Two pictures that differ."""
 _IN_TURN = "the lines of a picture are run in turn, and each would wait"
 
@@ -41,13 +42,13 @@ class Loaded:
         self.singly = singly if options.window else ""
         if options.window and not singly:
             taken = next(port for port in self.session.inputs if port.name == self._input)
-            trial = [preprocess.prepare(image, network.input)[0] for image in _TRIAL]
+            trial = [preprocess.prepare(picture, network.input)[0] for picture in _TRIAL]
             self.singly = why_singly(self._run, taken, given, *trial)
             self.batching = None if self.singly else Batching(self._run, options.window)
 
-    def __call__(self, image: Pixels) -> tuple[Floats, Placement]:
+    def __call__(self, picture: Picture) -> tuple[Floats, Placement]:
         """The output's first element, and where the picture lay on the input."""
-        tensor, placement = preprocess.prepare(image, self.network.input)
+        tensor, placement = preprocess.prepare(picture, self.network.input)
         output = (self.batching or self._run)(tensor)
         return output[0], placement
 
@@ -99,33 +100,33 @@ class Model:
         own = [loaded for loaded in (self.main, self.finder) if loaded]
         return own + (self.outliers.networks if self.outliers else [])
 
-    def infer(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> Prediction:
+    def infer(self, data: bytes, max_pixels: int = MAX_PIXELS) -> Prediction:
         """The answer for an encoded picture. Raises PictureError, ModelError."""
         return self.judge(decode(data, max_pixels=max_pixels))
 
-    def judge(self, image: Pixels) -> Prediction:
+    def judge(self, picture: Picture) -> Prediction:
         """The answer for a decoded picture. Raises ModelError."""
-        prediction = self.own(image)
+        prediction = self.own(picture)
         if self.outliers is None:
             return prediction
         confidence, result = prediction.confidence, prediction.result
-        outlier = _yes(self.outliers.judge(image))
+        outlier = _yes(self.outliers.judge(picture))
         guesses = len(self.package.classes) if isinstance(result, ClassResult) else 0
         lowered = oodd.lowered(confidence, outlier, guesses)
         return replace(prediction, confidence=lowered, outlier=outlier)
 
-    def own(self, image: Pixels) -> Prediction:
+    def own(self, picture: Picture) -> Prediction:
         """The answer of the primary model alone. Raises ModelError."""
-        result, confidence = self._answer(image)
+        result, confidence = self._answer(picture)
         return Prediction(self.package.task, confidence, result)
 
-    def _answer(self, image: Pixels) -> tuple[Result, float]:
+    def _answer(self, picture: Picture) -> tuple[Result, float]:
         task = self.package.task
         if task in ("count", "boxes"):
-            found, dropped, placement = _boxes(self.main, image)
-            return tasks.located(_placed(found, self.package.classes, placement, image), dropped)
-        lines, dropped = self._lines(image)
-        pieces = [_crop(image, line) for line in lines]
+            found, dropped, placement = _boxes(self.main, picture)
+            return tasks.located(_placed(found, self.package.classes, placement, picture), dropped)
+        lines, dropped = self._lines(picture)
+        pieces = [_crop(picture, line) for line in lines]
         if task == "text":
             read = [postprocess.ctc(self.main(piece)[0], self.characters) for piece in pieces]
             return tasks.texts(
@@ -135,16 +136,16 @@ class Model:
         classes = self.package.classes
         each = [
             class_probabilities(self.main(piece)[0], self.main.network.output, len(classes))
-            for piece in pieces or [image]
+            for piece in pieces or [picture]
         ]
         return tasks.classified(classes, np.mean(each, axis=0))
 
-    def _lines(self, image: Pixels) -> tuple[list[Box], float]:
+    def _lines(self, picture: Picture) -> tuple[list[Box], float]:
         """The regions to judge, from top to bottom: the finder's, or the whole picture."""
         if self.finder is None:
             return [Box("", 1.0, 0.0, 0.0, 1.0, 1.0)], 0.0
-        found, dropped, placement = _boxes(self.finder, image)
-        lines = _placed(found, ("line",), placement, image)
+        found, dropped, placement = _boxes(self.finder, picture)
+        lines = _placed(found, ("line",), placement, picture)
         return sorted(lines, key=lambda line: (line.top, line.left)), dropped
 
 
@@ -180,9 +181,9 @@ def demand_classes(scores: int, classes: int) -> None:
         )
 
 
-def _boxes(loaded: Loaded, image: Pixels) -> tuple[list[Found], float, Placement]:
+def _boxes(loaded: Loaded, picture: Picture) -> tuple[list[Found], float, Placement]:
     """Boxes on the canvas, the best dropped score, and where the picture lies."""
-    scores, placement = loaded(image)
+    scores, placement = loaded(picture)
     output = loaded.network.output
     if output.decode == "yolo":
         # Candidates under a tenth of the threshold are noise, by the thousand.
@@ -196,9 +197,9 @@ def _boxes(loaded: Loaded, image: Pixels) -> tuple[list[Found], float, Placement
 
 
 def _placed(
-    found: Sequence[Found], classes: Sequence[str], placement: Placement, image: Pixels
+    found: Sequence[Found], classes: Sequence[str], placement: Placement, picture: Picture
 ) -> list[Box]:
-    height, width = image.shape[:2]
+    width, height = picture.size
     if any(box.kind >= len(classes) for box in found):
         raise ModelError(
             f"The network knows more classes than the {len(classes)} that model.toml names."
@@ -206,13 +207,14 @@ def _placed(
     return [tasks.on_picture(box, classes[box.kind], placement, width, height) for box in found]
 
 
-def _crop(image: Pixels, box: Box) -> Pixels:
+def _crop(picture: Picture, box: Box) -> Picture:
     """The part of the picture in `box`, at least one pixel."""
-    height, width = image.shape[:2]
-    top, left = int(box.top * height), int(box.left * width)
-    bottom = max(top + 1, round(box.bottom * height))
-    right = max(left + 1, round(box.right * width))
-    return image[min(top, height - 1) : bottom, min(left, width - 1) : right]
+    width, height = picture.size
+    left, top = min(int(box.left * width), width - 1), min(int(box.top * height), height - 1)
+    right = min(max(left + 1, round(box.right * width)), width)
+    bottom = min(max(top + 1, round(box.bottom * height)), height)
+    whole = (0, 0, width, height)
+    return picture if (part := (left, top, right, bottom)) == whole else picture.crop(part)
 
 
 def _yes(prediction: Prediction) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hardtack.inference.images import Pixels
+from hardtack.inference.images import Picture, Pixels
 from hardtack.inference.package import Input
 
 Tensor = NDArray[np.float32]
@@ -24,42 +24,43 @@ class Placement:
     top: int = 0
 
 
-def resize(image: Pixels, width: int, height: int) -> Pixels:
-    """[H, W, 3] → [height, width, 3], bilinear, averaging where it shrinks."""
-    size = (width, height)
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+def resize(picture: Picture, width: int, height: int) -> Pixels:
+    """→ [height, width, 3], bilinear, averaging where it shrinks."""
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def stretch(image: Pixels, width: int, height: int) -> tuple[Pixels, Placement]:
+def stretch(picture: Picture, width: int, height: int) -> tuple[Pixels, Placement]:
     """The picture scaled to width × height, its proportions given up."""
-    placement = Placement(width / image.shape[1], height / image.shape[0])
-    return resize(image, width, height), placement
+    placement = Placement(width / picture.width, height / picture.height)
+    return resize(picture, width, height), placement
 
 
-def letterbox(image: Pixels, width: int, height: int, fill: int = 114) -> tuple[Pixels, Placement]:
+def letterbox(
+    picture: Picture, width: int, height: int, fill: int = 114
+) -> tuple[Pixels, Placement]:
     """The whole picture in proportion, centred on a canvas of width × height."""
-    scale = min(width / image.shape[1], height / image.shape[0])
-    inner = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    scale = min(width / picture.width, height / picture.height)
+    inner = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
     canvas = np.full((height, width, 3), fill, np.uint8)
-    canvas[top : top + inner[1], left : left + inner[0]] = resize(image, *inner)
-    placement = Placement(inner[0] / image.shape[1], inner[1] / image.shape[0], left, top)
+    canvas[top : top + inner[1], left : left + inner[0]] = resize(picture, *inner)
+    placement = Placement(inner[0] / picture.width, inner[1] / picture.height, left, top)
     return canvas, placement
 
 
-def pad_to_multiple(image: Pixels, multiple: int, max_side: int) -> tuple[Pixels, Placement]:
+def pad_to_multiple(picture: Picture, multiple: int, max_side: int) -> tuple[Pixels, Placement]:
     """The picture, no side over `max_side`, top left on a black canvas of multiples."""
-    scale = min(1.0, max_side / max(image.shape[:2]))
-    width, height = (max(1, round(side * scale)) for side in (image.shape[1], image.shape[0]))
+    scale = min(1.0, max_side / max(picture.size))
+    width, height = (max(1, round(side * scale)) for side in picture.size)
     canvas = np.zeros((_up(height, multiple), _up(width, multiple), 3), np.uint8)
-    canvas[:height, :width] = resize(image, width, height)
-    return canvas, Placement(width / image.shape[1], height / image.shape[0])
+    canvas[:height, :width] = resize(picture, width, height)
+    return canvas, Placement(width / picture.width, height / picture.height)
 
 
-def to_height(image: Pixels, height: int, max_width: int) -> tuple[Pixels, Placement]:
+def to_height(picture: Picture, height: int, max_width: int) -> tuple[Pixels, Placement]:
     """The picture in proportion at `height`, at most `max_width` wide."""
-    width = min(max_width, max(1, round(image.shape[1] * height / image.shape[0])))
-    return stretch(image, width, height)
+    width = min(max_width, max(1, round(picture.width * height / picture.height)))
+    return stretch(picture, width, height)
 
 
 def colours(image: Pixels, colour: str) -> Pixels:
@@ -82,16 +83,16 @@ def layout(image: Tensor, order: str) -> Tensor:
     return np.ascontiguousarray((image.transpose(2, 0, 1) if order == "nchw" else image)[None])
 
 
-def prepare(image: Pixels, wanted: Input) -> tuple[Tensor, Placement]:
+def prepare(picture: Picture, wanted: Input) -> tuple[Tensor, Placement]:
     """The tensor that `wanted` describes, and where the picture lies on it."""
     if wanted.fit == "stretch":
-        canvas, placement = stretch(image, wanted.width, wanted.height)
+        canvas, placement = stretch(picture, wanted.width, wanted.height)
     elif wanted.fit == "letterbox":
-        canvas, placement = letterbox(image, wanted.width, wanted.height)
+        canvas, placement = letterbox(picture, wanted.width, wanted.height)
     elif wanted.fit == "multiple":
-        canvas, placement = pad_to_multiple(image, wanted.multiple, wanted.max_side)
+        canvas, placement = pad_to_multiple(picture, wanted.multiple, wanted.max_side)
     else:
-        canvas, placement = to_height(image, wanted.height, wanted.width or 8192)
+        canvas, placement = to_height(picture, wanted.height, wanted.width or 8192)
     pixels = colours(canvas, wanted.colour)
     tensor = normalise(pixels, wanted.scale, wanted.mean, wanted.deviation)
     return layout(tensor, wanted.layout), placement

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import threading
 import time
@@ -25,6 +24,7 @@ from hardtack.core.errors import HardtackError, ModelError, PictureError
 from hardtack.inference import oip, openapi
 from hardtack.inference.batching import MOST
 from hardtack.inference.images import MAX_PIXELS
+from hardtack.inference.judging import Judging
 from hardtack.inference.loading import Telling
 from hardtack.inference.model import Model
 from hardtack.inference.response import reply
@@ -89,10 +89,8 @@ class Service:
             "hardtack_inference_batch_pictures", "Pictures that one run of a network was for.",
             registry=self.registry, buckets=(1, 2, 4, MOST),
         )  # fmt: skip
-        self.slots = asyncio.Semaphore(self.limits.at_once)
+        self.judging = Judging(self.limits.at_once, self.fatal)
         self._under_way = 0
-        self._running: dict[int, float] = {}
-        self._marks = itertools.count()
         self._heard_at = time.monotonic()
         self._ended = threading.Event()
         self._told = ""
@@ -126,8 +124,8 @@ class Service:
         found = [loaded.batching for loaded in model.networks if loaded.batching]
         for batching in found:
             batching.heard = self.batches.observe
-        for _ in range(self.limits.at_once, MOST) if found else ():
-            self.slots.release()
+        if found:
+            self.judging.widen(MOST)
 
     def end(self) -> None:
         """Wait for files no longer."""
@@ -154,23 +152,9 @@ class Service:
             return str(self.failure)
         if self.model is None and now - self._heard_at > self.limits.arrival:
             return f"No byte of its weights has come for {now - self._heard_at:.0f} s."
-        if self._running and now - min(self._running.values()) > self.limits.answer:
+        if self.judging.longest() > self.limits.answer:
             return f"A picture has had no answer for over {self.limits.answer:.0f} s."
         return ""
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """A picture's run, watched for hanging. Ends the process where memory is at its end."""
-        mark = next(self._marks)
-        self._running[mark] = time.monotonic()
-        try:
-            yield
-        except MemoryError as error:
-            if self.fatal:
-                self.fatal(error)
-            raise
-        finally:
-            del self._running[mark]
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
@@ -291,12 +275,10 @@ def _protocol(service: Service) -> list[Route]:
         model = _named(service, request)
         with service.admitted():
             body = await _body(request, service.limits)
-            async with service.slots:
-                try:
-                    with service.running():
-                        answer = await run_in_threadpool(oip.infer, service.name, model, body)
-                except HardtackError as error:
-                    raise HTTPException(400, str(error)) from None
+            try:
+                answer, _ = await service.judging.run(oip.infer, service.name, model, body)
+            except HardtackError as error:
+                raise HTTPException(400, str(error)) from None
         return JSONResponse(answer)
 
     routes = [Route("/v2", about)]
@@ -315,23 +297,18 @@ async def _infer(service: Service, request: Request) -> Response:
     if not kind.startswith("image/") and kind != "application/octet-stream":
         raise HTTPException(415, f"The body is {kind}; expected a picture, such as image/jpeg.")
     body = await _body(request, service.limits)
-    async with service.slots:
-        begun = time.monotonic()
-        try:
-            with service.running():
-                prediction = await run_in_threadpool(
-                    model.infer, body, max_pixels=service.limits.pixels
-                )
-        except PictureError as error:
-            raise HTTPException(400, str(error)) from None
-        except MemoryError:
-            _log.error("%s: a picture of %d bytes takes too much memory", service.name, len(body))
-            reason = "The picture takes more memory than this server may have. Send a smaller one."
-            raise HTTPException(413, reason) from None
-        except HardtackError as error:
-            _log.error("%s: %s", service.name, error)
-            raise HTTPException(500, str(error)) from None
-        service.seconds.observe(time.monotonic() - begun)
+    try:
+        prediction, seconds = await service.judging.run(model.infer, body, service.limits.pixels)
+    except PictureError as error:
+        raise HTTPException(400, str(error)) from None
+    except MemoryError:
+        _log.error("%s: a picture of %d bytes takes too much memory", service.name, len(body))
+        reason = "The picture takes more memory than this server may have. Send a smaller one."
+        raise HTTPException(413, reason) from None
+    except HardtackError as error:
+        _log.error("%s: %s", service.name, error)
+        raise HTTPException(500, str(error)) from None
+    service.seconds.observe(seconds)
     return JSONResponse(reply(prediction))
 
 
