@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hardtack.endpoint import behind as behind_module
 from hardtack.endpoint import ids
 from hardtack.endpoint.behind import Behind
 from hardtack.endpoint.store import Kept, Store
@@ -63,6 +64,25 @@ def test_it_is_waited_for_one_and_for_all() -> None:
             wait.result(30)
     assert slow.written == [[1]]
     behind.close()
+
+
+def test_they_gather_until_somebody_waits_or_they_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(behind_module, "_GATHERING", 3600)
+    written: list[list[int]] = []
+    behind = Behind[int](lambda some: written.append(list(some)), 1000)
+    for number in range(3):
+        behind.put(str(number), number, 1)
+    assert written == []
+    behind.settle("0")
+    assert written == [[0, 1, 2]]
+    behind.put("half of all that may wait", 3, 500)
+    until(lambda: written[1:] == [[3]])
+    for number in range(64):
+        behind.put(str(number), number, 1)
+    until(lambda: written[2:] == [list(range(64))])
+    behind.put("last", 4, 1)
+    behind.close()
+    assert written[3:] == [[4]]
 
 
 def test_no_more_wait_than_may() -> None:
