@@ -125,38 +125,6 @@ def test_a_dockerfile(tmp_path: Path) -> None:
     assert images[0].platforms == ("linux/arm64",)
 
 
-@pytest.mark.parametrize(
-    ("command", "named"),
-    [
-        ("crane export rancher/k3s:${V} - | tar -x", ["rancher/k3s:v1.31.5-k3s1"]),
-        ("crane export --platform linux/arm64 a/b:1 b.tar", ["a/b:1"]),
-        ("cat b.tar | crane export - out.tar", []),
-        ("crane pull -c /cache a/b:1 a/c:1 two.tar", ["a/b:1", "a/c:1"]),
-        ("crane copy -a a/b:1 localhost:5000/b", ["a/b:1"]),
-        ("crane cp -j 2 a/b:1 localhost:5000/b:1", ["a/b:1"]),
-        ("crane append -b a/b:1 -f l.tar -t localhost:5000/b:1", ["a/b:1"]),
-        ("crane digest a/b:1; crane manifest a/b:1; crane config a/b:1; crane ls a/b", []),
-        ("skopeo copy -a docker://a/b:1 oci:b", ["a/b:1"]),
-        ("skopeo copy --src-tls-verify=false docker://a/b:1 oci:b", ["a/b:1"]),
-        ("skopeo copy oci:b docker://localhost:5000/b:1", []),
-        ("skopeo sync -s docker -d dir a/b:1 /usb", ["a/b:1"]),
-        ("skopeo sync --src dir --dest docker /usb localhost:5000", []),
-        ("skopeo inspect docker://a/b:1", []),
-        ("ctr -a /run/c.sock -n k8s.io images pull -u me:pw a/b:1", ["a/b:1"]),
-        ("k3s ctr content fetch --platform linux/amd64 a/b:1", ["a/b:1"]),
-        ("podman pull -a a/b:1", ["a/b:1"]),
-        ("podman image pull a/b:1 a/c:1", ["a/b:1", "a/c:1"]),
-        ("docker --context box pull -q a/b:1", ["a/b:1"]),
-        ("nerdctl -n k8s.io image pull a/b:1", ["a/b:1"]),
-        ("crictl pull --creds me:pw a/b:1", ["a/b:1"]),
-        ("docker pull", []),
-    ],
-)
-def test_commands_that_fetch_an_image(tmp_path: Path, command: str, named: list[str]) -> None:
-    result = scanned(tmp_path, {"get.sh": f"V=v1.31.5-k3s1\n{command}\n"})
-    assert [brief(image)[::2] for image in result.images] == [(2, name) for name in named]
-
-
 def test_lists_scripts_compose_and_custom_resources(tmp_path: Path) -> None:
     result = scanned(tmp_path, {
         "compose.yaml": "services:\n  web:\n    image: nginx:${TAG:-1.27}\n",

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hardtack.policy.chains import chains
+from hardtack.manifests.chains import chains
 from hardtack.policy.fix import fix
 from hardtack.policy.report import FORMATS
 from tests.support.deployments import checked, pod

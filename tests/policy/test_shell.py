@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardtack.policy.chains import chains
+from hardtack.manifests.chains import chains
 from tests.support.deployments import brief, checked, pod
 
 HIDES = [

@@ -26,14 +26,16 @@ def instructions(text: str) -> Iterator[tuple[int, str, str]]:
     escape = first[1] if first else "\\"
     at = 0
     while at < len(lines):
-        start, body = at, []
+        start = at
+        body: list[str] = []
         while at < len(lines):
             line = lines[at].rstrip("\r")
             at += 1
             if line.lstrip().startswith("#"):
-                body.append("")
-                if len(body) == 1:
+                if not body:
+                    body.append("")
                     break
+                body.append("\\")  # a comment ends no instruction
                 continue
             continued = line.rstrip().endswith(escape)
             body.append(line.rstrip()[:-1] + "\\" if continued else line)

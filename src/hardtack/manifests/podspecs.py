@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from hardtack.core.errors import BadReference
 from hardtack.manifests.build import CLOSE, OPEN, Hole, expand, found, policy_in_force
 from hardtack.manifests.model import FoundImage, Kind, PullPolicy
+from hardtack.manifests.place import Place
+from hardtack.manifests.programs import fetched, is_named
 from hardtack.manifests.reference import Reference
 from hardtack.manifests.shell import pulled
 from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, Sequence, children, text_of
@@ -106,21 +107,25 @@ class _Reader:
         for key, value in container.items():
             if key.text == "image" and isinstance(value, Scalar):
                 yield from self.image(_standing_at(key, value), way, kind, container, platforms)
-        given = (*children(container.get("command")), *children(container.get("args")))
-        words = [word for word in given if isinstance(word, Scalar)]
-        if any(" " in word.text for word in words):
-            for word in words:
-                yield from self.script(word, f"{way} › command")
-        elif words:
+        for commands in (
+            (container.get("command"), container.get("args")),
+            (container.get("lifecycle", "postStart", "exec", "command"),),
+            (container.get("lifecycle", "preStop", "exec", "command"),),
+        ):
+            words = [w for each in commands for w in children(each) if isinstance(w, Scalar)]
             yield from self.words(words, f"{way} › command")
 
     def words(self, words: list[Scalar], way: str) -> Iterator[FoundImage]:
-        """Images that a command, given word by word, pulls."""
-        first = words[0]
-        line = Scalar(first.line, first.column, shlex.join(word.text for word in words))
-        for image in self.script(line, way):
-            named = next((word for word in words if image.raw in word.text), first)
-            yield replace(image, place=self.document.place(named))
+        """Images that a command, given word by word, fetches, or a script among its words."""
+        at = next((n for n, word in enumerate(words) if re.fullmatch(r"-[a-z]*c", word.text)), 0)
+        for word in words[at + 1 :] if at else words:
+            yield from self.script(word, way)
+        if not words or not is_named(" ".join(word.text for word in words)):
+            return
+        known: dict[str, Scalar] = {word.text: word for word in reversed(words)}
+        for command, raw, platform in fetched([word.text for word in words]):
+            named = next((w for text, w in known.items() if raw and raw in text), words[0])
+            yield from self.pulled(raw, self.document.place(named), f"{way} › {command}", platform)
 
     def script(self, node: Node, way: str) -> Iterator[FoundImage]:
         """Images that a script in a string pulls."""
@@ -130,10 +135,13 @@ class _Reader:
             place = self.document.place(node)
             if node.style == "|":
                 place = replace(place, line=node.line + 1 + line)
-            for text, unknown in expand(raw, self.holes):
-                yield found(text, place, f"{way} › {command}", Kind.COMMAND,
-                            platforms=(platform,) if platform else (),
-                            hidden=self.document.hidden, unknown=unknown)  # fmt: skip
+            yield from self.pulled(raw, place, f"{way} › {command}", platform)
+
+    def pulled(self, raw: str, place: Place, way: str, platform: str) -> Iterator[FoundImage]:
+        platforms = (platform,) if platform and OPEN not in platform else ()
+        for text, unknown in expand(raw, self.holes):
+            yield found(text, place, way, Kind.COMMAND, platforms=platforms,
+                        hidden=self.document.hidden, unknown=unknown)  # fmt: skip
 
     def custom(self, way: str, node: Node, depth: int = 0) -> Iterator[FoundImage]:
         """Images of any other resource, by `image` fields and pod specs."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from hardtack.manifests.chains import chains
 from hardtack.manifests.place import Severity
 from hardtack.manifests.yamlpos import children, text_of
-from hardtack.policy.chains import chains
 from hardtack.policy.deployment import Container, Deployment, told
 from hardtack.policy.rule import Found, Rule, example, example_pod
 from hardtack.policy.rules.shell import downloads

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from hardtack.manifests.chains import Command, chains, stages
 from hardtack.manifests.place import Place, Severity
-from hardtack.policy.chains import Command, chains, stages
 from hardtack.policy.deployment import Deployment, Script
 from hardtack.policy.rule import Found, Rule, example
 

@@ -1,4 +1,4 @@
-"""Shell read as far as rules need: commands, and the `&&` and `||` between them."""
+"""Shell read as far as scans and rules need: commands, and the `&&` and `||` between them."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def stages(text: str) -> list[str]:
         if char == "\\":
             at += 2
         elif char in ("'", '"', "`"):
-            at = _closing_quote(text, at)
+            at = closing_quote(text, at)
         elif pair in ("$(", "${") or char == "(":
-            at = _closing_bracket(text, at + (char == "$"))
+            at = closing_bracket(text, at + (char == "$"))
         elif char == "|" and pair != "||" and text[at - 1 : at] != ">":
             found.append(text[begin:at].strip())
             at += 2 if pair == "|&" else 1
@@ -54,6 +54,21 @@ def stages(text: str) -> list[str]:
         else:
             at += 1
     return [*found, text[begin:].strip()]
+
+
+def heredocs(text: str) -> Iterator[tuple[int, str]]:
+    """(line from 0, body) of each here-document."""
+    at = 0
+    while found := _HEREDOC.search(text, at):
+        begin = text.find("\n", found.end()) + 1
+        if not begin or text[found.start() - 1 : found.start()] == "<":  # or `<<<`
+            at = found.end()
+            continue
+        at = _behind(text, begin, found[2])
+        body = text[begin:at]
+        if body.rstrip().endswith(found[2]):
+            body = body.rstrip()[: -len(found[2])]
+        yield text.count("\n", 0, begin), body
 
 
 def _commands(text: str, line: int) -> Iterator[tuple[Command, bool]]:
@@ -67,16 +82,18 @@ def _commands(text: str, line: int) -> Iterator[tuple[Command, bool]]:
         if char == "\\":
             jump = at + 2
         elif char in ("'", '"', "`") and char:
-            jump = _closing_quote(text, at)
+            jump = closing_quote(text, at)
         elif char == "#" and (at == 0 or text[at - 1] in " \t\n;"):
             end = at
             newline = text.find("\n", at)
             jump = newline if newline >= 0 else len(text)
         elif pair in ("$(", "${"):
-            jump = _closing_bracket(text, at + 1)
+            jump = closing_bracket(text, at + 1)
         elif not begun and _opens_group(text, at):
-            jump = _closing_bracket(text, at)
+            jump = closing_bracket(text, at)
             grouped = True
+        elif char == "(" and begun and text[at - 1] == "=":  # an array
+            jump = closing_bracket(text, at)
         elif char == "&" and at and text[at - 1] in "<>":
             jump = at + 1
         if jump > at:
@@ -115,7 +132,8 @@ def _opens_group(text: str, at: int) -> bool:
     return text[at : at + 1] == "(" or text[at : at + 2] in ("{ ", "{\n", "{\t")
 
 
-def _closing_quote(text: str, at: int) -> int:
+def closing_quote(text: str, at: int) -> int:
+    """Behind the quote that closes the one at `at`; the text's end where there is none."""
     quote = text[at]
     here = at + 1
     while here < len(text) and text[here] != quote:
@@ -123,7 +141,7 @@ def _closing_quote(text: str, at: int) -> int:
     return min(here + 1, len(text))
 
 
-def _closing_bracket(text: str, at: int) -> int:
+def closing_bracket(text: str, at: int) -> int:
     """Behind the bracket that closes the one at `at`; the text's end where there is none."""
     opening = text[at]
     closing = {"(": ")", "{": "}"}[opening]
@@ -131,7 +149,10 @@ def _closing_bracket(text: str, at: int) -> int:
     while here < len(text):
         char = text[here]
         if char in ("'", '"'):
-            here = _closing_quote(text, here)
+            here = closing_quote(text, here)
+            continue
+        if char == "#" and text[here - 1] in " \t\n":
+            here = len(text) if (newline := text.find("\n", here)) < 0 else newline
             continue
         if char == "\\":
             here += 2
