@@ -265,6 +265,12 @@ def _not_at_boot(story: Story, mending: ExitStack) -> None:
         mending.callback(link.symlink_to, target)
 
 
+def _another_node(_: str) -> str:
+    """What k3s leaves of a node that it ran under another name."""
+    issued = trustme.CA().issue_cert("x.test", common_name="system:node:another")
+    return issued.cert_chain_pems[0].bytes().decode()
+
+
 _PROVIDER = "providers: [{name: token, apiVersion: v1, args: [get]}]"
 _UNKNOWN = json.dumps({"detectors": [
     {"detector_id": "det_" + "z" * 27, "edge_inference_config": "default"}]})  # fmt: skip
@@ -297,6 +303,7 @@ BREAKS: dict[Check, Break] = {
     Check.BOX_READ: _file(_K3S, lambda _: "node-ip: ["),
     Check.BOX_ROUTE: _no_route,
     Check.BOX_ADDRESS: _file(_K3S, lambda _: f"node-ip: {BOX}\n"),
+    Check.BOX_NODE: _file("/var/lib/rancher/k3s/agent/client-kubelet.crt", _another_node),
     Check.BOX_CLOCK: _clock_behind,
     Check.BOX_NAMES: _no_localhost,
     Check.BOX_COLLECTION: _drop_in(f"{kubelet.MAXIMUM_AGE}: 24h"),

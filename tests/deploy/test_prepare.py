@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
-import socket as sockets
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.support.boxes import CABLE, WAITER, KernelBox, kernel_box
 from tests.support.cgroups import cgroup2, empty
@@ -20,7 +21,7 @@ from tests.support.commands import HARDTACK, clean_environment
 pytestmark = pytest.mark.needs("netns", "iptables")
 OURS = "etc/rancher/k3s/config.yaml.d/zz-hardtack-collection.yaml"
 RAW = {
-    "default route", "node address", "clock", "order of starts", "prepared at boot",
+    "default route", "node address", "node name", "clock", "order of starts", "prepared at boot",
 }  # fmt: skip
 """What is amiss with a box that was never prepared. (Images are only collected when the disk
 fills.)"""
@@ -255,6 +256,32 @@ def test_a_new_container_keeps_the_old_address(box: KernelBox) -> None:
     assert box.amiss() == set()
 
 
+def test_a_node_keeps_its_name(box: KernelBox) -> None:
+    """k3s ran under the name of a lease; another one, or the box's own, comes after that."""
+    issued = trustme.CA().issue_cert("x.test", common_name="system:node:lease-7")
+    file = box.write("var/lib/rancher/k3s/agent/client-kubelet.crt", "")
+    issued.cert_chain_pems[0].write_to_path(file)
+    ours = box.root / "etc/rancher/k3s/config.yaml.d/zz-hardtack-name.yaml"
+    for name in (None, "vision-3\n"):
+        if name is not None:
+            box.write("etc/hostname", name)
+        assert "node name" in box.amiss()
+        assert f"write {ours}" in box.prepared("--dry-run")
+        assert not ours.exists()
+        box.prepared()
+        assert ours.read_text() == "node-name: 'lease-7'\n"
+        assert box.amiss() == set()
+        assert box.prepared() == []
+        box.prepared("--undo")
+        assert not ours.exists()
+
+
+def test_a_node_that_never_ran_gets_the_name_that_the_box_has_now(box: KernelBox) -> None:
+    box.prepared()
+    ours = box.root / "etc/rancher/k3s/config.yaml.d/zz-hardtack-name.yaml"
+    assert ours.read_text() == f"node-name: '{socket.gethostname().lower()}'\n"
+
+
 STALE = """
 iptables-{0} -t nat -N CNI-HOSTPORT-DNAT
 iptables-{0} -t nat -N CNI-DN-0123456789abcdef01234
@@ -284,11 +311,11 @@ def test_stale_rules_of_host_ports(box: KernelBox, flavour: str) -> None:
 def test_rules_of_living_pods_stay(box: KernelBox) -> None:
     """k3s's containerd answers: what is there is in use."""
     box.ok("sh", "-e", "-c", STALE.format("nft"))
-    socket = box.root / "run/k3s/containerd/containerd.sock"
-    socket.parent.mkdir(parents=True)
-    directory = os.open(socket.parent, os.O_RDONLY)
-    with sockets.socket(sockets.AF_UNIX) as listening:
-        listening.bind(f"/proc/self/fd/{directory}/{socket.name}")  # its name is too long else
+    path = box.root / "run/k3s/containerd/containerd.sock"
+    path.parent.mkdir(parents=True)
+    directory = os.open(path.parent, os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"/proc/self/fd/{directory}/{path.name}")  # its name is too long else
         listening.listen()
         assert box.prepared("--only", "portmap") == []
     os.close(directory)

@@ -144,6 +144,20 @@ def _pair(root: Path) -> None:
         _write(f"sys/class/net/hardtack0/{name}", f"{number}\n")(root)
 
 
+def _node(name: str) -> Callable[[Path], None]:
+    """What k3s leaves of a node that it ran under this name."""
+
+    def write(root: Path) -> None:
+        file = root / "var/lib/rancher/k3s/agent/client-kubelet.crt"
+        file.parent.mkdir(parents=True)
+        issued = trustme.CA().issue_cert(
+            "x.test", common_name=f"system:node:{name}", organization_name="system:nodes"
+        )
+        file.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+
+    return write
+
+
 BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "only a cable's route": (
         _edit("proc/net/route", "hardtack0", "eth1"), "default route", "hangs on a cable (eth0, ",
@@ -159,6 +173,16 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "no node-ip": (_edit(K3S, "node-ip: 127.0.0.1", ""), "node address", "no node-ip"),
     "node-ip of the cable": (
         _edit(K3S, "127.0.0.1", "192.168.1.7"), "node address", "192.168.1.7 goes",
+    ),
+    "no host name": (_remove("etc/hostname"), "node name", "no host name of its own"),
+    "a host name that is none": (
+        _write("etc/hostname", "localhost\n"), "node name", "no host name of its own",
+    ),
+    "another host name": (
+        _node("edge-7"), "node name", "its node edge-7, and at its next start box",
+    ),
+    "another name in a file": (
+        _chained(_node("box"), _k3s("node-name: Box2")), "node name", "at its next start box2",
     ),
     "nobody keeps the time": (_remove("var/lib/hardtack/clock"), "clock", "nothing notes"),
     "a clock in the past": (_clock(7200), "clock", "2 h 00 min behind"),
@@ -309,6 +333,13 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
         _k3s("datastore-endpoint: mysql://u:p@unix(/run/mysqld.sock)/k3s"),
         _k3s("datastore-endpoint: sqlite:///var/lib/k3s.db"),
         _k3s("data-dir: /var/lib/rancher/k3s"),
+        _node("box"),
+        _chained(_node("edge-7"), _k3s("node-name: Edge-7")),
+        _chained(_node("edge-7"), _started("server", "K3S_NODE_NAME=edge-7\n")),
+        _chained(_node("box-1a2b3c4d"), _write("etc/rancher/node/id", "1a2b3c4d\n"),
+                 _started("server --with-node-id")),
+        _chained(_remove("etc/hostname"), _k3s("node-name: '7'")),
+        _write("var/lib/rancher/k3s/agent/client-kubelet.crt", "none\n"),
         _k3s("kube-apiserver-arg: [enable-admission-plugins=A,disable-admission-plugins="
              "AlwaysPullImages]"),
         _started("server --kubelet-arg 'image-gc-high-threshold=100'", "# K3S_URL=https://x\n"),
@@ -338,11 +369,12 @@ def test_the_command_that_starts_k3s_goes_first(root: Path) -> None:
     [
         ("server --kubelet-arg=image-gc-high-threshold=1", "kubelet-arg"),
         ("server --node-ip 192.168.1.7", "node-ip"),
+        ("server --node-name other", "node-name"),
     ],
 )
 def test_what_prepare_cannot_mend_is_not_left_to_it(root: Path, command: str, flag: str) -> None:
     """It writes k3s's files, and a flag of the command overrides what they say."""
-    _started(command)(root)
+    _chained(_started(command), _node("box"))(root)
     facts = read(root, addresses=lambda: {"lo": frozenset({"127.0.0.1"})})
     (row,) = (row for row in box.rows(facts) if row.state is not State.READY)
     assert row.remedy.startswith(f"Take --{flag} out of the command")

@@ -139,6 +139,7 @@ def write_root(root: Path) -> None:
         "sys/class/net/eth0/device/vendor": "0x8086\n",
         "sys/class/net/hardtack0/mtu": "1500\n",
         "etc/hosts": "127.0.0.1 localhost\n127.0.1.1 box\n",
+        "etc/hostname": "# of this box\nBox\n",
         "etc/rancher/k3s/config.yaml": "node-ip: 127.0.0.1\nkubelet-arg:\n"
         "  - image-gc-high-threshold=100\n",
         "var/lib/rancher/k3s/server/token": "",

@@ -11,7 +11,7 @@ from typing import Any
 
 from hardtack.core.errors import ConfigError
 from hardtack.core.yamlerrors import told
-from hardtack.deploy.facts import k3s_start
+from hardtack.deploy.facts import k3s_start, names
 from hardtack.deploy.facts import kubelet as kubelet_files
 from hardtack.deploy.facts.model import K3s
 from hardtack.deploy.facts.unreadable import unreadable
@@ -43,6 +43,7 @@ def read(root: Path) -> K3s | None:
     return K3s(
         plain, kubelet, _nameservers(root / resolv.lstrip("/")) if resolv else None,
         _sandbox(root) or plain.get("pause-image"), frozenset(commanded),
+        names.of_node(root, with_id=plain.get("with-node-id", "").lower() == "true"),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ _ENVIRONMENT = {
     "K3S_URL": "server",
     "K3S_DATASTORE_ENDPOINT": "datastore-endpoint",
     "K3S_DATA_DIR": "data-dir",
+    "K3S_NODE_NAME": "node-name",
     "K3S_RESOLV_CONF": "resolv-conf",
 }
 _ROLES = ("server", "agent")
@@ -49,12 +50,14 @@ def _started(root: Path) -> list[str]:
 
 
 def _flags(words: list[str]) -> Iterator[tuple[str, str]]:
-    """(flag, value) of what follows `k3s server` or `k3s agent`."""
+    """(flag, value) of what follows `k3s server` or `k3s agent`; of a flag alone `true`."""
     roles = [words.index(role) for role in _ROLES if role in words]
     rest = iter(words[min(roles) + 1 :] if roles else [])
     pending = ""
     for word in rest:
         if word.startswith("-"):
+            if pending:
+                yield pending, "true"
             name, equals, value = word.lstrip("-").partition("=")
             if equals:
                 yield name, value
@@ -62,6 +65,8 @@ def _flags(words: list[str]) -> Iterator[tuple[str, str]]:
         elif pending:
             yield pending, word
             pending = ""
+    if pending:
+        yield pending, "true"
 
 
 def _words(text: str) -> list[str]:

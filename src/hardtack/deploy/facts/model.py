@@ -19,12 +19,14 @@ class Route:
 @dataclass(frozen=True)
 class Network:
     """`addresses`: IPv4 addresses by interface, `staying`: of those that hang on no cable;
-    `hosts`: the names that /etc/hosts answers."""
+    `hosts`: the names that /etc/hosts answers; `name`: the host name that no lease changes (empty:
+    there is none)."""
 
     defaults: tuple[Route, ...] = ()
     addresses: Mapping[str, frozenset[str]] = field(default_factory=dict)
     staying: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class K3s:
     `nameservers`: those in the resolv.conf that the settings name; None where they name none.
     `pause`: the image that holds each pod's namespaces; None where nothing says which.
     `commanded`: the flags that stand in the command: what files say of them counts for nothing.
+    `node`: the name of its node where it ran before; else empty.
     """
 
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -42,6 +45,7 @@ class K3s:
     nameservers: tuple[str, ...] | None = None
     pause: str | None = None
     commanded: frozenset[str] = frozenset()
+    node: str = ""
 
 
 @dataclass(frozen=True)

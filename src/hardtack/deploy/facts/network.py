@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from hardtack.deploy.facts import names
 from hardtack.deploy.facts.model import Network, Route
 
 Addresses = Mapping[str, frozenset[str]]
@@ -23,7 +24,10 @@ def read(root: Path, addresses: Callable[[], Addresses] | None = None) -> Networ
     """The network below the root directory `root`; `addresses` tells those of this namespace."""
     there = (addresses or of_kernel)()
     staying = {a for name, found in there.items() if _stays(root, name) for a in found}
-    return Network(tuple(_defaults(root)), there, frozenset(staying), _hosts(root / "etc/hosts"))
+    return Network(
+        tuple(_defaults(root)), there, frozenset(staying), _hosts(root / "etc/hosts"),
+        names.of_host(root),
+    )  # fmt: skip
 
 
 def of_kernel() -> dict[str, frozenset[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -75,6 +76,7 @@ class Target:
     command: tuple[str, ...] = ("hardtack", "box", "prepare")
     run: Callable[..., str] = run
     now: Callable[[], float] = time.time
+    host_name: Callable[[], str] = socket.gethostname
     set_clock: Callable[[float], None] = set_clock
 
     def facts(self) -> Facts:

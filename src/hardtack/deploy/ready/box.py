@@ -42,6 +42,24 @@ def node_address(facts: Facts) -> Iterable[Amiss]:
             yield said, _prepare(facts.k3s, "node-ip")
 
 
+def node_name(facts: Facts) -> Iterable[Amiss]:
+    """Under another name k3s makes another node: pods and volumes are bound to the former."""
+    if facts.k3s is None:
+        return
+    coming = facts.k3s.settings.get("node-name", "").lower() or facts.network.name
+    if not coming:
+        yield (
+            "the box has no host name of its own (/etc/hostname): k3s would name its node after "
+            "that of a lease, or of none",
+            PREPARE,
+        )
+    elif facts.k3s.node not in ("", coming):
+        yield (
+            f"k3s calls its node {facts.k3s.node}, and at its next start {coming}",
+            _prepare(facts.k3s, "node-name"),
+        )
+
+
 def _prepare(k3s: K3s, flag: str) -> str:
     """What helps where `box prepare` writes a flag that k3s's command may override."""
     if flag not in k3s.commanded:
@@ -129,6 +147,7 @@ def helpers(facts: Facts) -> Iterable[Amiss]:
 CHECKS: dict[Check, Callable[[Facts], Iterable[Amiss]]] = {
     Check.BOX_ROUTE: default_route,
     Check.BOX_ADDRESS: node_address,
+    Check.BOX_NODE: node_name,
     Check.BOX_CLOCK: clock,
     Check.BOX_NAMES: names,
     Check.BOX_COLLECTION: image_collection,

@@ -44,6 +44,7 @@ class Check(StrEnum):
     BOX_READ = "box.read"
     BOX_ROUTE = "box.default-route"
     BOX_ADDRESS = "box.node-address"
+    BOX_NODE = "box.node-name"
     BOX_CLOCK = "box.clock"
     BOX_NAMES = "box.names-without-dns"
     BOX_COLLECTION = "box.image-collection"
@@ -124,6 +125,10 @@ ABOUT: dict[Check, tuple[str, str]] = {
     ),
     Check.BOX_ADDRESS: (
         "k3s would take another address, which its certificates don't name.", _PREPARE,
+    ),
+    Check.BOX_NODE: (
+        "A host name that comes with a lease is another one without: k3s would make another node, "
+        "and what is bound to the former one stays away.", _PREPARE,
     ),
     Check.BOX_CLOCK: (
         "With no battery the clock starts in the past, where no certificate is valid yet.",
