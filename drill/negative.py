@@ -253,7 +253,7 @@ def _in_memory(story: Story, mending: ExitStack) -> Damage:
 
 
 def _unit(story: Story, mending: ExitStack) -> None:
-    unit = "[Unit]\nAfter=network-online.target\nRequires=network-online.target\n"
+    unit = "[Unit]\nRequires=systemd-networkd-wait-online.service\n"
     mending.enter_context(_changed(story.box.path(f"{_UNITS}/hardtack-drill.service"),
                                    lambda _: unit))  # fmt: skip
 

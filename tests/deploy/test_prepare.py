@@ -160,6 +160,16 @@ BREAKS: dict[str, tuple[Callable[[KernelBox], object], set[str]]] = {
         lambda box: box.write(f"etc/systemd/system/{WAITER}.d/zz-hardtack.conf",
                               "[Service]\nTimeoutStartSec=infinity\n"), {"order of starts"},
     ),
+    "a start that waits for the time": (
+        lambda box: [
+            box.write(f"etc/systemd/system/{name}", text) for name, text in {
+                "k3s.service.d/site.conf": "[Unit]\nAfter=time-sync.target\n",
+                "chrony-wait.service": "[Unit]\nBefore=time-sync.target\n[Service]\n"
+                "TimeoutStartSec=180\n",
+                "multi-user.target.wants/chrony-wait.service": "",
+            }.items()
+        ], {"order of starts"},
+    ),
     "not at boot": (
         _drop("etc/systemd/system/multi-user.target.wants/hardtack-prepare.service"),
         {"prepared at boot"},

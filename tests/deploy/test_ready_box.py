@@ -55,7 +55,7 @@ def _remove(file: str | Path) -> Callable[[Path], None]:
 
 def _link(file: str | Path, target: str) -> Callable[[Path], None]:
     def link(root: Path) -> None:
-        (root / file).unlink()
+        (root / file).unlink(missing_ok=True)
         (root / file).symlink_to(target)
 
     return link
@@ -144,6 +144,25 @@ def _pair(root: Path) -> None:
         _write(f"sys/class/net/hardtack0/{name}", f"{number}\n")(root)
 
 
+def _k3s_unit(line: str) -> Callable[[Path], None]:
+    """A drop-in of somebody's for k3s's unit."""
+    return _write(UNITS / "k3s.service.d/site.conf", f"[Unit]\n{line}\n")
+
+
+def _starts(name: str, text: str, by: str = "multi-user.target") -> Callable[[Path], None]:
+    """A unit that is started at boot."""
+    return _chained(
+        _write(f"usr/lib/systemd/system/{name}", f"[Unit]\n{text}\n"),
+        _write(UNITS / f"{by}.wants" / name, ""),
+    )
+
+
+ONLINE = "network-online.target"
+_TIME = _starts("systemd-time-wait-sync.service", "DefaultDependencies=no\nWants=time-sync.target\n"
+                "Before=time-sync.target\n[Service]\nTimeoutStartSec=infinity",
+                by="sysinit.target")  # fmt: skip
+
+
 def _node(name: str) -> Callable[[Path], None]:
     """What k3s leaves of a node that it ran under this name."""
 
@@ -217,8 +236,53 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "endless wait": (
         _edit(UNITS / f"{WAITER}.d/hardtack.conf", "15", "infinity"), "order of starts", "after",
     ),
-    "online required": (
-        _edit(UNITS / "k3s.service", "After", "Requires"), "order of starts", "never starts",
+    "a service of the site's that waits": (
+        _starts("wait-for-dhcp.service", f"Before={ONLINE}", by=ONLINE), "order of starts",
+        "after wait-for-dhcp.service",
+    ),
+    "a wait for one interface": (
+        _chained(_starts("systemd-networkd-wait-online@eth0.service", "", by=ONLINE),
+                 _write("usr/lib/systemd/system/systemd-networkd-wait-online@.service",
+                        "[Service]\nTimeoutStartSec=120\n")),
+        "order of starts", "after systemd-networkd-wait-online@eth0.service",
+    ),
+    "a wait for the time": (
+        _chained(_k3s_unit("After=time-sync.target"), _TIME), "order of starts",
+        "k3s.service starts after systemd-time-wait-sync.service",
+    ),
+    "a long wait for the time": (
+        _chained(_k3s_unit("After=time-sync.target"),
+                 _starts("chrony-wait.service", "Before=time-sync.target\n[Service]\n"
+                         "TimeoutStartSec=180")),
+        "order of starts", "k3s.service starts after chrony-wait.service",
+    ),
+    "a wait by its own name": (
+        _chained(_k3s_unit("After=NetworkManager-wait-online.service"),
+                 _starts("NetworkManager-wait-online.service", "")),
+        "order of starts", "k3s.service starts after NetworkManager-wait-online.service",
+    ),
+    "a wait through another": (
+        _chained(_k3s_unit("After=docker.service"), _TIME,
+                 _starts("docker.service", "After=time-sync.target")),
+        "order of starts", "k3s.service starts after systemd-time-wait-sync.service",
+    ),
+    "a wait through what it pulls in": (
+        _chained(_k3s_unit("Wants=site.service\nAfter=site.service"), _TIME,
+                 _write(UNITS / "site.service", "[Unit]\nAfter=time-sync.target\n")),
+        "order of starts", "k3s.service starts after systemd-time-wait-sync.service",
+    ),
+    "a wait required": (
+        _k3s_unit(f"Requires={WAITER}"), "order of starts",
+        f"requires {WAITER}, which fails without a network",
+    ),
+    "a wait required through another": (
+        _chained(_k3s_unit("BindsTo=site.service"),
+                 _write(UNITS / "site.service", f"[Unit]\nRequires={WAITER}\n")),
+        "order of starts", f"k3s.service requires {WAITER}, which fails",
+    ),
+    "a service required that is gone": (
+        _k3s_unit("Requires=docker.service"), "order of starts",
+        "requires docker.service, which fails without a network, or isn't there",
     ),
     "disabled": (
         _remove(UNITS / "multi-user.target.wants/k3s.service"), "started at boot", "k3s.service",
@@ -333,6 +397,16 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
         _k3s("datastore-endpoint: mysql://u:p@unix(/run/mysqld.sock)/k3s"),
         _k3s("datastore-endpoint: sqlite:///var/lib/k3s.db"),
         _k3s("data-dir: /var/lib/rancher/k3s"),
+        _TIME,  # nothing is ordered after it
+        _chained(_k3s_unit("After=site.service"),  # which nothing starts
+                 _write(UNITS / "site.service", "[Unit]\nAfter=time-sync.target\n"), _TIME),
+        _chained(_k3s_unit("After=time-sync.target"),  # which nothing starts either
+                 _write("usr/lib/systemd/system/chrony-wait.service",
+                        "[Unit]\nBefore=time-sync.target\n")),
+        _chained(_k3s_unit("After=time-sync.target"), _TIME,
+                 _link(UNITS / "systemd-time-wait-sync.service", "/dev/null")),
+        _k3s_unit(f"Requires={ONLINE}"),  # it is reached when those that it waits for have failed
+        _chained(_k3s_unit("Requires=docker.service"), _starts("docker.service", "")),
         _node("box"),
         _chained(_node("edge-7"), _k3s("node-name: Edge-7")),
         _chained(_node("edge-7"), _started("server", "K3S_NODE_NAME=edge-7\n")),
@@ -429,6 +503,12 @@ _NO_MOUNT = _remove(_WANTS / _OURS["hardtack@.service"])
         (_link(UNITS / "hardtack-endpoint.service", "/dev/null"), "endpoint.service is masked"),
         (_remove("usr/local/bin/hardtack"), "which isn't there"),
         (_remove(_WANTS / "hardtack-prepare.service"), "nothing prepares"),
+        (_chained(_TIME, _write("usr/lib/systemd/system/hardtack-endpoint.service.d/a.conf",
+                                "[Unit]\nAfter=time-sync.target\n")),
+         "hardtack-endpoint.service starts after systemd-time-wait-sync.service"),
+        (_chained(_NO_MOUNT, _starts(WAITER, "", by=ONLINE),
+                  _write("etc/fstab", "s3://w /srv/w hardtack _netdev,nofail 0 0\n")),
+         f"the mount of /srv/w by /etc/fstab starts after {WAITER}"),
         (_chained(_NO_MOUNT, _write("etc/fstab", "# x\ns3://w /srv/w hardtack nofail 0 0\n")), ""),
     ],
 )  # fmt: skip

@@ -43,7 +43,7 @@ def test_no_start_waits_for_a_network(tmp_path: Path) -> None:
     found = systemd.read(tmp_path)
     assert found is not None
     assert {unit.name for unit in found.units} == {n for n in UNITS if n.endswith(".service")}
-    assert not any(unit.after or unit.requires for unit in found.units)
+    assert not any(unit.waits or unit.impossible for unit in found.units)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hardtack.deploy.facts import systemd
+from hardtack.deploy.facts.unitfiles import settings
 
 UNITS = ("k3s.service", "k3s-agent.service")
 _ENVIRONMENT = {
@@ -23,7 +24,7 @@ def flags(root: Path) -> dict[str, list[str]]:
     """Flag → values of the command that starts k3s; they overwrite what its files say."""
     found: dict[str, list[str]] = {}
     for unit in _started(root):
-        commands = [v for k, v in systemd.settings(root, unit) if k == "ExecStart" and v]
+        commands = [v for k, v in settings(root, unit) if k == "ExecStart" and v]
         for name, value in _flags(_words(commands[-1] if commands else "")):
             found.setdefault(name, []).append(value)
     return found
@@ -33,8 +34,8 @@ def environment(root: Path) -> dict[str, str]:
     """Flag → value of k3s's environment; what its files say goes first."""
     found = {}
     for unit in _started(root):
-        texts = [v for k, v in systemd.settings(root, unit) if k == "Environment"]
-        for key, value in systemd.settings(root, unit):
+        texts = [v for k, v in settings(root, unit) if k == "Environment"]
+        for key, value in settings(root, unit):
             if key == "EnvironmentFile":
                 texts += _lines(root / value.lstrip("-/"))
         for word in (word for text in texts for word in _words(text)):

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+LONG_WAIT = 30.0
+"""Seconds for which a start may wait for a network."""
+
 
 @dataclass(frozen=True)
 class Route:
@@ -73,23 +76,30 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Unit:
-    """A systemd unit. `after`: it starts after network-online.target; `requires`: only with it.
-    `started`: at boot; `lacks`: its program, where that isn't there."""
-
-    name: str
-    after: bool
-    requires: bool
-    started: bool = False
-    lacks: str = ""
-
-
-@dataclass(frozen=True)
 class Waiter:
-    """A service that network-online.target waits for, for `seconds` at most (None: no bound)."""
+    """A service that waits for a network, or for its time, for `seconds` at most (None: no
+    bound)."""
 
     name: str
     seconds: float | None
+
+    @property
+    def long(self) -> bool:
+        """Whether a box without a network would be down for a while."""
+        return self.seconds is None or self.seconds > LONG_WAIT
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A systemd unit. `waits`: the waiters that are ordered before it; `impossible`: services that
+    it doesn't start without, and that fail with no network or aren't there. `started`: at boot;
+    `lacks`: its program, where that isn't there."""
+
+    name: str
+    waits: tuple[Waiter, ...] = ()
+    impossible: tuple[str, ...] = ()
+    started: bool = False
+    lacks: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,10 +108,19 @@ class Systemd:
     `fstab`: a line of /etc/fstab mounts weights."""
 
     units: tuple[Unit, ...] = ()
-    waiters: tuple[Waiter, ...] = ()
     masked: frozenset[str] = frozenset()
     runs: bool = False
     fstab: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of /etc/fstab: what is mounted where, as what kind, and how."""
+
+    source: str
+    place: str
+    kind: str
+    options: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

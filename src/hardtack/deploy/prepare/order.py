@@ -1,7 +1,7 @@
 """Services start without waiting for a network for long.
 
 A drop-in of systemd can add to `After=` and never take from it, so what k3s is ordered after stays;
-what `network-online.target` itself waits for gets a bound.
+the services that wait for a network there, or for its time, get a bound.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from hardtack.deploy.facts.systemd import LONG_WAIT
 from hardtack.deploy.prepare.step import Change, Step, Target, command, file, gone
 
 UNITS = Path("etc/systemd/system")
@@ -21,14 +20,9 @@ def plan(target: Target) -> Iterable[Change]:
     systemd = target.facts().systemd
     if systemd is None:
         return
-    changes = [
-        change
-        for waiter in systemd.waiters
-        if waiter.seconds is None or waiter.seconds > LONG_WAIT
-        for change in file(
-            target, UNITS / f"{waiter.name}.d" / NAME, f"[Service]\nTimeoutStartSec={SECONDS}\n"
-        )
-    ]
+    slow = sorted({w.name for unit in systemd.units for w in unit.waits if w.long})
+    text = f"[Service]\nTimeoutStartSec={SECONDS}\n"
+    changes = [c for name in slow for c in file(target, UNITS / f"{name}.d" / NAME, text)]
     yield from changes
     yield from reload(target, changes)
 

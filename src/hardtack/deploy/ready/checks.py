@@ -155,8 +155,9 @@ ABOUT: dict[Check, tuple[str, str]] = {
         "knows",
     ),
     Check.BOX_ORDER: (
-        "A service after `network-online.target` waits for a network, for minutes or for ever.",
-        _PREPARE,
+        "A service that is ordered after `network-online.target`, `time-sync.target` or what waits "
+        "for these, directly or through others, waits for a network, for minutes or for ever; one "
+        "that requires it never starts.", "`box prepare`; what a unit requires by hand",
     ),
     Check.BOX_BOOT: (
         "What `box prepare` does must be done again after a restart, before k3s.", _PREPARE,

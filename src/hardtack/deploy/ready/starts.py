@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hardtack.deploy.facts.model import Facts, Systemd, Unit
-from hardtack.deploy.facts.systemd import LONG_WAIT, PREPARING
+from hardtack.deploy.facts.systemd import PREPARING
 from hardtack.deploy.ready.amiss import PREPARE, Amiss
 
 _K3S = ("k3s.service", "k3s-agent.service")
@@ -16,15 +16,16 @@ def order(facts: Facts) -> Iterable[Amiss]:
     """Services that wait for a network before they start."""
     if facts.systemd is None:
         return
-    slow = [w for w in facts.systemd.waiters if w.seconds is None or w.seconds > LONG_WAIT]
     for unit in facts.systemd.units:
-        if unit.requires:
+        for name in unit.impossible:
             yield (
-                f"{unit.name} requires network-online.target: without a network it never starts",
+                f"{unit.name} requires {name}, which fails without a network, or isn't there: it "
+                "never starts",
                 "Take that out of its unit file.",
             )
-        elif unit.after and slow:
-            yield f"{unit.name} starts after {slow[0].name}, which waits for a network", PREPARE
+        for waiter in unit.waits:
+            if waiter.long:
+                yield f"{unit.name} starts after {waiter.name}, which waits for a network", PREPARE
 
 
 def prepared(facts: Facts) -> Iterable[Amiss]:

@@ -1,0 +1,55 @@
+"""systemd's unit files as they lie below a root directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+PLACES = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system",
+          "lib/systemd/system")  # fmt: skip
+"""The foremost goes first."""
+_MADE = ("run/systemd/generator", "run/systemd/generator.late", "run/systemd/transient")
+"""Where units lie that are made anew at each start."""
+
+
+def settings(root: Path, name: str) -> Iterator[tuple[str, str]]:
+    """(key, value) of a unit's own file, the foremost place first, then of its drop-ins; of an
+    instance those of its template too."""
+    called = [name, *([template] if (template := _template(name)) else [])]
+    files = [f for n in called for d in PLACES if (f := root / d / n).is_file()][:1]
+    directories = [root / d / f"{n}.d" for n in called for d in PLACES]
+    files += sorted((f for d in directories for f in d.glob("*.conf")), key=lambda f: f.name)
+    for file in files:
+        try:
+            text = file.read_text(errors="replace").replace("\\\n", " ")
+        except OSError:
+            continue
+        for line in text.splitlines():
+            key, equals, value = line.partition("=")
+            if equals and not key.startswith(("#", ";")):
+                yield key.strip(), value.strip()
+
+
+def there(root: Path, name: str) -> bool:
+    """Whether a file says what the unit is, and it isn't masked."""
+    called = [n for n in (name, _template(name)) if n]
+    files = (root / place / n for n in called for place in (*PLACES, *_MADE))
+    return not masked(root, name) and any(f.is_symlink() or f.is_file() for f in files)
+
+
+def masked(root: Path, name: str) -> bool:
+    link = root / PLACES[0] / name
+    return link.is_symlink() and str(link.readlink()) == "/dev/null"
+
+
+def links(root: Path) -> Iterator[Path]:
+    """The links by which units are started with others: NAME.wants/OTHER, NAME.requires/OTHER."""
+    for place in PLACES:
+        for how in ("wants", "requires"):
+            yield from (root / place).glob(f"*.{how}/*")
+
+
+def _template(name: str) -> str:
+    """`getty@.service` of `getty@tty1.service`; empty of what is no instance."""
+    before, at, rest = name.partition("@")
+    return f"{before}@.{rest.rpartition('.')[2]}" if at and not rest.startswith(".") else ""
