@@ -18,6 +18,7 @@ from hardtack.endpoint.cloud import Picture
 from hardtack.endpoint.detectors import read_detectors
 from hardtack.endpoint.inferring import Inferring
 from hardtack.endpoint.inforce import InForce
+from hardtack.endpoint.known import Known
 from hardtack.endpoint.metrics import Metrics
 from hardtack.endpoint.query import Asked, Refused
 from hardtack.endpoint.service import Service
@@ -40,18 +41,16 @@ def opened(tmp_path: Path) -> Callable[[], Service]:
         backend = FakeBackend(models)
         asyncio.run(backend.start())
         backend.want(frozenset({ZERO.id}))
-        return Service(
-            Book(detectors, tmp_path / "detectors.json"), models,
-            InForce(None, tmp_path / "edge.yaml"), backend, Store(tmp_path / "state"),
-            Inferring(), Metrics(),
-        )  # fmt: skip
+        book = Book(detectors, tmp_path / "detectors.json")
+        known = Known(book, models, InForce(None, tmp_path / "edge.yaml"))
+        return Service(known, backend, Store(tmp_path / "state"), Inferring(), Metrics())
 
     return service
 
 
 def asked_and_left(service: Service) -> str:
     """An image query that nobody will answer any more."""
-    detector = service.detector(ZERO.id)
+    detector = service.known.detector(ZERO.id)
     identity = ids.new_image_query()
     body = answers.image_query(
         identity, detector, None,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hardtack.endpoint.known import _is_there
 from hardtack.endpoint.mounted import Mount
-from hardtack.endpoint.service import _is_there
 from hardtack.inference.arrived import present
 from hardtack.inference.package import Input, Network, Output, Package, Weights
 from tests.support.commands import Box

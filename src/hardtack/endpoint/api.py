@@ -67,14 +67,15 @@ class Api:
     warming: Warming | None = None
 
     def __post_init__(self) -> None:
+        self._known = self.service.known
         self._threads = ThreadPoolExecutor(
-            min(256, 8 + self.limits.under_way * max(1, len(self.service.book.every()))),
+            min(256, 8 + self.limits.under_way * max(1, len(self._known.book.every()))),
             thread_name_prefix="query",
         )
         self._under_way: dict[str, int] = {}
-        self._mount = Mount(self.service.models)
-        self._warming = self.warming or Warming(self.service.models)
-        self._wanted = self.service.named()
+        self._mount = Mount(self._known.models)
+        self._warming = self.warming or Warming(self._known.models)
+        self._wanted = self._known.named()
 
     def application(self) -> Starlette:
         """The ASGI application; the detectors' servers live as long as it does."""
@@ -117,10 +118,10 @@ class Api:
         service = self.service
         try:
             async with asyncio.timeout(_MOUNT_PATIENCE):
-                with waiting_for(f"the mount of {service.models}"):
+                with waiting_for(f"the mount of {self._known.models}"):
                     await self._want()
         except TimeoutError:
-            _log.warning("%s does not answer. The endpoint goes on without it.", service.models)
+            _log.warning("%s does not answer. The endpoint goes on without it.", self._known.models)
             service.backend.want(self._wanted)
         await service.backend.start()
         if service.cloud:
@@ -140,15 +141,15 @@ class Api:
         """Look for detectors whose models have come, as long as the endpoint runs."""
         while True:
             try:
-                await self._blocking(self.service.learn)
+                await self._blocking(self._known.learn)
                 await self._want()
             except Exception:  # noqa: BLE001 (told, and tried again)
                 _log.exception("looking for detectors failed, and is tried again")
-            await asyncio.sleep(max(_SHORTEST_REFRESH, self.service.config.refresh_rate))
+            await asyncio.sleep(max(_SHORTEST_REFRESH, self._known.config.refresh_rate))
 
     async def _want(self) -> None:
         """Have the servers run that are wanted by now, and their weights read ahead."""
-        wanted = await self._blocking(self.service.wanted)
+        wanted = await self._blocking(self._known.wanted)
         self.service.backend.want(wanted)
         self._warming.want(wanted)
         self._wanted = wanted
@@ -164,7 +165,7 @@ class Api:
         """Put the file of the edge configuration in force when it is edited."""
         while True:
             try:
-                if await self._blocking(self.service.in_force.look):
+                if await self._blocking(self._known.in_force.look):
                     await self._want()
             except Exception:  # noqa: BLE001 (told, and tried again)
                 _log.exception("the edge configuration can't be looked at, which is tried again")
@@ -206,7 +207,7 @@ class Api:
         number = query.whole(parameters, "page", 1, 1_000_000)
         size = query.whole(parameters, "page_size", 10, _MOST_PAGE)
         name = parameters.get("name")
-        found = [d.as_json() for d in self.service.book.every() if name in (None, d.name)]
+        found = [d.as_json() for d in self._known.book.every() if name in (None, d.name)]
         if name is not None and not found and self.service.cloud:
             return await forward.pass_on(self.service.cloud.upstream, request)
         start = (number - 1) * size
@@ -214,7 +215,7 @@ class Api:
 
     async def detector(self, request: Request) -> Response:
         identity = query.detector_id(request.path_params["id"])
-        found = await self._blocking(self.service.detector, identity, _token(request))
+        found = await self._blocking(self._known.detector, identity, _token(request))
         return JSONResponse(found.as_json())
 
     async def me(self, _: Request) -> Response:
@@ -234,7 +235,7 @@ class Api:
         if request.method == "PUT":
             body = await self._body(request)
             try:
-                await self._blocking(self.service.in_force.put, body.decode())
+                await self._blocking(self._known.in_force.put, body.decode())
             except UnicodeDecodeError:
                 raise Refused(400, "The edge configuration is not UTF-8.") from None
             except ConfigError as error:
@@ -242,7 +243,7 @@ class Api:
             except OSError as error:
                 raise Refused(507, f"The edge configuration can't be kept: {error}.") from None
             await self._want()
-        return JSONResponse(self.service.config.as_json())
+        return JSONResponse(self._known.config.as_json())
 
     async def readiness(self, _: Request) -> Response:
         return JSONResponse(
@@ -280,7 +281,7 @@ class Api:
 
     def _named(self) -> list[str]:
         """Detectors that the box knows, and those that its configuration names."""
-        return sorted({*(d.id for d in self.service.book.every()), *self.service.config.detectors})
+        return sorted({*(d.id for d in self._known.book.every()), *self._known.config.detectors})
 
     async def _listed(self, request: Request) -> Response:
         parameters = request.query_params

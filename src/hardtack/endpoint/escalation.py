@@ -1,7 +1,10 @@
-"""Whether an image query goes to the cloud, and whether its caller waits for it. Pure."""
+"""Whether an image query goes to the cloud, and whether its caller waits for it."""
 
 from __future__ import annotations
 
+import random
+import threading
+import time
 from dataclasses import dataclass
 from enum import Enum
 
@@ -30,8 +33,30 @@ class Answered:
     drawn: float
 
 
+class Escalations:
+    """Chooses ways, and knows when each detector last went to the cloud. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last: dict[str, float] = {}
+
+    def choose(
+        self, detector: str, inference: Inference, audit_rate: float, *,
+        confident: bool, human_review: str,
+    ) -> Way:  # fmt: skip
+        """The way of a query that the box has answered and that there is a cloud for."""
+        with self._lock:
+            now = time.monotonic()
+            since = now - self._last.get(detector, -1e9)
+            answered = Answered(confident, human_review, since, random.random())
+            chosen = way(inference, audit_rate, answered)
+            if chosen is Way.LATER:
+                self._last[detector] = now
+        return chosen
+
+
 def way(inference: Inference, audit_rate: float, answered: Answered) -> Way:
-    """The way of a query that the box has answered and that there is a cloud for.
+    """The same as a pure function of what it rests on.
 
     As the SDK describes it, `min_time_between_escalations` bounds what the box sends behind its
     own answers; a detector that has not promised the box's answer asks the cloud each time.

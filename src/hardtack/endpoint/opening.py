@@ -26,6 +26,7 @@ from hardtack.endpoint.detectors import Detector, ModelsAway, read_detectors
 from hardtack.endpoint.edgeconfig import KEPT_CONFIG
 from hardtack.endpoint.inferring import Inferring
 from hardtack.endpoint.inforce import InForce
+from hardtack.endpoint.known import Known
 from hardtack.endpoint.metrics import Metrics
 from hardtack.endpoint.outbox import Outbox
 from hardtack.endpoint.servers import Backend, Program
@@ -96,8 +97,8 @@ class Settings:
 
 def application(settings: Settings) -> ASGIApp:
     """The endpoint's ASGI application. Raises ConfigError, CacheError."""
-    cloud = settings.upstream or "none, the box answers alone"
-    _log.info("The endpoint starts. Models: %s; cloud: %s.", settings.models, cloud)
+    there = settings.upstream or "none, the box answers alone"
+    _log.info("The endpoint starts. Models: %s; cloud: %s.", settings.models, there)
     detectors: dict[str, Detector] = {}
     if settings.detectors:
         with waiting_for(f"the models in {settings.models}, which say what the file doesn't"):
@@ -123,10 +124,9 @@ def application(settings: Settings) -> ASGIApp:
     metrics = Metrics()
     book = Book(detectors, settings.state / "detectors.json")
     _watch(backend, book, metrics)
-    service = Service(
-        book, settings.models, in_force, backend, store, Inferring(), metrics,
-        _cloud(settings, store, metrics),
-    )  # fmt: skip
+    cloud = _cloud(settings, store, metrics)
+    known = Known(book, settings.models, in_force, cloud)
+    service = Service(known, backend, store, Inferring(), metrics, cloud)
     app = Api(service, settings.limits, settings.ready_file, settings.warming).application()
     return Callers(app, token) if token else app
 

@@ -19,7 +19,7 @@ def told(service: Service, mount: Mount) -> dict[str, Any]:
     return {
         "version": __version__,
         "now": time.time(),
-        "detectors": {d.id: _detector(service, d.id) for d in service.book.every()},
+        "detectors": {d.id: _detector(service, d.id) for d in service.known.book.every()},
         "mount": mount.status(),
         "cloud": _cloud(service),
         "image_queries_lost": service.store.lost,
@@ -27,7 +27,7 @@ def told(service: Service, mount: Mount) -> dict[str, Any]:
 
 
 def _detector(service: Service, identity: str) -> dict[str, Any]:
-    detector = service.book.get(identity)
+    detector = service.known.book.get(identity)
     assert detector is not None
     last = service.store.confidences(identity)
     seconds = sorted(seconds for _, seconds in last)
@@ -36,7 +36,7 @@ def _detector(service: Service, identity: str) -> dict[str, Any]:
         "query": detector.query,
         "mode": detector.mode,
         "confidence_threshold": detector.confidence_threshold,
-        "edge_inference_config": service.config.detectors.get(identity, "default"),
+        "edge_inference_config": service.known.config.detectors.get(identity, "default"),
         "server": asdict(service.backend.state(identity)),
         "answers": len(last),
         "p50_seconds": quantile(seconds, 0.50),

@@ -82,6 +82,14 @@ class Reply:
             raise UpstreamError(f"The cloud's reply {self.status} is not a JSON object.")
         return value
 
+    @property
+    def detail(self) -> str:
+        """Why it says no, in its own words."""
+        try:
+            return str(self.json().get("detail", "no reason given"))[:200]
+        except UpstreamError:
+            return "no reason given"
+
 
 @dataclass
 class Streamed:
