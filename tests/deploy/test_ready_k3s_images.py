@@ -95,27 +95,3 @@ def test_containerds_configuration_says_which(tmp_path: Path, line: str) -> None
     found = k3s.read(tmp_path)
     assert found is not None
     assert found.pause == "rancher/mirrored-pause:3.6"
-
-
-CAMERA, READER = "docker.io/app/camera:v1", "registry.example/site/cameras/reader:v2"
-
-
-@pytest.mark.parametrize(
-    ("settings", "asked"),
-    [
-        ({}, []),
-        ({"imagePullCredentialsVerificationPolicy": "NeverVerifyPreloadedImages"}, []),
-        ({"imagePullCredentialsVerificationPolicy": "NeverVerify"}, []),
-        ({"imagePullCredentialsVerificationPolicy": "AlwaysVerify"}, [CAMERA, READER]),
-        ({"imagePullCredentialsVerificationPolicy": "NeverVerifyAllowlistedImages",
-          "preloadedImagesVerificationAllowlist": "registry.example/site/*"}, [CAMERA]),
-        ({"imagePullCredentialsVerificationPolicy": "NeverVerifyAllowlistedImages",
-          "preloadedImagesVerificationAllowlist": "docker.io/app/camera,registry.example/site"},
-         [READER]),
-    ],
-)  # fmt: skip
-def test_whom_the_kubelet_asks_about_images_that_are_here(
-    settings: dict[str, str], asked: list[str]
-) -> None:
-    rows = list(k3s_images.verified(K3s(kubelet=settings), [CAMERA, READER]))
-    assert [row.name for row in rows] == asked

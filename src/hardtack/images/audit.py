@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from hardtack.core.errors import BundleError, ContainerdError, HardtackError
-from hardtack.images.bundle import bundles_in, contents, verify
+from hardtack.images.bundle import blobs_of, bundles_in, contents, read_blob, verify
 from hardtack.images.containerd import PINNED, Containerd, Record
 from hardtack.images.lockfile import Lock, LockedImage, names
 from hardtack.images.manifest import Descriptor, Index, Manifest, parse
@@ -74,6 +74,34 @@ def audit_directory(lock: Lock, platform: Platform, directory: Path) -> tuple[Ro
             else:
                 rows.append(Row(name, digest, State.OK))
     return tuple(rows)
+
+
+def ids(
+    lock: Lock, platform: Platform, containerd: Containerd | None, directory: Path
+) -> dict[str, str]:
+    """Image of `lock` → the id by which container runtimes know it, the digest of its
+    configuration; of those that are in containerd's store or in a bundle in `directory`."""
+    found: dict[str, str] = {}
+    for image in lock.images:
+        digest = image.at(platform).digest
+        try:
+            raw = b"".join(containerd.read(digest)) if containerd else b""
+        except ContainerdError:
+            raw = b""
+        raw = raw or _in_bundles(directory, digest)
+        if raw:
+            found[image.reference.name] = blobs_of(raw, directory)[0]
+    return found
+
+
+def _in_bundles(directory: Path, digest: str) -> bytes:
+    """The manifest with this digest; nothing where no bundle has it."""
+    for path in bundles_in(directory):
+        try:
+            return read_blob(path, contents(path), digest)
+        except BundleError:
+            continue  # it has another's, or is none
+    return b""
 
 
 def _names(path: Path) -> tuple[str, ...] | None:

@@ -21,10 +21,12 @@ NO_FLAG = "image-maximum-gc-age"
 """What the kubelet's flag for MAXIMUM_AGE would be called; it has none."""
 CREDENTIALS = "imagePullCredentialsVerificationPolicy"
 ALLOWED = "preloadedImagesVerificationAllowlist"
+GATES = "feature-gates"
 _FLAGS = {
     "imageGCHighThresholdPercent": "image-gc-high-threshold",
     "evictionHard": "eviction-hard",
     "resolvConf": "resolv-conf",
+    "featureGates": GATES,
 }
 _FIELDS = (MAXIMUM_AGE, CREDENTIALS, ALLOWED)
 
@@ -36,8 +38,9 @@ def read(root: Path, flags: Mapping[str, str]) -> dict[str, str]:
     for file in _files(root, flags):
         for field, value in _document(file).items():
             if field in _FLAGS or field in _FIELDS:
-                found[_FLAGS.get(field, field)] = _text(value)
-    return found | dict(flags)
+                found[_FLAGS.get(field, field)] = _text(field, value)
+    gates = [each for each in (found.get(GATES), flags.get(GATES)) if each]
+    return found | dict(flags) | ({GATES: ",".join(gates)} if gates else {})
 
 
 def _files(root: Path, flags: Mapping[str, str]) -> list[Path]:
@@ -69,10 +72,11 @@ def _document(file: Path) -> Mapping[str, Any]:
     return document
 
 
-def _text(value: Any) -> str:
+def _text(field: str, value: Any) -> str:
     """As the flag would have it."""
     if isinstance(value, dict):
-        return ",".join(f"{name}<{limit}" for name, limit in value.items())
+        sign = "=" if field == "featureGates" else "<"
+        return ",".join(f"{name}{sign}{limit}" for name, limit in value.items())
     if isinstance(value, list):
         return ",".join(map(str, value))
     return str(value)

@@ -13,18 +13,26 @@ from typing import Protocol
 
 from hardtack.cache.results import Surveyed
 from hardtack.core.errors import HardtackError, LockError
-from hardtack.deploy.facts import k3s, unreadable
+from hardtack.deploy.facts import k3s, pulls, unreadable
 from hardtack.deploy.facts import read as facts
 from hardtack.deploy.facts.model import K3s
+from hardtack.deploy.facts.pulls import Pulls
 from hardtack.deploy.ready import box as alone
-from hardtack.deploy.ready import certificates, detectors, images, k3s_images, weights
+from hardtack.deploy.ready import (
+    certificates,
+    detectors,
+    entitled,
+    images,
+    k3s_images,
+    weights,
+)
 from hardtack.deploy.ready.checks import Check, Part
 from hardtack.deploy.ready.report import Report, Row, State
 from hardtack.images.audit import Row as Audited
 from hardtack.images.audit import State as Found
-from hardtack.images.audit import audit, audit_directory
+from hardtack.images.audit import audit, audit_directory, ids
 from hardtack.images.containerd import Containerd, there
-from hardtack.images.lockfile import Lock, read_lock
+from hardtack.images.lockfile import Lock, names, read_lock
 from hardtack.images.platforms import Platform
 from hardtack.manifests.place import Problem, Severity
 from hardtack.manifests.scan import scan
@@ -80,7 +88,7 @@ def check(box: Box) -> Report:
     """How everything stands that `box` needs to come up with no network."""
     now = time.time()
     looks: tuple[tuple[Check, set[Part], Callable[[], Iterable[Row]]], ...] = (
-        (Check.IMAGES_READ, {Part.IMAGES}, lambda: of_images(box.images, k3s.read(box.root))),
+        (Check.IMAGES_READ, {Part.IMAGES}, lambda: of_images(box.images, *_kubelet(box.root))),
         (Check.WEIGHTS_READ, {Part.WEIGHTS, Part.CONFIGURATION}, lambda: of_weights(box)),
         (
             Check.CERTIFICATES_READ,
@@ -103,26 +111,47 @@ def check(box: Box) -> Report:
     return Report(tuple(rows), now, box.rate)
 
 
-def of_images(box: Images, k3s: K3s | None) -> list[Row]:
+def of_images(box: Images, k3s: K3s | None, noted: Pulls | None = None) -> list[Row]:
     """Rows of the images. Raises LockError, ContainerdError, ManifestError."""
     lock = read_lock(box.lock)
     if not lock.images:
         raise LockError(
             f"{box.lock} names no image.", remedy="Write it: hardtack images lock PATH…"
         )
-    store, names = _store(lock, box)
+    store, stored = _store(lock, box)
     whole = all(row.state is Found.OK for row in store) and store
     bundles = () if whole else audit_directory(lock, box.platform, box.bundles)
     rows = images.locked(lock, box.platform, store, bundles)
     if k3s is not None:
         rows += () if whole else k3s_images.imported_once(box.bundles)
-        rows += k3s_images.started(k3s, box.bundles, images.proven(lock, box.platform) | names)
-        rows += k3s_images.verified(k3s, (image.reference.name for image in lock.images))
+        rows += k3s_images.started(k3s, box.bundles, images.proven(lock, box.platform) | stored)
     found = scan(box.deployment, helm="auto")
+    if k3s is not None and noted is not None:
+        held = entitled.named(document.root for document in found.documents)
+        rows += entitled.rows(k3s, noted, _known(lock, box, noted), held)
     rows += [_unread(problem) for problem in found.problems if problem.severity is Severity.ERROR]
     if not found.images:
         rows.append(_names_nothing(box.deployment))
     return rows + images.named(found.images, lock, box.platform)
+
+
+def _kubelet(root: Path) -> tuple[K3s | None, Pulls | None]:
+    """k3s's configuration, and what its kubelet has noted. Raises ConfigError."""
+    found = k3s.read(root)
+    return found, pulls.read(root, found.kubelet) if found else None
+
+
+def _known(lock: Lock, box: Images, noted: Pulls) -> list[entitled.Image]:
+    """The images of the lock as the kubelet knows them; their ids only where it noted any."""
+    known: dict[str, str] = {}
+    if noted.pulled:
+        with _opened(box) as client:
+            known = ids(lock, box.platform, client, box.bundles)
+    return [
+        entitled.Image(name, names(image, box.platform, lock), known.get(name, ""))
+        for image in lock.images
+        for name in (image.reference.name,)
+    ]
 
 
 def _unread(problem: Problem) -> Row:
@@ -144,11 +173,21 @@ def _names_nothing(deployment: tuple[Path, ...]) -> Row:
 def _store(lock: Lock, box: Images) -> tuple[tuple[Audited, ...], frozenset[str]]:
     """What containerd's store has, and all names in it; nothing where it doesn't run: then the
     bundles must do."""
+    with _opened(box) as client:
+        if client is None:
+            return (), frozenset()
+        return audit(lock, box.platform, client), frozenset(client.images())
+
+
+@contextmanager
+def _opened(box: Images) -> Iterator[Containerd | None]:
+    """containerd where it runs."""
     if box.socket is None or not there(box.socket):
-        return (), frozenset()
+        yield None
+        return
     client = Containerd(box.socket)
     try:
-        return audit(lock, box.platform, client), frozenset(client.images())
+        yield client
     finally:
         client.close()
 

@@ -89,9 +89,10 @@ ABOUT: dict[Check, tuple[str, str]] = {
         "`images lock --k3s-images`, then `ready --fetch`",
     ),
     Check.IMAGES_CREDENTIALS: (
-        "The kubelet starts pods from it without asking its registry whether they may have it "
-        "(`imagePullCredentialsVerificationPolicy`, Kubernetes 1.33 and later: by itself it asks "
-        "for none that was preloaded).", _HAND,
+        "The kubelet starts pods from it without asking its registry whether they may have it: "
+        "from Kubernetes 1.35 on (1.33 behind a gate) it notes with which pull secret it pulled an "
+        "image itself, and asks for pods that have another; "
+        "`imagePullCredentialsVerificationPolicy` has it ask for preloaded ones too.", _HAND,
     ),
     Check.WEIGHTS_SOURCE: ("A source of weights is named.", _HAND),
     Check.WEIGHTS_READ: ("The cache can be opened.", _HAND),

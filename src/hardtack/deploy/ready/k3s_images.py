@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from hardtack.core.errors import HardtackError
-from hardtack.deploy.facts.kubelet import ALLOWED, CREDENTIALS
 from hardtack.deploy.facts.model import K3s
 from hardtack.deploy.ready.checks import Check
 from hardtack.deploy.ready.report import Row, State
@@ -18,8 +17,6 @@ from hardtack.manifests.reference import Reference
 
 _CALLED = ("mirrored-pause", "pause")
 """What its repository is called, where nothing says which one k3s takes."""
-_UNVERIFIED = ("", "NeverVerify", "NeverVerifyPreloadedImages")
-"""The policies under which a pod starts from an image that the kubelet didn't pull itself."""
 _IMPORTED = ".cache.json"
 
 
@@ -89,29 +86,3 @@ def imported_once(bundles: Path) -> Iterator[Row]:
             f"for {bundles / _IMPORTED} k3s loads no bundle twice: what containerd has lost stays "
             "lost", remedy="Remove that file: then k3s loads every bundle at each start.",
         )  # fmt: skip
-
-
-def verified(k3s: K3s, names: Iterable[str]) -> Iterator[Row]:
-    """Rows of the images whose registry the kubelet asks whether a pod may have them, though they
-    are on the box (Kubernetes 1.33 and later, where its configuration says so)."""
-    policy = k3s.kubelet.get(CREDENTIALS, "")
-    allowed = k3s.kubelet.get(ALLOWED, "").split(",")
-    if policy in _UNVERIFIED:
-        return
-    for name in names:
-        repository = Reference.parse(name).full_repository
-        if policy == "NeverVerifyAllowlistedImages" and _allows(allowed, repository):
-            continue
-        yield Row(
-            Check.IMAGES_CREDENTIALS, name, State.WRONG,
-            f"the kubelet asks its registry whether a pod may have it ({CREDENTIALS}: {policy})",
-            remedy=f"Take {CREDENTIALS} out of the kubelet's configuration.",
-        )  # fmt: skip
-
-
-def _allows(patterns: Iterable[str], repository: str) -> bool:
-    """As the kubelet has it: a repository in full, or all below one that ends in `/*`."""
-    return any(
-        repository == pattern or (pattern.endswith("/*") and repository.startswith(pattern[:-1]))
-        for pattern in patterns
-    )

@@ -1,0 +1,180 @@
+"""Images that are on the box, and whether the kubelet gives them to pods with no registry asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hardtack.deploy.facts import kubelet, pulls
+from hardtack.deploy.facts.model import K3s
+from hardtack.deploy.ready import entitled
+from hardtack.images.audit import ids
+from hardtack.images.containerd import Containerd
+from hardtack.images.install import install
+from hardtack.images.lockfile import read_lock
+from hardtack.images.platforms import Platform
+from tests.support.containerd import containerd
+from tests.support.ready import ReadyBox, ready_box, ship
+
+CAMERA, READER = "docker.io/app/camera:v1", "registry.example/site/cameras/reader:v2"
+OURS = {CAMERA: "sha256:" + "c" * 64, READER: "sha256:" + "d" * 64}
+POLICY, ALLOWED = kubelet.CREDENTIALS, kubelet.ALLOWED
+_SECRET = {"uid": "0-1", "namespace": "edge", "name": "ecr", "credentialHash": "ab"}
+_ACCOUNT = {"uid": "0-2", "namespace": "edge", "name": "edge-endpoint"}
+_NOT_ENDED = "never noted the end"
+
+
+def _pulled(root: Path, image: str, credentials: dict[str, Any] | str) -> Path:
+    """As the kubelet notes an image that it pulled."""
+    file = root / "pulled" / f"sha256-{hashlib.sha256(image.encode()).hexdigest()}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    document = {
+        "kind": "ImagePulledRecord", "apiVersion": "kubelet.config.k8s.io/v1alpha1",
+        "lastUpdatedTime": "2026-01-01T00:00:00Z", "imageRef": image,
+        "credentialMapping": credentials,
+    }  # fmt: skip
+    file.write_text(credentials if isinstance(credentials, str) else json.dumps(document))
+    return file
+
+
+def _pulling(root: Path, image: str) -> Path:
+    """As the kubelet notes an image that it begins to pull."""
+    file = root / "pulling" / f"sha256-{hashlib.sha256(image.encode()).hexdigest()}"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"kind": "ImagePullIntent", "image": image}))
+    return file
+
+
+def _asked(root: Path, settings: dict[str, str], *held: str) -> list[str]:
+    """What is told of the images, the box's notes being below `root`."""
+    noted = pulls.read(root, settings)
+    images = [entitled.Image(name, [name], known) for name, known in OURS.items()]
+    found = list(entitled.rows(K3s(kubelet=settings), noted, images, held))
+    assert all(row.remedy for row in found)
+    return [f"{row.name}: {row.detail}" for row in found]
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked"),
+    [
+        ({}, []),
+        ({POLICY: "NeverVerifyPreloadedImages"}, []),
+        ({POLICY: "NeverVerify"}, []),
+        ({POLICY: "AlwaysVerify"}, [CAMERA, READER]),
+        ({POLICY: "AlwaysVerify", "feature-gates": "A=true,KubeletEnsureSecretPulledImages=false"},
+         []),
+        ({POLICY: "NeverVerifyAllowlistedImages", ALLOWED: "registry.example/site/*"}, [CAMERA]),
+        ({POLICY: "NeverVerifyAllowlistedImages",
+          ALLOWED: "docker.io/app/camera,registry.example/site"}, [READER]),
+    ],
+)  # fmt: skip
+def test_of_preloaded_images_the_policy_alone_decides(
+    tmp_path: Path, settings: dict[str, str], asked: list[str]
+) -> None:
+    told = _asked(tmp_path, settings)
+    assert [line.partition(": ")[0] for line in told] == asked
+
+
+@pytest.mark.parametrize("policy", ["", "AlwaysVerify"])
+@pytest.mark.parametrize(
+    ("credentials", "held", "said"),
+    [
+        ({"docker.io/app/camera": {"nodePodsAccessible": True}}, (), ""),
+        ({"docker.io/app/camera": {"kubernetesSecrets": [_SECRET]}}, ("ecr",), ""),
+        ({"docker.io/app/camera": {"kubernetesServiceAccounts": [_ACCOUNT]}}, (), ""),
+        ({"docker.io/app/camera": {"kubernetesSecrets": [_SECRET]}}, ("other",),
+         "pulled it with edge/ecr, which no pod names"),
+        ({"docker.io/app/other": {"nodePodsAccessible": True}}, (), "for nobody it knows"),
+        ({}, ("ecr",), "for nobody it knows"),
+        ("{", ("ecr",), "for nobody it knows"),
+    ],
+)  # fmt: skip
+def test_of_images_that_the_kubelet_pulled_its_notes_decide(
+    tmp_path: Path, policy: str, credentials: Any, held: tuple[str, ...], said: str
+) -> None:
+    top = tmp_path / "var/lib/kubelet/image_manager"
+    _pulled(top, OURS[CAMERA], credentials)
+    _pulled(top, "sha256:" + "0" * 64, {})  # of a version before, that nothing starts from
+    told = [line for line in _asked(tmp_path, {POLICY: policy}, *held) if CAMERA in line]
+    assert bool(told) == bool(said)
+    assert all(said in line for line in told)
+    assert _asked(tmp_path, {POLICY: "NeverVerify"}, *held) == []
+
+
+def test_an_allowlist_is_only_for_what_was_preloaded(tmp_path: Path) -> None:
+    settings = {POLICY: "NeverVerifyAllowlistedImages", ALLOWED: "docker.io/app/*"}
+    assert [line.partition(": ")[0] for line in _asked(tmp_path, settings)] == [READER]
+    _pulled(tmp_path / "var/lib/kubelet/image_manager", OURS[CAMERA], {})
+    assert len(_asked(tmp_path, settings)) == 2
+
+
+def test_a_pull_that_a_power_cut_ended(tmp_path: Path) -> None:
+    """The image came by a bundle later: the kubelet takes it for its own all the same."""
+    settings = {"root-dir": "/srv/kubelet"}
+    file = _pulling(tmp_path / "srv/kubelet/image_manager", "app/camera:v1")
+    (told,) = _asked(tmp_path, settings)
+    assert told.startswith(f"{CAMERA}: the kubelet began to pull it")
+    assert str(file) in told
+    file.rename(file.with_name(file.name + ".tmp"))
+    assert _asked(tmp_path, settings) == []
+
+
+@pytest.mark.parametrize(("written", "gates"), [
+    ("featureGates: {A: true, KubeletEnsureSecretPulledImages: false}", ""),
+    ("featureGates: {KubeletEnsureSecretPulledImages: true}",
+     "KubeletEnsureSecretPulledImages=false"),
+])  # fmt: skip
+def test_gates_are_read_from_files_and_flags(tmp_path: Path, written: str, gates: str) -> None:
+    file = tmp_path / kubelet.DROP_INS / "a.conf"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"{POLICY}: AlwaysVerify\n{written}\n")
+    found = kubelet.read(tmp_path, {"feature-gates": gates} if gates else {})
+    assert _asked(tmp_path, found) == []
+
+
+@pytest.fixture
+def box(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> ReadyBox:
+    return ready_box(tmp_path, ship(tmp_path_factory.mktemp("factory")))
+
+
+@pytest.mark.needs("registry")
+def test_ready_tells_of_an_image_by_its_id(box: ReadyBox) -> None:
+    """That of the bundle, as containerd would know it; and names who has the secret."""
+    lock = read_lock(box.directory / "images.lock")
+    known = ids(lock, Platform.here(), None, box.images)
+    name = next(n for n in known if "camera" in n)
+    repository = name.rpartition(":")[0]
+    top = box.root / "var/lib/kubelet/image_manager"
+    file = _pulled(top, known[name], {repository: {"kubernetesSecrets": [_SECRET]}})
+    (row,) = box.amiss()
+    assert (row["check"], row["name"]) == ("images.credentials", name)
+    assert str(file) in row["remedy"]
+    pod = box.manifests / "pod.yaml"
+    pod.write_text(pod.read_text().replace("spec:", "spec:\n  imagePullSecrets: [{name: ecr}]"))
+    assert box.amiss() == []
+
+
+@pytest.mark.needs("registry", "containerd")
+def test_containerd_says_what_the_id_is(box: ReadyBox) -> None:
+    """Where no bundle is left."""
+    lock = read_lock(box.directory / "images.lock")
+    bundled = ids(lock, Platform.here(), None, box.images)
+    with (
+        tempfile.TemporaryDirectory(prefix="ht-", dir="/tmp") as short,
+        containerd(Path(short)) as server,
+    ):
+        running = ("--socket", server.socket)
+        install(
+            box.directory / "bundles", box.images, containerd=(client := Containerd(server.socket))
+        )
+        shutil.rmtree(box.images)
+        assert ids(lock, Platform.here(), client, box.images) == bundled
+        client.close()
+        _pulled(box.root / "var/lib/kubelet/image_manager", min(bundled.values()), {})
+        assert {row["check"] for row in box.amiss(*running)} == {"images.credentials"}
