@@ -150,6 +150,6 @@ def test_commands_of_containers_and_configmaps(tmp_path: Path) -> None:
     script = "kind: ConfigMap\ndata:\n  run.sh: |\n    nice docker run --cpus 2 \\\n      a/d:1\n"
     result = scanned(tmp_path, {"p.yaml": pod, "q.yaml": script})
     assert [(i.kind, i.place.line, i.raw) for i in result.images] == [
-        (Kind.CONTAINER, 4, "a/docker:1"), (Kind.COMMAND, 6, "a/b:1"), (Kind.COMMAND, 10, "a/c:1"),
-        (Kind.COMMAND, 5, "a/d:1"),
+        (Kind.CONTAINER, 4, "a/docker:1"), (Kind.STARTED, 6, "a/b:1"), (Kind.COMMAND, 10, "a/c:1"),
+        (Kind.STARTED, 5, "a/d:1"),
     ]  # fmt: skip

@@ -108,7 +108,9 @@ def test_images_that_only_the_values_name(tmp_path: Path) -> None:
     result = chart(tmp_path, "kind: Pod\nspec: {containers: [{image: quay.io/w/only:5}]}\n")
     rest = [i for i in result.images if i.place.file.name == "values.yaml"]
     assert [(i.place.line, i.path, i.raw) for i in rest] == [
-        (8, "values › sidecars[0] › image", "quay.io/v/sidecar:4")
+        (5, "values › images[0]", "quay.io/r/x:2"),
+        (5, "values › images[1]", "quay.io/r/y:3"),
+        (8, "values › sidecars[0] › image", "quay.io/v/sidecar:4"),
     ]
     assert rest[0].reason.startswith("named in values only")
 

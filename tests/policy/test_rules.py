@@ -9,7 +9,8 @@ import pytest
 from hardtack.policy.docs import render
 from hardtack.policy.rule import Rule
 from hardtack.policy.rules import RULES
-from tests.support.deployments import checked, pod, rules_of
+from hardtack.policy.rules.lock import locked
+from tests.support.deployments import brief, checked, pod, rules_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "policy.md"
 
@@ -148,3 +149,19 @@ def test_an_image_that_can_not_be_told_is_told_in_whole_sentences(tmp_path: Path
     assert f"an image has no imagePullPolicy: {expected}" in messages
     assert f"Foo Bar has no imagePullPolicy: {expected}" in messages
     assert next(m for m in messages if "not an image reference" in m).startswith("'Foo Bar' is")
+
+
+def test_images_of_settings_are_checked_too(tmp_path: Path) -> None:
+    """They run on the box: to be locked, preloaded and pinned as any other; no pull policy."""
+    text = pod("env: [{name: SERVER_IMAGE, value: 'quay.io/a/server:latest'}]")
+    preload = "FROM a/x:1.1\nRUN crane pull alpine:3.20.3 /a.tar\n"
+    files = {"pod.yaml": text, "Dockerfile": preload, "images.lock": locked("alpine:3.20.3")}
+    assert brief(checked(tmp_path, files)) == [
+        ("floating-tag", 10), ("not-in-lock", 10), ("preload-missing", 10)
+    ]  # fmt: skip
+
+
+def test_what_a_command_starts_is_no_preload_list(tmp_path: Path) -> None:
+    files = {"pod.yaml": pod(), "build.sh": "docker run --rm a/binfmt:1.2\n",
+             "Dockerfile": "FROM a/x:1.1\nRUN crane pull alpine:3.20.3 /a.tar\n"}  # fmt: skip
+    assert brief(checked(tmp_path, files)) == []

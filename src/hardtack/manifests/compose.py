@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Mapping as Variables
+from dataclasses import replace
 
+from hardtack.manifests import settings
 from hardtack.manifests.build import found
 from hardtack.manifests.model import FoundImage, Kind, PullPolicy
 from hardtack.manifests.shell import substitute
-from hardtack.manifests.yamlpos import Document, Mapping, Scalar, text_of
+from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, children, text_of
 
 
 def is_compose(document: Document) -> bool:
@@ -24,6 +26,8 @@ def is_compose(document: Document) -> bool:
 def images(document: Document, variables: Variables[str, str]) -> Iterator[FoundImage]:
     services = document.root.get("services")
     for name, service in services.items() if isinstance(services, Mapping) else ():
+        way = " › ".join(part for part in (document.path, f"services.{name.text}") if part)
+        yield from _settings(document, way, service.get("environment"), variables)
         image = service.get("image")
         if not isinstance(image, Scalar):
             continue
@@ -31,12 +35,29 @@ def images(document: Document, variables: Variables[str, str]) -> Iterator[Found
         yield found(
             substitute(image.text, variables),
             document.place(image),
-            " › ".join(part for part in (document.path, f"services.{name.text}") if part),
+            way,
             Kind.COMPOSE,
             policy=_policy(text_of(service.get("pull_policy"))),
             platforms=(platform,) if platform else (),
             hidden=document.hidden,
         )
+
+
+def _settings(
+    document: Document, way: str, given: Node | None, variables: Variables[str, str]
+) -> Iterator[FoundImage]:
+    """Images in a service's variables, which its program starts."""
+    pairs = list(given.items()) if isinstance(given, Mapping) else []
+    for line in children(given):
+        name, _, text = text_of(line).partition("=")
+        pairs.append((Scalar(line.line, line.column, name), Scalar(line.line, line.column, text)))
+    for key, value in pairs:
+        if isinstance(value, Scalar):
+            resolved = replace(value, text=substitute(value.text, variables))
+            for named in settings.entry(key.text, resolved, {}):
+                yield found(named.text.text, document.place(value),
+                            f"{way} › environment.{key.text}", Kind.SETTING,
+                            hidden=document.hidden, unknown=named.why)  # fmt: skip
 
 
 def _policy(written: str) -> PullPolicy | None:

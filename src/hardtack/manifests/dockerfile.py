@@ -11,6 +11,7 @@ from pathlib import Path
 from hardtack.manifests.build import found
 from hardtack.manifests.model import FoundImage, Kind
 from hardtack.manifests.place import Place
+from hardtack.manifests.programs import starts
 from hardtack.manifests.shell import pulled, substitute
 
 _HEREDOC = re.compile(r"<<-?([\"']?)(\w+)\1")
@@ -90,9 +91,8 @@ def images(text: str, file: Path) -> Iterator[FoundImage]:
         if name in ("RUN", "CMD", "ENTRYPOINT"):
             for offset, command, raw, wanted in pulled(_shell(rest), inner):
                 place = Place(file, line + 1 + offset)
-                yield _image(
-                    raw, place, f"stage {stage} › {name} › {command}", Kind.COMMAND, wanted
-                )
+                kind = Kind.STARTED if starts(command) else Kind.COMMAND
+                yield _image(raw, place, f"stage {stage} › {name} › {command}", kind, wanted)
 
 
 def _triggered(instruction: tuple[int, str, str]) -> tuple[int, str, str]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from hardtack.manifests.place import Problem, Severity
-from hardtack.manifests.podspecs import resources
+from hardtack.manifests.podspecs import decoded, resources
 from hardtack.manifests.yamlpos import Document, Mapping, Scalar, parse, text_of
 
 DEEPEST = 8
@@ -37,7 +35,7 @@ def documents(
                 if not isinstance(value, Scalar):
                     continue
                 encoded = field == "binaryData" or (kind == "Secret" and field == "data")
-                text = _decoded(value.text) if encoded else value.text
+                text = decoded(value.text) if encoded else value.text
                 if not _WORTH_READING.search(text):
                     continue
                 lines = _flat(value) if encoded else _lines(value, text, source)
@@ -59,13 +57,6 @@ def _noted(problems: list[Problem], where: str) -> list[Problem]:
         for problem in problems
         if problem.severity is Severity.ERROR
     ]
-
-
-def _decoded(text: str) -> str:
-    try:
-        return base64.b64decode(text).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        return ""
 
 
 def _flat(node: Scalar) -> Callable[[int], int]:

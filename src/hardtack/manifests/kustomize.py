@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hardtack.core.errors import BadReference
-from hardtack.manifests.model import FoundImage
+from hardtack.manifests.model import FoundImage, Kind
 from hardtack.manifests.reference import Reference
 from hardtack.manifests.yamlpos import Document, children, text_of
 
 FILES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+_MOVED = (Kind.CONTAINER, Kind.INIT, Kind.EPHEMERAL)  # no variables, no strings of ConfigMaps
 TAKEN_IN = ("resources", "bases", "components")
 
 
@@ -47,7 +48,7 @@ def overrides(document: Document) -> list[Override]:
 
 def applied(image: FoundImage, found: list[Override]) -> FoundImage:
     """The image as the overrides leave it. The place stays the manifest's."""
-    if image.reference is None:
+    if image.reference is None or image.hidden or image.kind not in _MOVED:
         return image
     file = image.place.file.resolve()
     for override in found:

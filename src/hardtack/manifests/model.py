@@ -33,7 +33,9 @@ class Kind(StrEnum):
     CRD = "crd"
     COMPOSE = "compose"
     DOCKERFILE = "dockerfile"
-    COMMAND = "command"
+    COMMAND = "command"  # which fetches it
+    STARTED = "started"  # by a command
+    SETTING = "setting"  # a variable or an option of a program, which may start it
     LIST = "list"
     K3S = "k3s"
     CHART = "chart"

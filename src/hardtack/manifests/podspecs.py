@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from hardtack.core.errors import BadReference
+from hardtack.manifests import settings
 from hardtack.manifests.build import CLOSE, OPEN, Hole, expand, found, policy_in_force
 from hardtack.manifests.model import FoundImage, Kind, PullPolicy
 from hardtack.manifests.place import Place
-from hardtack.manifests.programs import fetched, is_named
-from hardtack.manifests.reference import Reference
+from hardtack.manifests.programs import fetched, is_named, starts
 from hardtack.manifests.shell import pulled
 from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, Sequence, children, text_of
 
@@ -28,6 +30,7 @@ CONTAINERS = {
     "initContainers": Kind.INIT,
     "ephemeralContainers": Kind.EPHEMERAL,
 }
+_REFERENCE = re.compile(r"\$\(([A-Za-z_][\w.-]*)\)")
 _ACTION = re.compile(f"{OPEN}[0-9]*{CLOSE}")
 
 
@@ -58,6 +61,32 @@ def _resources(root: Node, above: str, depth: int) -> Iterator[tuple[str, Mappin
             yield from _resources(item, way, depth + 1)
     else:
         yield way, root
+
+
+def strings(root: Mapping) -> Iterator[tuple[str, Scalar, Scalar]]:
+    """(field, key, text) of what a ConfigMap or Secret holds; base64 read."""
+    encoded = {"data"} if text_of(root.get("kind")) == "Secret" else set()
+    for field in ("data", "stringData"):
+        values = root.get(field)
+        for key, value in values.items() if isinstance(values, Mapping) else ():
+            if isinstance(value, Scalar):
+                yield (
+                    field,
+                    key,
+                    (
+                        replace(value, text=decoded(value.text), style="")
+                        if field in encoded
+                        else value
+                    ),
+                )
+
+
+def decoded(text: str) -> str:
+    """What base64 stands for, where it's text; nothing elsewhere."""
+    try:
+        return base64.b64decode(text).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return ""
 
 
 @dataclass(frozen=True)
@@ -107,31 +136,95 @@ class _Reader:
         for key, value in container.items():
             if key.text == "image" and isinstance(value, Scalar):
                 yield from self.image(_standing_at(key, value), way, kind, container, platforms)
+        yield from self.environment(way, container.get("env"))
+        variables = _variables(container.get("env"))
         for commands in (
             (container.get("command"), container.get("args")),
             (container.get("lifecycle", "postStart", "exec", "command"),),
             (container.get("lifecycle", "preStop", "exec", "command"),),
         ):
-            words = [w for each in commands for w in children(each) if isinstance(w, Scalar)]
-            yield from self.words(words, f"{way} › command")
+            words = [
+                replace(word, text=_expanded(word.text, variables))
+                for each in commands
+                for word in children(each)
+                if isinstance(word, Scalar)
+            ]
+            yield from self.words(words, f"{way} › command", variables)
 
-    def words(self, words: list[Scalar], way: str) -> Iterator[FoundImage]:
+    def words(
+        self, words: list[Scalar], way: str, variables: dict[str, str]
+    ) -> Iterator[FoundImage]:
         """Images that a command, given word by word, fetches, or a script among its words."""
         at = next((n for n, word in enumerate(words) if re.fullmatch(r"-[a-z]*c", word.text)), 0)
         for word in words[at + 1 :] if at else words:
-            yield from self.script(word, way)
-        if not words or not is_named(" ".join(word.text for word in words)):
+            yield from self.script(word, way, variables)
+        texts = [word.text for word in words]
+        if not is_named(" ".join(texts)):
+            yield from self.options(words[: at or None], way)
             return
-        known: dict[str, Scalar] = {word.text: word for word in reversed(words)}
-        for command, raw, platform in fetched([word.text for word in words]):
+        known = {word.text: word for word in reversed(words)}
+        for command, raw, platform in fetched(texts):
             named = next((w for text, w in known.items() if raw and raw in text), words[0])
             yield from self.pulled(raw, self.document.place(named), f"{way} › {command}", platform)
 
-    def script(self, node: Node, way: str) -> Iterator[FoundImage]:
+    def options(self, words: list[Scalar], way: str) -> Iterator[FoundImage]:
+        """Images in options of a program, which starts them: `--worker-image=a/b:1`."""
+        for word, following in itertools.zip_longest(words, words[1:]):
+            option, equals, text = word.text.partition("=")
+            if not option.startswith("-"):
+                continue
+            value = replace(word, text=text) if equals else following
+            if value is not None and (equals or not value.text.startswith("-")):
+                for each in settings.entry(option, value, {}):
+                    if not each.why:
+                        yield from self.setting(each, f"{way} › {option}")
+
+    def setting(self, named: settings.Named, way: str) -> Iterator[FoundImage]:
+        for raw, unknown in expand(named.text.text, self.holes):
+            yield found(raw, self.document.place(named.text), way, Kind.SETTING,
+                        hidden=self.document.hidden, unknown=unknown or named.why)  # fmt: skip
+
+    def environment(self, way: str, given: Node | None) -> Iterator[FoundImage]:
+        """Images in a container's variables, which its program starts."""
+        variables = _variables(given)
+        others = {"_".join(settings.words(name)): text for name, text in variables.items()}
+        for entry in children(given):
+            name, value = text_of(entry.get("name")), entry.get("value")
+            if isinstance(value, Scalar):
+                value = replace(value, text=_expanded(value.text, variables))
+                for each in settings.entry(name, value, others):
+                    yield from self.setting(each, f"{way} › env.{name}")
+
+    def configured(self, way: str, root: Mapping) -> Iterator[FoundImage]:
+        """Images that the strings of a ConfigMap or Secret name, or fetch."""
+        every = list(strings(root))
+        others = {"_".join(settings.words(key.text)): value.text for _, key, value in every}
+        for field, key, value in every:
+            step = f"{way} › {field}.{key.text}"
+            yield from self.script(value, step)
+            yield from self.kept(step, key.text, value, others)
+
+    def kept(self, way: str, key: str, value: Scalar, others: dict[str, str]
+             ) -> Iterator[FoundImage]:  # fmt: skip
+        """Images that a value of a ConfigMap names: the value itself, or a line of settings."""
+        if "\n" not in value.text.strip():
+            for each in settings.entry(key, value, others):
+                yield from self.setting(each, way)
+            return
+        lines = list(settings.lines(value.text))
+        others = {"_".join(settings.words(name)): text for _, name, text in lines}
+        for number, name, text in lines:
+            line = value.line + 1 + number if value.style == "|" else value.line
+            for each in settings.entry(name, Scalar(line, 1, text), others):
+                yield from self.setting(each, f"{way} › {name}")
+
+    def script(
+        self, node: Node, way: str, variables: dict[str, str] | None = None
+    ) -> Iterator[FoundImage]:
         """Images that a script in a string pulls."""
         if not isinstance(node, Scalar) or " " not in node.text:
             return
-        for line, command, raw, platform in pulled(node.text):
+        for line, command, raw, platform in pulled(node.text, variables):
             place = self.document.place(node)
             if node.style == "|":
                 place = replace(place, line=node.line + 1 + line)
@@ -140,7 +233,8 @@ class _Reader:
     def pulled(self, raw: str, place: Place, way: str, platform: str) -> Iterator[FoundImage]:
         platforms = (platform,) if platform and OPEN not in platform else ()
         for text, unknown in expand(raw, self.holes):
-            yield found(text, place, way, Kind.COMMAND, platforms=platforms,
+            kind = Kind.STARTED if starts(way) else Kind.COMMAND
+            yield found(text, place, way, kind, platforms=platforms,
                         hidden=self.document.hidden, unknown=unknown)  # fmt: skip
 
     def custom(self, way: str, node: Node, depth: int = 0) -> Iterator[FoundImage]:
@@ -152,14 +246,20 @@ class _Reader:
             return
         if children(node.get("containers")):
             yield from self.pod(way, node)
+        others = settings.by_words(node)
         for key, value in node.items():
             step = f"{way} › {key.text}".removeprefix(" › ")
             if key.text in CONTAINERS and children(node.get("containers")):
                 continue
-            if isinstance(value, Scalar) and _names_image(key.text, value):
+            named = list(settings.entry(key.text, value, others))
+            if key.text == "image" and isinstance(value, Scalar) and value.tag == "str":
                 yield from self.image(value, step, Kind.CRD, node)
-            elif key.text == "image" and isinstance(value, Mapping) and "repository" in value:
-                yield from self.image(joined(value), step, Kind.CRD, value)
+            elif named:
+                for each in named:
+                    for image in self.image(each.text, f"{step}{each.step}", Kind.CRD,
+                                            each.parts or node):  # fmt: skip
+                        yield replace(image, reference=None, reason=each.why) if (
+                            each.why and image.reference) else image  # fmt: skip
             else:
                 yield from self.custom(step, value, depth + 1)
 
@@ -174,11 +274,8 @@ def images(document: Document, holes: tuple[Hole, ...] = ()) -> Iterator[FoundIm
             if isinstance(spec, Mapping):
                 yield from reader.pod(way, spec)
         elif kind in ("ConfigMap", "Secret"):
-            for field in ("data", "stringData"):
-                values = root.get(field)
-                for key, value in values.items() if isinstance(values, Mapping) else ():
-                    for image in reader.script(value, f"{way} › {field}.{key.text}"):
-                        yield replace(image, hidden=True)
+            for image in reader.configured(way, root):
+                yield replace(image, hidden=True)
         elif kind != "CustomResourceDefinition":
             yield from reader.custom(way, root)
 
@@ -196,16 +293,19 @@ def fragment(document: Document, below: str) -> Iterator[FoundImage]:
         yield replace(image, kind=Kind.CONTAINER) if image.kind is Kind.CRD else image
 
 
-def _names_image(key: str, value: Scalar) -> bool:
-    """Whether a resource's field names an image: `image`, and where the text surely is one
-    `initImage: a/b:1` too, not `osImage: Debian 12`."""
-    if key == "image":
-        return value.tag == "str"
-    try:
-        reference = Reference.parse(value.text) if key.endswith("Image") else None
-    except BadReference:
-        return False
-    return bool(reference and (reference.tag or reference.digest))
+def _variables(given: Node | None) -> dict[str, str]:
+    """A container's variables that are written down, each with those before it put in."""
+    known: dict[str, str] = {}
+    for entry in children(given):
+        value = entry.get("value")
+        if isinstance(value, Scalar):
+            known[text_of(entry.get("name"))] = _expanded(value.text, known)
+    return known
+
+
+def _expanded(text: str, variables: dict[str, str]) -> str:
+    """`$(NAME)` put in as the kubelet does."""
+    return _REFERENCE.sub(lambda found: variables.get(found[1], found[0]), text)
 
 
 def _standing_at(key: Scalar, value: Scalar) -> Scalar:
@@ -213,16 +313,6 @@ def _standing_at(key: Scalar, value: Scalar) -> Scalar:
     if key.line <= value.line <= key.line + 1:
         return value
     return replace(value, line=key.line, column=key.column)
-
-
-def joined(image: Mapping) -> Scalar:
-    """`{registry, repository, tag, digest}` as one text."""
-    part = {name: text_of(image.get(name)) for name in ("registry", "repository", "tag", "digest")}
-    text = "/".join(piece for piece in (part["registry"], part["repository"]) if piece)
-    text += f":{part['tag']}" if part["tag"] else ""
-    text += f"@{part['digest']}" if part["digest"] else ""
-    at = image.get("repository") or image
-    return Scalar(at.line, at.column, text)
 
 
 def _platforms(spec: Mapping) -> tuple[str, ...]:

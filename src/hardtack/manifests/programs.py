@@ -98,6 +98,7 @@ _PROGRAMS = {
         ("run", "debug", "set image", "create deployment", "create deploy", "create job",
          "create cronjob", "create cj"), "")),
 }  # fmt: skip
+_STARTS = {"run", "create", "debug", "image", "deployment", "deploy", "job", "cronjob", "cj"}
 _NAME = re.compile(r"\b(?:" + "|".join(_PROGRAMS) + r")\b")
 # A place that skopeo, podman and buildah take an image from which is no registry.
 _ELSEWHERE = re.compile(
@@ -106,6 +107,11 @@ _ELSEWHERE = re.compile(
 )
 _NUMBER = re.compile(r"-\d")
 _VARIABLE = re.compile(r"\$(?:\{[^}]*\}|\w+|@|\*)")
+
+
+def starts(command: str) -> bool:
+    """Whether the command, such as `docker run`, starts the image: it needn't fetch it."""
+    return command.rpartition(" ")[2] in _STARTS
 
 
 def is_named(text: str) -> bool:

@@ -16,6 +16,7 @@ from hardtack.manifests import (
     archives,
     charts,
     compose,
+    configured,
     dockerfile,
     embedded,
     files,
@@ -23,6 +24,7 @@ from hardtack.manifests import (
     kustomize,
     lists,
     podspecs,
+    programs,
     shell,
     template,
 )
@@ -115,7 +117,8 @@ class _Scan:
             for line, command, raw, platform in shell.pulled(text):
                 place = Place(file, line + 1)
                 platforms = (platform,) if platform else ()
-                self.images.append(found(raw, place, command, Kind.COMMAND, platforms=platforms))
+                kind = Kind.STARTED if programs.starts(command) else Kind.COMMAND
+                self.images.append(found(raw, place, command, kind, platforms=platforms))
         elif yaml:
             self._yaml(text, file)
         else:
@@ -205,6 +208,8 @@ class _Scan:
             chart = self.charts.of(file) if file.name.startswith("values") else None
             if chart and file.parent == chart.directory:
                 self.images += charts.in_values_only(file, chart, self.images, self.problems)
+        told = [image.place for image in self.images]
+        self.images += configured.images(self.documents, told)
         known = {chart.name for chart in self.charts.known.values() if chart}
         read = {Path(os.path.realpath(file)) for file in self.seen}
         for document in self.documents:

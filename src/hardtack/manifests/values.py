@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from hardtack.core.errors import BadReference
+from hardtack.manifests import settings
 from hardtack.manifests.build import found
 from hardtack.manifests.model import FoundImage, Kind
-from hardtack.manifests.podspecs import joined
 from hardtack.manifests.reference import Reference
-from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, Sequence, text_of
+from hardtack.manifests.settings import joined
+from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, Sequence
 
 ONLY = "named in values only: no template that can be read raw resolves to it"
 
@@ -37,15 +38,20 @@ def _named(node: Node, path: str, depth: int) -> Iterator[tuple[str, Scalar]]:
             yield from _named(child, f"{path}[{number}]", depth + 1)
     if not isinstance(node, Mapping):
         return
-    if text_of(node.get("repository")) and ("tag" in node or "digest" in node):
-        yield path, joined(node)
+    if whole := joined(node, loosely=False):
+        yield path, whole
         return
+    others = settings.by_words(node)
     for key, value in node.items():
         step = f"{path} › {key.text}"
+        named = list(settings.entry(key.text, value, others))
+        for each in named:
+            yield f"{step}{each.step}", each.text
         if isinstance(value, Scalar):
-            if key.text.lower().endswith("image") and value.tag == "str" and value.text.strip():
+            plain = value.tag == "str" and value.text.strip()
+            if not named and key.text.lower().endswith("image") and plain:
                 yield step, value
-        else:
+        elif not named:
             yield from _named(value, step, depth + 1)
 
 

@@ -36,7 +36,8 @@ _CONTAINERS = {
     "initContainers": Kind.INIT,
     "ephemeralContainers": Kind.EPHEMERAL,
 }
-DEPLOYED = (Kind.CONTAINER, Kind.INIT, Kind.EPHEMERAL, Kind.VOLUME, Kind.CRD, Kind.COMPOSE)
+DEPLOYED = (Kind.CONTAINER, Kind.INIT, Kind.EPHEMERAL, Kind.VOLUME, Kind.CRD, Kind.COMPOSE,
+            Kind.SETTING)  # fmt: skip
 
 
 def told(text: str) -> bool:

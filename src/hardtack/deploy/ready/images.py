@@ -13,7 +13,8 @@ from hardtack.images.platforms import Platform
 from hardtack.manifests.model import FoundImage, Kind
 from hardtack.manifests.reference import Reference
 
-_RUN = (Kind.CONTAINER, Kind.INIT, Kind.EPHEMERAL, Kind.VOLUME, Kind.CRD, Kind.CHART)
+_RUN = (Kind.CONTAINER, Kind.INIT, Kind.EPHEMERAL, Kind.VOLUME, Kind.CRD, Kind.CHART,
+        Kind.SETTING)  # fmt: skip
 _HERE = Check.IMAGES_HERE
 _ABSENT = (Found.MISSING, Found.INCOMPLETE, Found.OTHER)
 _FETCH = "Fetch it: hardtack ready --fetch, or hardtack images pull and install."

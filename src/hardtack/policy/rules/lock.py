@@ -65,7 +65,8 @@ def _not_preloaded(deployment: Deployment) -> Iterator[Found]:
 
 
 def _preloaded_in_vain(deployment: Deployment) -> Iterator[Found]:
-    named = references(deployment.deployed)
+    started = (image for image in deployment.scan.images if image.kind is Kind.STARTED)
+    named = references((*deployment.deployed, *started))
     for images in preloaded(deployment).values() if named else ():
         for reference, image in images.items():
             if reference not in named and not reference.repository.startswith(_K3S):
