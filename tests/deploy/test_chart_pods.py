@@ -38,6 +38,13 @@ def test_each_probe_of_the_mount_reads_through_it_in_time(name: str) -> None:
         assert parse_duration(seconds) < probe["timeoutSeconds"]
 
 
+def test_what_starts_after_the_mount_waits_two_seconds_for_a_look_at_it_not_ten() -> None:
+    values = over(SIGNED, {"mount": {"startupProbe": {"failureThreshold": 7}}})
+    ((_, mount),) = _mounts(values)
+    probe = mount["startupProbe"]
+    assert (probe["periodSeconds"], probe["failureThreshold"]) == (2, 35)  # 7 times 10 s, still
+
+
 @pytest.mark.parametrize("kind", ["Sidecar", "DaemonSet"])
 def test_credentials_are_read_only_optional_and_renewed_in_place(kind: str) -> None:
     """A whole directory of a Secret: the kubelet renews its files, which it doesn't with one that

@@ -69,6 +69,7 @@ def named(result: Scan) -> list[tuple[int, str]]:
           " %s, %d, %v and %q"]),
         ('{{ printf "%s/x:%v" .Values.repo 2 }}', ["quay.io/a/b/x:2"]),
         ('{{ ternary "a/on" "a/off" .Values.on }}:1', ["a/off:1"]),
+        ('{{ .Values.repo }}:{{ mul 2 3 | add 1 }}', ["quay.io/a/b:7"]),
     ],
 )  # fmt: skip
 def test_a_line(tmp_path: Path, line: str, names: list[str]) -> None:

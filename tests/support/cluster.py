@@ -34,6 +34,8 @@ from hardtack.endpoint.backends.process import ask
 from tests.support.commands import clean_environment
 
 KUBELET, ENDPOINT = "kubelet", "endpoint"
+_BACK_OFF = 2.0
+"""Seconds; a kubelet's grow from ten to three hundred."""
 
 
 @dataclass
@@ -73,6 +75,7 @@ class Emulator(KubernetesEmulator):
             metadata = request.data["metadata"]
             version = metadata.get("resourceVersion")
             metadata |= {"resourceVersion": str(self.counter), "namespace": request.namespace}
+            metadata.setdefault("generation", 1)
             if method == "POST" and plural == "services":
                 self.addressed(request.data)
             if method == "PUT":
@@ -88,6 +91,9 @@ class Emulator(KubernetesEmulator):
                 return _failed(Fault("PUT", "", 404))
             if version not in (None, every[key].raw["metadata"]["resourceVersion"]):
                 return _failed(Fault("PUT", "", 409))
+            was = every[key].raw
+            if was.get("spec") != request.data.get("spec"):
+                request.data["metadata"]["generation"] = was["metadata"].get("generation", 0) + 1
             every[key].delete()
             every[key].create(request.data)
             raw = every[key].last.raw
@@ -200,12 +206,14 @@ class _Run:
     restarts: int = 0
     ready: bool = False
     last: Object = field(default_factory=dict)
+    backs_off: float = 0.0
 
 
 class Kubelet:
     """Makes pods of Deployments, as their strategy says: the old one ends when the new is ready.
 
     A pod's container is a process of this machine, run with the arguments that the pod names.
+    `most`: the most pods of a Deployment at a time; `crowd`: of all together.
     """
 
     def __init__(self, server: ApiServer, directory: Path) -> None:
@@ -215,6 +223,7 @@ class Kubelet:
         self.proxies: dict[str, _Proxy] = {}
         server.emulator.addressed = self._address
         self.most: dict[str, int] = {}
+        self.crowd = 0
         self.problem: BaseException | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="kubelet")
@@ -249,6 +258,7 @@ class Kubelet:
     def _turn(self) -> None:
         deployments, _ = self._cluster.list(DEPLOYMENTS)
         pods, _ = self._cluster.list(PODS)
+        self.crowd = max(self.crowd, len(pods))
         wanted: set[str] = set()
         for deployment in deployments:
             template = deployment["spec"]["template"]
@@ -260,6 +270,7 @@ class Kubelet:
             self.most[key] = max(self.most.get(key, 0), len(mine))
             if name not in {pod["metadata"]["name"] for pod in mine} and len(mine) < 2:
                 self._make(name, template)
+            self._report(deployment, name, mine)
             current = self.runs.get(name)
             if current and current.ready:
                 wanted.add(name)
@@ -271,6 +282,16 @@ class Kubelet:
             else:
                 self._cluster.delete(PODS, pod["metadata"]["name"])
                 _end(self.runs.pop(pod["metadata"]["name"]))
+
+    def _report(self, deployment: Object, name: str, pods: list[Object]) -> None:
+        """The Deployment's status, as its controller writes it."""
+        status = {
+            "observedGeneration": deployment["metadata"]["generation"],
+            "replicas": len(pods),
+            "updatedReplicas": sum(pod["metadata"]["name"] == name for pod in pods),
+        }
+        if deployment.get("status") != status:
+            self._cluster.update(DEPLOYMENTS, {**deployment, "status": status})
 
     def _ready(self, pod: Object) -> bool:
         run = self.runs.get(pod["metadata"]["name"])
@@ -300,19 +321,27 @@ class Kubelet:
         """Probe it, start it again where it ended, and write its status where that changed."""
         name = pod["metadata"]["name"]
         run = self.runs[name]
-        if run.process.poll() is not None:
+        if run.process.poll() is not None and not run.backs_off:
             ended = {"exitCode": run.process.returncode, "message": run.log.read_text()[-2000:]}
-            run = self._started(name, pod["spec"]["containers"][0], run.restarts + 1)
             run.last = {"terminated": ended}
+            # The first time it is started again at once.
+            run.backs_off = time.monotonic() + (_BACK_OFF if run.restarts else 0)
+        if run.backs_off and time.monotonic() >= run.backs_off:
+            last = run.last
+            run = self._started(name, pod["spec"]["containers"][0], run.restarts + 1)
+            run.last = last
             self.runs[name] = run
-        run.ready = ask(run.port, "/health/ready")[0] == 200
+        run.ready = not run.backs_off and ask(run.port, "/health/ready")[0] == 200
         proxy = self.proxies.get(name.rpartition("-")[0].rpartition("-")[0])
         newer = [n for n, r in self.runs.items() if n > name and r.ready]
         if proxy and run.ready and not newer:
             proxy.target = run.port
+        state = {"waiting": {"reason": "CrashLoopBackOff"}} if run.backs_off else {"running": {}}
         status = {
             "conditions": [{"type": "Ready", "status": "True" if run.ready else "False"}],
-            "containerStatuses": [{"restartCount": run.restarts, "lastState": run.last}],
+            "containerStatuses": [
+                {"restartCount": run.restarts, "lastState": run.last, "state": state}
+            ],
         }
         if pod.get("status") != status:
             self._cluster.update(PODS, {**pod, "status": status})

@@ -94,11 +94,12 @@ timeoutSeconds: 10
     {{- with include "hardtack.env" .Values.mount.env }}
     {{- . | nindent 4 }}
     {{- end }}
-  # For a first listing over a slow link; with no network and nothing known it waits.
+  # For a first listing over a slow link; with no network and nothing known it waits. Often, for the
+  # endpoint is started after it: each replacement and each boot would wait for half the time between.
   startupProbe:
     {{- include "hardtack.mountProbe" . | nindent 4 }}
-    periodSeconds: 10
-    failureThreshold: {{ .Values.mount.startupProbe.failureThreshold }}
+    periodSeconds: 2
+    failureThreshold: {{ mul 5 .Values.mount.startupProbe.failureThreshold }}
   livenessProbe:
     {{- include "hardtack.mountProbe" . | nindent 4 }}
     periodSeconds: 30

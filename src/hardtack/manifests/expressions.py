@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import posixpath
 import re
 from collections.abc import Callable, Mapping
@@ -385,6 +386,8 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "printf": _printf,
     "print": lambda *given: "".join(map(shown, given)),
     "int": int,
+    "add": lambda *given: sum(map(int, given)),
+    "mul": lambda *given: math.prod(map(int, given)),
     "toYaml": to_yaml,
     "toJson": json.dumps,
     "indent": _indented,

@@ -100,7 +100,9 @@ class Kubernetes:
     def address(self, detector: str) -> Address | None:
         service = self._services.objects.get(manifests.service_name(detector))
         deployment = self._deployment(detector)
-        ready = [pod for pod in self._pods_of(detector) if pod.ready]
+        found = self._pods_of(detector)
+        # A pod that is about to go answers a while longer, and its Service sends to it meanwhile.
+        ready = [p for p in found if p.ready and not p.going] or [p for p in found if p.ready]
         if service is None or deployment is None or not ready or not self._is_wanted(detector):
             return None
         identity = _identity(deployment)
@@ -116,7 +118,7 @@ class Kubernetes:
         refused = versions.refused_now(seen, self._record(detector).refused)
         told = "".join(f"Version {label} is refused: {reason} " for label, reason in refused)
         labels = tuple(label for label, _ in refused)
-        found = self._pods_of(detector)
+        found = self._staying(detector)
         deployment = self._deployment(detector)
         restarts = sum(pod.restarts for pod in found)
         address = self.address(detector)
@@ -192,12 +194,12 @@ class Kubernetes:
         deployment = self._deployment(detector)
         if deployment is None:
             chosen = versions.first(seen, kept.last, kept.refused)
-            if chosen is not None and self._loading() < self._settings.starting:
+            if chosen is not None and self._may_load():
                 self._make(detector, chosen)
             return
         self._ensure(SERVICES, self._services, manifests.service(detector))
         identity = _identity(deployment)
-        serving = [pod for pod in self._pods_of(detector) if pod.identity == identity]
+        serving = [pod for pod in self._staying(detector) if pod.identity == identity]
         if any(pod.ready for pod in serving):
             self._served(detector, identity)
             following = versions.following(seen, identity, kept.refused)
@@ -205,8 +207,14 @@ class Kubernetes:
             self._ready_since.pop((detector, identity), None)
             following = self._instead(detector, identity, serving, seen)
         chosen = following or _version_of(seen, identity)
-        if chosen is not None:
-            self._ensure(DEPLOYMENTS, self._deployments, self._desired(detector, chosen))
+        if chosen is None:
+            return
+        desired = self._desired(detector, chosen)
+        # One that serves waits for its turn: two servers of each at once are more than a box holds.
+        serves = any(pod.ready for pod in self._staying(detector))
+        if _differs(deployment, desired) and serves and not self._may_load(beside=detector):
+            return
+        self._ensure(DEPLOYMENTS, self._deployments, desired)
 
     def _make(self, detector: str, version: Version) -> None:
         self._ensure(SERVICES, self._services, manifests.service(detector))
@@ -260,7 +268,7 @@ class Kubernetes:
                 mirror.put(found)
             return
         _check_ours(existing, desired)
-        if existing["metadata"].get("annotations", {}).get(HASH) == _annotation(desired, HASH):
+        if not _differs(existing, desired):
             return
         try:
             mirror.put(self._cluster.update(kind, _merged(existing, desired)))
@@ -275,7 +283,7 @@ class Kubernetes:
         """Delete what is ours and of no wanted detector."""
         for kind, mirror in ((DEPLOYMENTS, self._deployments), (SERVICES, self._services)):
             for name, body in mirror.objects.items():
-                if body["metadata"]["labels"].get(manifests.DETECTOR) in wanted:
+                if _detector(body) in wanted:
                     continue
                 if body["metadata"].get("deletionTimestamp"):
                     continue
@@ -291,11 +299,17 @@ class Kubernetes:
             detector, version, settings.pods, settings.programs.get(detector)
         )
 
-    def _loading(self) -> int:
-        """How many Deployments have no pod that is ready."""
-        bodies = self._deployments.objects.values()
-        detectors = {body["metadata"]["labels"].get(manifests.DETECTOR, "") for body in bodies}
-        return sum(not any(pod.ready for pod in self._pods_of(d)) for d in detectors)
+    def _may_load(self, beside: str = "") -> bool:
+        """Whether fewer detectors than may load at a time; `beside` isn't counted."""
+        others = [b for b in self._deployments.objects.values() if _detector(b) != beside]
+        return sum(map(self._loads, others)) < self._settings.starting
+
+    def _loads(self, deployment: Object) -> bool:
+        """Whether a server of it starts now; one that waits after a failure holds up nobody."""
+        found = self._staying(_detector(deployment))
+        if any(pod.broken for pod in found if not pod.ready):
+            return False
+        return not any(pod.ready for pod in found) or _rolls(deployment)
 
     def _size(self, detector: str) -> tuple[int, str]:
         whole = self._looker.seen.get(detector, Seen()).whole
@@ -303,12 +317,15 @@ class Kubernetes:
 
     def _deployment(self, detector: str) -> Object | None:
         found = self._deployments.objects.get(manifests.deployment_name(detector))
-        if found and found["metadata"]["labels"].get(manifests.DETECTOR) != detector:
+        if found and _detector(found) != detector:
             return None
         return found
 
     def _pods_of(self, detector: str) -> Sequence[Pod]:
         return pods.of(detector, self._pods.objects.values())
+
+    def _staying(self, detector: str) -> Sequence[Pod]:
+        return [pod for pod in self._pods_of(detector) if not pod.going]
 
     def _is_wanted(self, detector: str) -> bool:
         return self._wanted is not None and detector in self._wanted
@@ -336,6 +353,22 @@ def _check_ours(found: Object, desired: Object) -> None:
             remedy="Delete it; hardtack then makes its own.",
             status=409,
         )
+
+
+def _differs(existing: Object, desired: Object) -> bool:
+    return _annotation(existing, HASH) != _annotation(desired, HASH)
+
+
+def _rolls(deployment: Object) -> bool:
+    """Whether the cluster hasn't yet brought its pods to what it says, and ended the old ones."""
+    status, wanted = deployment.get("status") or {}, deployment["spec"].get("replicas", 1)
+    if status.get("observedGeneration", 0) < deployment["metadata"].get("generation", 0):
+        return True
+    return any(status.get(name, 0) != wanted for name in ("updatedReplicas", "replicas"))
+
+
+def _detector(body: Object) -> str:
+    return str(body["metadata"]["labels"].get(manifests.DETECTOR, ""))
 
 
 def _identity(deployment: Object) -> str:

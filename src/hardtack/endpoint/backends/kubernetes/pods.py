@@ -16,7 +16,8 @@ _BROKEN = {
 
 @dataclass(frozen=True)
 class Pod:
-    """`broken` says why it doesn't start, `last` why its server ended last; both may be empty."""
+    """`broken` says why it doesn't start, `last` why its server ended last; both may be empty.
+    `going`: it was deleted, and ends soon."""
 
     identity: str
     version: str
@@ -24,15 +25,15 @@ class Pod:
     restarts: int
     broken: str
     last: str
+    going: bool
 
 
 def of(detector: str, objects: Iterable[Object]) -> Sequence[Pod]:
-    """The detector's pods that aren't about to go."""
+    """The detector's pods."""
     return [
         _read(body)
         for body in objects
         if body["metadata"].get("labels", {}).get(DETECTOR) == detector
-        and not body["metadata"].get("deletionTimestamp")
     ]
 
 
@@ -66,6 +67,7 @@ def _read(body: Object) -> Pod:
         restarts,
         broken or (f"It finds no node: {unplaced}" if unplaced else ""),
         last,
+        bool(metadata.get("deletionTimestamp")),
     )
 
 

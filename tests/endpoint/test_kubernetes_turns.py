@@ -1,0 +1,89 @@
+"""The Kubernetes backend where many detectors start, change, fail or are moved at a time."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from hardtack.demo.detectors import SAMPLES
+from hardtack.endpoint.backends.kubernetes import manifests
+from hardtack.endpoint.backends.kubernetes.access import Access
+from hardtack.endpoint.backends.kubernetes.backend import Kubernetes, Settings
+from hardtack.endpoint.backends.kubernetes.client import Cluster, Object
+from hardtack.endpoint.backends.versions import look
+from tests.endpoint.test_rollout import DIGIT, server, serves
+from tests.support.cluster import kubernetes
+from tests.support.endpoints import endpoint, write_detectors, write_models
+from tests.support.waiting import until
+
+FEW = SAMPLES[4:8]
+
+
+def options(config: Path) -> tuple[str, ...]:
+    return (
+        "--backend", "kubernetes", "--kubeconfig", str(config), "--inference-image", "img:1",
+        "--model-refresh", "200ms", "--probation", "1s", "--starting", "1",
+    )  # fmt: skip
+
+
+def test_what_serves_is_changed_in_turn(tmp_path: Path) -> None:
+    models = write_models(tmp_path, FEW)
+    detectors = write_detectors(tmp_path / "detectors.yaml", FEW)
+    with kubernetes(tmp_path / "kubelet") as (api, kubelet):
+        given = options(api.kubeconfig(tmp_path / "kubeconfig"))
+        with endpoint(tmp_path, models, detectors, *given) as served:
+            assert kubelet.crowd == len(FEW)
+            for sample in FEW:
+                shutil.copytree(models / sample.id / "primary/1", tmp_path / sample.id)
+            for sample in FEW:  # all at once, as with a new image
+                (tmp_path / sample.id).rename(models / sample.id / "primary/2")
+            for sample in FEW:
+                serves(served, "2", sample.id)
+            until(lambda: len(kubelet.runs) == len(FEW), lambda: kubelet.runs)
+        assert kubelet.crowd == len(FEW) + 1
+
+
+def test_one_that_keeps_failing_holds_up_nobody(tmp_path: Path) -> None:
+    pair = FEW[:2]
+    models = write_models(tmp_path, pair)
+    weights = [models / sample.id / "primary/1/model.onnx" for sample in pair]
+    # The smallest is the first to be started.
+    bad, good = sorted(pair, key=lambda s: weights[pair.index(s)].stat().st_size)
+    harmed = bytearray(weights[pair.index(bad)].read_bytes())
+    harmed[len(harmed) // 2] ^= 0xFF
+    weights[pair.index(bad)].write_bytes(harmed)
+    detectors = write_detectors(tmp_path / "detectors.yaml", pair)
+    with kubernetes(tmp_path / "kubelet") as (api, _):
+        given = options(api.kubeconfig(tmp_path / "kubeconfig"))
+        with endpoint(tmp_path, models, detectors, *given, ready=False) as served:
+            serves(served, "1", good.id)
+            until(lambda: server(served, bad.id)["phase"] == "failed", lambda: server(served))
+
+
+def test_a_pod_that_is_about_to_go_is_asked_until_another_is_ready(tmp_path: Path) -> None:
+    models = write_models(tmp_path, [DIGIT])
+    (version,) = look(models / DIGIT.id).whole
+    pods = manifests.Pods("img:1", tmp_path / "mount")
+    backend = Kubernetes(
+        Cluster(Access("http://127.0.0.1:1", "edge")), Settings(tmp_path, tmp_path, pods)
+    )
+    backend.want(frozenset({DIGIT.id}))
+    service = manifests.service(DIGIT.id)
+    service["spec"]["clusterIP"] = "10.43.0.7"
+    deployment = manifests.deployment(DIGIT.id, version, pods)
+
+    def pod(name: str, *, ready: bool, **metadata: str) -> Object:
+        status = {"conditions": [{"type": "Ready", "status": str(ready)}]}
+        template = deployment["spec"]["template"]["metadata"]
+        return {"metadata": {**template, "name": name, **metadata}, "status": status}
+
+    backend._services.put(service)
+    backend._deployments.put(deployment)
+    backend._pods.put(pod("old", ready=True, deletionTimestamp="2026-11-28T12:00:00Z"))
+    backend._pods.put(pod("new", ready=False))
+    address = backend.address(DIGIT.id)
+    assert address is not None and address.host == "10.43.0.7"
+    assert backend.state(DIGIT.id).phase == "ready"
+    backend._pods.put(pod("old", ready=False, deletionTimestamp="2026-11-28T12:00:00Z"))
+    assert backend.address(DIGIT.id) is None
+    assert backend.state(DIGIT.id).phase == "loading"
