@@ -11,7 +11,7 @@ from typing import Any
 
 from hardtack.core.errors import ConfigError
 from hardtack.core.yamlerrors import told
-from hardtack.deploy.facts import k3s_start, names
+from hardtack.deploy.facts import k3s_start, names, resolvconf
 from hardtack.deploy.facts import kubelet as kubelet_files
 from hardtack.deploy.facts.model import K3s
 from hardtack.deploy.facts.unreadable import unreadable
@@ -20,6 +20,7 @@ CONFIG = Path("etc/rancher/k3s")
 DATA = Path("var/lib/rancher/k3s")
 SOCKET = Path("run/k3s/containerd/containerd.sock")
 _CONTAINERD = DATA / "agent/etc/containerd/config.toml"
+_REGISTRIES = "/etc/rancher/k3s/registries.yaml"
 _PATIENCE = 3.0
 _SIGNS = (CONFIG, DATA, Path("usr/local/bin/k3s"), Path("bin/k3s"))
 
@@ -40,10 +41,14 @@ def read(root: Path) -> K3s | None:
     kubelet = kubelet_files.read(root, dict(_arguments(settings.pop("kubelet-arg", None))))
     plain = {key: ",".join(map(str, _listed(value))) for key, value in settings.items()}
     resolv = plain.get("resolv-conf") or kubelet.get("resolv-conf")
+    registries = root / plain.get("private-registry", _REGISTRIES).lstrip("/")
+    if registries.is_file():
+        _read(registries)  # or k3s says so, and starts nothing
     return K3s(
-        plain, kubelet, _nameservers(root / resolv.lstrip("/")) if resolv else None,
+        plain, kubelet, resolvconf.servers(root, resolv) if resolv else None,
         _sandbox(root) or plain.get("pause-image"), frozenset(commanded),
         names.of_node(root, with_id=plain.get("with-node-id", "").lower() == "true"),
+        resolv if resolv and resolvconf.leased(root, resolv) else "",
     )  # fmt: skip
 
 
@@ -105,12 +110,3 @@ def _arguments(value: Any) -> Iterator[tuple[str, str]]:
     for one in _listed(value):
         name, _, text = str(one).lstrip("-").partition("=")
         yield name, text
-
-
-def _nameservers(file: Path) -> tuple[str, ...]:
-    try:
-        lines = file.read_text(errors="replace").splitlines()
-    except OSError:
-        return ()
-    words = (line.split() for line in lines)
-    return tuple(w[1] for w in words if len(w) > 1 and w[0] == "nameserver")

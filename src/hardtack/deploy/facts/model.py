@@ -41,6 +41,7 @@ class K3s:
     `pause`: the image that holds each pod's namespaces; None where nothing says which.
     `commanded`: the flags that stand in the command: what files say of them counts for nothing.
     `node`: the name of its node where it ran before; else empty.
+    `leased`: that resolv.conf, where its servers are those of a lease; else empty.
     """
 
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -49,6 +50,7 @@ class K3s:
     pause: str | None = None
     commanded: frozenset[str] = frozenset()
     node: str = ""
+    leased: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from hardtack.deploy.ready.amiss import PREPARE, Amiss
 from hardtack.deploy.ready.checks import Check
 from hardtack.deploy.ready.report import Row, State
 
+_LISTENING = {"bind-address": "listens", "advertise-address": "is told to pods"}
 _STALE = 86400.0
 _NEARLY = 5  # per cent below the threshold from which images are collected
 
@@ -40,6 +41,22 @@ def node_address(facts: Facts) -> Iterable[Amiss]:
         if address not in facts.network.staying:
             said = f"the node's address {address} goes when its cable does"
             yield said, _prepare(facts.k3s, "node-ip")
+    yield from _hanging(facts, facts.k3s)
+
+
+def _hanging(facts: Facts, k3s: K3s) -> Iterable[Amiss]:
+    """What else k3s is told to use of a cable's."""
+    for flag, does in _LISTENING.items():
+        address = k3s.settings.get(flag, "")
+        if "." in address and address not in (*facts.network.staying, "0.0.0.0"):
+            said = f"{address}, at which k3s {does} ({flag}), goes when its cable does"
+            yield said, f"Take {flag} out of k3s's configuration: the node's address does."
+    interface = k3s.settings.get("flannel-iface", "")
+    if interface and not facts.network.staying & facts.network.addresses.get(interface, set()):
+        yield (
+            f"{interface}, flannel's interface, has no address when its cable is out: k3s ends",
+            "Take flannel-iface out of k3s's configuration: it takes that of the default route.",
+        )
 
 
 def node_name(facts: Facts) -> Iterable[Amiss]:
@@ -90,6 +107,12 @@ def names(facts: Facts) -> Iterable[Amiss]:
         yield (
             "the resolv.conf that k3s is told to use names no server: CoreDNS won't start",
             "Name one in it, or take resolv-conf out of k3s's configuration.",
+        )
+    elif facts.k3s is not None and facts.k3s.leased:
+        yield (
+            f"{facts.k3s.leased}, which k3s is told to use, names the servers of a lease: with no "
+            "cable it names none, and CoreDNS won't start",
+            "Take resolv-conf out of k3s's configuration, or name a file there that stays.",
         )
 
 

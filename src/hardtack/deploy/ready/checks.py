@@ -125,7 +125,9 @@ ABOUT: dict[Check, tuple[str, str]] = {
         "Without a cable DHCP gives no route, and k3s refuses to start without one.", _PREPARE,
     ),
     Check.BOX_ADDRESS: (
-        "k3s would take another address, which its certificates don't name.", _PREPARE,
+        "k3s would take another address, which its certificates don't name; and what it is told to "
+        "listen at, or to have flannel use, isn't there without its cable.",
+        "`box prepare`; `bind-address`, `advertise-address` and `flannel-iface` by hand",
     ),
     Check.BOX_NODE: (
         "A host name that comes with a lease is another one without: k3s would make another node, "
@@ -137,7 +139,7 @@ ABOUT: dict[Check, tuple[str, str]] = {
     ),
     Check.BOX_NAMES: (
         "`localhost` is in `/etc/hosts`; CoreDNS doesn't start from a resolv.conf that names no "
-        "server.",
+        "server, or none without a lease.",
         "`box prepare`; the server by hand: the file is one that somebody named to k3s, and one "
         "made up would leave pods without names once there is a network",
     ),
