@@ -87,13 +87,18 @@ def test_a_bind_whose_mount_another_container_tells(tmp_path: Path) -> None:
     assert brief(checked(tmp_path, files | {"a.yaml": sidecar})) == []
 
 
-def test_resources_that_a_template_puts_in_are_not_judged(tmp_path: Path) -> None:
+def test_resources_that_a_template_puts_in_are_judged_by_the_values(tmp_path: Path) -> None:
     template = SIDECAR.replace(
         "resources: {requests: {memory: 50Mi}}",
         "resources:\n            {{- toYaml .Values.mount | nindent 12 }}",
     )
-    chart = {"Chart.yaml": "name: box\nversion: 1.0.0\n", "values.yaml": "mount: {requests: {}}\n"}
-    assert brief(checked(tmp_path, chart | {"templates/a.yaml": template})) == []
+    chart = {"Chart.yaml": "name: box\nversion: 1.0.0\n", "templates/a.yaml": template}
+    for values, found in (
+        ("mount: {requests: {memory: 50Mi}}\n", []),
+        ("mount: {requests: {}}\n", [("sidecar-memory", 8)]),
+        ("", []),  # whoever installs it may set it
+    ):
+        assert brief(checked(tmp_path, chart | {"values.yaml": values})) == found
     bare = SIDECAR.replace("resources: {requests: {memory: 50Mi}}", "resources: {}")
     assert brief(checked(tmp_path, {"plain/a.yaml": bare, "templates/a.yaml": ""})) == [
         ("sidecar-memory", 8)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Sequence as Several
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from hardtack.core.errors import ManifestError
@@ -16,7 +15,7 @@ from hardtack.manifests.helm import Chart, Charts, names_below
 from hardtack.manifests.model import FoundImage, Kind
 from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.podspecs import CONTAINERS, fragment
-from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, Sequence, parse
+from hardtack.manifests.yamlpos import parse
 
 
 def inserted(parts: Several[Inserted], file: Path, chart: Chart) -> Iterator[FoundImage]:
@@ -41,31 +40,34 @@ def inserted(parts: Several[Inserted], file: Path, chart: Chart) -> Iterator[Fou
                 yield _standing(image, part, here, chart)
 
 
-def pods(parts: Several[Inserted], file: Path) -> Iterator[Document]:
-    """Pod specs, and lists of containers, that actions of the template `file` put in: each as a
-    Pod, at the lines of the named template that writes them, else at the action's own."""
-    for part in parts:
-        at, lines = part.origins.most() or (file, (part.line,))
-        documents, _ = parse(part.text, at, lines=partial(_line, lines))
-        for document in documents:
-            spec: Node = document.root
-            if isinstance(spec, Sequence) and part.below in CONTAINERS:
-                spec = _mapping(document.root, part.below, document.root)
-            if isinstance(spec, Mapping) and any(name in spec for name in CONTAINERS):
-                pod = _mapping(document.root, "spec", spec, kind="Pod")
-                way = f"{file.name}:{part.line}"
-                yield replace(document, root=pod, path=way, template=True)
+def joined(
+    images: Several[FoundImage],
+    parts: Several[FoundImage],
+    texts: Several[Inserted],
+    file: Path,
+) -> list[FoundImage]:
+    """The images of a template with the `parts` that its actions put in by `texts`: each once, at
+    the place and by the way of the part, with the policy that the container has as a whole."""
+    rest = list(parts)
+    found: list[FoundImage] = []
+    for image in images:
+        part = next((p for p in rest if p.place == image.place and p.raw == image.raw), None)
+        if part is None:
+            found.append(replace(image, via=_via(image.place, texts, file)))
+            continue
+        rest.remove(part)
+        kind = part.kind if image.kind is Kind.CRD else image.kind
+        found.append(replace(image, kind=kind, path=part.path, via=part.via))
+    return found + rest
 
 
-def _line(lines: tuple[int, ...], number: int) -> int:
-    return lines[min(number, len(lines) - 1)]
-
-
-def _mapping(at: Node, key: str, value: Node, **more: str) -> Mapping:
-    entries = [(Scalar(at.line, at.column, key), value)]
-    for name, text in more.items():
-        entries.append((Scalar(at.line, at.column, name), Scalar(at.line, at.column, text)))
-    return Mapping(at.line, at.column, tuple(entries), {name.text: node for name, node in entries})
+def _via(place: Place, texts: Several[Inserted], file: Path) -> Place | None:
+    """Where the template takes in what stands in another file."""
+    for text in texts if place.file != file else ():
+        for marks in text.origins.lines:
+            if any((m.place.file, m.place.line) == (place.file, place.line) for m in marks):
+                return Place(file, text.line)
+    return None
 
 
 def _standing(image: FoundImage, part: Inserted, here: Place, chart: Chart) -> FoundImage:

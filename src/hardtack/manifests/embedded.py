@@ -39,7 +39,7 @@ def documents(
                 if not _WORTH_READING.search(text):
                     continue
                 lines = _flat(value) if encoded else _lines(value, text, source)
-                inner, wrong = parse(text, outer.file, lines=lines)
+                inner, wrong = parse(text, outer.file, lines=lines, grafts=outer.grafts)
                 if NAMES_AN_IMAGE.search(text):
                     problems += _noted(wrong, f"{way} › {field}.{key.text}")
                 for document in inner:

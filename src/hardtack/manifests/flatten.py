@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hardtack.manifests.build import CLOSE, OPEN, Choice, Hole
 from hardtack.manifests.expressions import Evaluator, Unknown, World, shown
 from hardtack.manifests.origins import NOWHERE, Origins
 from hardtack.manifests.template import Action, Block, Branch, Node, Text, breaks
+from hardtack.manifests.yamlpos import Mapping as Entries
+from hardtack.manifests.yamlpos import Node as Yaml
+from hardtack.manifests.yamlpos import Scalar, graft_mark, parse, untold_entry
+from hardtack.manifests.yamlpos import Sequence as Items
 
 _MOST_WORLDS = 1000
 _CONTAINERS = re.compile(r"^\s*(containers|initContainers|ephemeralContainers):", re.MULTILINE)
 _NAMES_CONTAINERS = re.compile(r"container|sidecar|image", re.IGNORECASE)
 _NAMED = re.compile(r'(?:include|template)\s+"([^"]+)"')
+_MATTERS = re.compile(
+    r"image|command:|args:|containers:|env:|envFrom|name:|volume|mount|resources:|securityContext|Probe"
+    r"|privileged|requests|limits|restartPolicy|hostPath|verbs|kind:|nodeSelector", re.IGNORECASE,
+)  # fmt: skip
+_INDENT = re.compile(r"indent\s+([0-9]+)\s*$")
 _FILE = re.compile(r'\.Files\.(?:Get|Glob|Lines)\s+"([^"]+)"')
 
 
@@ -35,18 +45,23 @@ class Inserted:
 class Flat:
     """A template as YAML of the same lines. What can't be resolved, or may be one of several
     texts, stands there as OPEN, its number in `holes`, CLOSE. `files` are the chart's files that
-    it takes in by `.Files.Get` and `.Files.Glob`."""
+    it takes in by `.Files.Get` and `.Files.Glob`. `grafts` is what actions put in of more than one
+    line, each with a mark in the text."""
 
     text: str
     holes: tuple[Hole, ...]
     inserted: tuple[Inserted, ...]
     files: tuple[str, ...]
+    grafts: tuple[Yaml, ...] = ()
 
 
 def flatten(nodes: list[Node], evaluator: Evaluator, root: Any) -> Flat:
     work = _Flattening(evaluator)
     work.walk(nodes, [World(root, root)])
-    return Flat("".join(work.out), tuple(work.holes), tuple(work.inserted), tuple(work.files))
+    return Flat(
+        "".join(work.out), tuple(work.holes), tuple(work.inserted), tuple(work.files),
+        tuple(work.grafts),
+    )  # fmt: skip
 
 
 @dataclass
@@ -56,6 +71,7 @@ class _Flattening:
     holes: list[Hole] = field(default_factory=list)
     inserted: list[Inserted] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    grafts: list[Yaml] = field(default_factory=list)
     line: int = 1
     below: str = ""  # the list of containers that was begun last
     before: str = ""  # the last line that isn't blank, as far as it was read
@@ -114,13 +130,16 @@ class _Flattening:
         if "\n" not in text.strip():
             return text.strip()
         self.put_in(node, world, line, text)
-        return "{}"
+        graft = self.grafted(node, world, line, text)
+        # `{{-` has taken the blank away that YAML needs there.
+        return f" {graft_mark(graft)}" if graft is not None else " {}"
 
     def insert(self, node: Action, world: World, line: int) -> None:
         """An action that has its line to itself: what it yields is more than a scalar."""
         try:
             text = shown(self.evaluator.value(node.body, world))
             self.put_in(node, world, line, text)
+            self.join(node, world, line, text)
         except Unknown as why:
             known = self.evaluator.named
             bodies = [known[name].nodes for name in _NAMED.findall(node.body) if name in known]
@@ -130,6 +149,9 @@ class _Flattening:
                 or ("toYaml" in node.body and _NAMES_CONTAINERS.search(node.body))
             ):
                 self.inserted.append(Inserted(line, node.body, self.below, "", str(why)))
+            if indent := _INDENT.search(node.body):
+                self.begin_line()
+                self.emit(" " * min(int(indent[1]), 100) + untold_entry(f"{{{{ {node.body} }}}}"))
 
     def put_in(self, node: Action, world: World, line: int, text: str) -> None:
         """Keeps text of more than one line, where it may name images."""
@@ -138,6 +160,45 @@ class _Flattening:
         named = _NAMED.search(node.body)
         origins = self.evaluator.origins(node.body, world, text) if named else NOWHERE
         self.inserted.append(Inserted(line, node.body, self.below, text, origins=origins))
+
+    def join(self, node: Action, world: World, line: int, text: str) -> None:
+        """A mark, at the text's indentation, by which its entries or items join those around."""
+        graft = self.grafted(node, world, line, text)
+        if graft is None:
+            return
+        width = self.begin_line()
+        lines = text.split("\n")
+        indents = [len(each) - len(each.lstrip(" ")) for each in lines if each.strip()]
+        if lines[0].strip():
+            indents[0] += width
+        joins = "- " if isinstance(self.grafts[graft], Items) else "<<: "
+        self.emit(" " * min(indents) + joins + graft_mark(graft))
+
+    def begin_line(self) -> int:
+        """Takes the blanks back that the line has so far; says how many."""
+        width = 0
+        while self.out and self.out[-1].endswith(" "):
+            kept = self.out[-1].rstrip(" ")
+            width += len(self.out.pop()) - len(kept)
+            self.out.append(kept)
+            if kept:
+                break
+            self.out.pop()
+        return width
+
+    def grafted(self, node: Action, world: World, line: int, text: str) -> int | None:
+        """The number of the graft that the text is kept as, where it's a map or a sequence that may
+        say something about containers."""
+        if not _MATTERS.search(text):
+            return None
+        documents, _ = parse(text, Path(), lines=lambda n: n)
+        if len(documents) != 1 or isinstance(documents[0].root, Scalar):
+            return None
+        named = _NAMED.search(node.body)
+        origins = self.evaluator.origins(node.body, world, text) if named else NOWHERE
+        _place(documents[0].root, origins, line)
+        self.grafts.append(documents[0].root)
+        return len(self.grafts) - 1
 
     def unknown(self, why: str) -> str:
         self.holes.append(why)
@@ -194,7 +255,7 @@ class _Flattening:
 
     def _option(self, nodes: list[Node], world: World) -> str:
         part = _Flattening(self.evaluator, holes=self.holes, inserted=self.inserted,
-                           files=self.files, line=self.line, below=self.below,
+                           files=self.files, grafts=self.grafts, line=self.line, below=self.below,
                            blank=False, frames=self.frames)  # fmt: skip
         part.walk(nodes, [world])
         self.frames = part.frames
@@ -233,6 +294,23 @@ class _Flattening:
             nothing = f"{{{{ {branch.head.body[:60]} }}}} goes through nothing that has a value"
             inner.append(_unknown(worlds[0], branch.condition, nothing))
         return inner[:_MOST_WORLDS]
+
+
+def _place(node: Yaml, origins: Origins, line: int) -> None:
+    """Moves the nodes, whose lines count from 0, to where the named templates have them, else to
+    the action's line."""
+    place = origins.of(node.line, node.column)
+    if isinstance(node, Scalar):
+        node.end_line += (place.line if place else line) - node.line
+        if not place:
+            node.style = node.style.strip("|>") and '"'
+    node.line, node.column = (place.line, place.column) if place else (line, 1)
+    node.file = place.file if place else None
+    if isinstance(node, Entries):
+        for key, _ in node.items():
+            _place(key, origins, line)
+    for child in node:
+        _place(child, origins, line)
 
 
 def _unknown(world: World, condition: str, why: str) -> World:

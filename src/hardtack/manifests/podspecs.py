@@ -15,7 +15,16 @@ from hardtack.manifests.model import FoundImage, Kind, PullPolicy
 from hardtack.manifests.place import Place
 from hardtack.manifests.programs import fetched, is_named, starts
 from hardtack.manifests.shell import pulled
-from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, Sequence, children, text_of
+from hardtack.manifests.yamlpos import (
+    Document,
+    Mapping,
+    Node,
+    Scalar,
+    Sequence,
+    children,
+    text_of,
+    untold_in,
+)
 
 POD_SPEC = {
     "Pod": ("spec",),
@@ -110,6 +119,8 @@ class _Reader:
         written, unclear = texts[-1]
         if len(texts) > 1 or len({text_of(node) for node in nodes}) > 1:
             unclear = "cannot tell: a condition of the template chooses it"
+        if not nodes and kind is not Kind.CRD and (untold := untold_in(owner)):
+            unclear = f"cannot tell: {untold[:80]} may set it"
         if kind is Kind.CRD and not nodes:
             return PullPolicy(None, False, "whoever reads this resource decides")
         return policy_in_force(written, image.reference, unclear=unclear)

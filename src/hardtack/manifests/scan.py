@@ -29,11 +29,12 @@ from hardtack.manifests import (
     template,
 )
 from hardtack.manifests.build import Hole, found
+from hardtack.manifests.flatten import Flat
 from hardtack.manifests.helm import Charts, faults
 from hardtack.manifests.model import FoundImage, Kind, Scan
 from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.walking import below
-from hardtack.manifests.yamlpos import Document, parse
+from hardtack.manifests.yamlpos import Document, Node, parse, without_grafts, without_untold
 
 _YAML = (".yaml", ".yml", ".json")
 _SCRIPTS = (".sh", ".bash")
@@ -142,21 +143,24 @@ class _Scan:
         if "templates" in file.relative_to(chart.directory).parts:
             self.problems += faults(template.parse(text), file)
         for flat in chart.flattened(text, file):
-            documents, problems = parse(flat.text, file)
+            documents, problems = _parsed(flat, file)
             # Both branches of a condition stand in the text: what is twice there is no error.
             self.problems += [
                 replace(p, message=f"part of this template can't be read raw: {p.message}",
                         severity=Severity.WARNING)
                 for p in problems if p.severity is Severity.ERROR
             ]  # fmt: skip
-            self.images += charts.inserted(flat.inserted, file, chart)
-            self.documents += charts.pods(flat.inserted, file)
             if any(document.kind in ("ConfigMap", "Secret") for document in documents):
                 self.taken_in |= {
                     found for name in flat.files for found in _below(chart.directory, name)
                 }
             documents = [replace(document, template=True) for document in documents]
+            before = len(self.images)
             self._documents(documents, flat.text, file, flat.holes)
+            inserted = list(charts.inserted(flat.inserted, file, chart))
+            self.images[before:] = charts.joined(
+                self.images[before:], inserted, flat.inserted, file
+            )
 
     def _documents(
         self, documents: list[Document], text: str, file: Path, holes: tuple[Hole, ...]
@@ -225,8 +229,16 @@ class _Scan:
             return
         self.images = [replace(i, place=self._named(i.place)) for i in self.images]
         self.problems = [replace(p, place=self._named(p.place)) for p in self.problems]
+        for graft in {id(each): each for d in self.documents for each in d.grafts}.values():
+            self._name_nodes(graft)
         self.documents = [replace(d, file=self._true(d.file)) for d in self.documents]
         self.seen = {self._true(file): at for file, at in self.seen.items()}
+
+    def _name_nodes(self, node: Node) -> None:
+        if node.file:
+            node.file = self._true(node.file)
+        for child in node:
+            self._name_nodes(child)
 
     def _named(self, place: Place) -> Place:
         return replace(place, file=self._true(place.file))
@@ -236,6 +248,15 @@ class _Scan:
             if file.is_relative_to(directory):
                 return self._true(archive) / file.relative_to(directory)
         return file
+
+
+def _parsed(flat: Flat, file: Path) -> tuple[list[Document], list[Problem]]:
+    """The template's documents, with what its actions put in, unless that doesn't fit there."""
+    for text in (flat.text, without_untold(flat.text)):
+        documents, problems = parse(text, file, grafts=flat.grafts)
+        if not any(problem.severity is Severity.ERROR for problem in problems):
+            return documents, problems
+    return parse(without_grafts(flat.text), file)
 
 
 def _is_template(image: FoundImage, done: set[Path]) -> bool:

@@ -3,13 +3,16 @@
 `parse` gives one Document for each document of a stream. Nodes are `Mapping`, `Sequence` and
 `Scalar`, each with `.line` and `.column` (from 1, true on disk), `.get("spec", "template", 0)` to
 walk, `.plain()` for ordinary Python values, and `.items()`/iteration for children. An alias is the
-node that it names, and keeps that node's place.
+node that it names, and keeps that node's place. A graft is a node of another text that a mark in
+this one stands for, mostly of another file (`.file`).
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Several
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,7 @@ class Scalar:
     style: str = ""
     tag: str = "str"
     end_line: int = 0
+    file: Path | None = None
 
     def get(self, *path: str | int) -> Node | None:
         return None if path else self
@@ -62,6 +66,7 @@ class Sequence:
     line: int
     column: int
     children: tuple[Node, ...] = ()
+    file: Path | None = None
 
     def get(self, *path: str | int) -> Node | None:
         """The node at `path` below this one, or None."""
@@ -88,6 +93,7 @@ class Mapping:
     column: int
     entries: tuple[tuple[Scalar, Node], ...] = ()
     by_key: dict[str, Node] = field(default_factory=dict, repr=False)
+    file: Path | None = None
 
     def get(self, *path: str | int) -> Node | None:
         """The node at `path` (keys and indices) below this one, or None."""
@@ -115,6 +121,36 @@ class Mapping:
 
 
 Node = Mapping | Sequence | Scalar
+Grafts = Several[Node]
+_UNTOLD = "\ue016"
+_GRAFT = re.compile("\ue014([0-9]+)\ue015")
+
+
+def graft_mark(number: int) -> str:
+    """What stands in a text for the graft of this number, counted from 0: as the value of `<<` its
+    entries join those of the mapping, as an item of a sequence its items join the others."""
+    return f"\ue014{number}\ue015"
+
+
+def without_grafts(text: str) -> str:
+    """The text with the marks taken out, its lines as they were."""
+    text = re.sub(f"(?m)^ *(?:<<: |- ){_GRAFT.pattern}", "", text)
+    return without_untold(_GRAFT.sub("{}", text))
+
+
+def untold_entry(what: str) -> str:
+    """An entry that stands for those of a mapping which can't be told, as `what` puts them in."""
+    return f"{json.dumps(_UNTOLD + what, ensure_ascii=False)}: ~"
+
+
+def without_untold(text: str) -> str:
+    return re.sub(f'(?m)^ *"{_UNTOLD}.*$', "", text)
+
+
+def untold_in(node: Node) -> str:
+    """What puts entries into a mapping that can't be told; empty where all are there."""
+    names = node.by_key if isinstance(node, Mapping) else ()
+    return next((name[1:] for name in names if name.startswith(_UNTOLD)), "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +158,8 @@ class Document:
     """One YAML document: its file, its root, and the comments of its file by line.
 
     `hidden` means that it was found in a string of a ConfigMap or Secret, reached by `path`.
-    `template` means that it's a raw Helm template, whose actions `{{ }}` are placeholders.
+    `template` means that it's a raw Helm template, whose actions `{{ }}` are placeholders, or
+    marks of `grafts`.
     """
 
     file: Path
@@ -131,6 +168,7 @@ class Document:
     hidden: bool = False
     path: str = ""
     template: bool = False
+    grafts: Grafts = field(default=(), repr=False)
 
     @property
     def kind(self) -> str:
@@ -141,7 +179,7 @@ class Document:
         return text_of(self.root.get("metadata", "name"))
 
     def place(self, node: Node) -> Place:
-        return Place(self.file, node.line, node.column)
+        return Place(node.file or self.file, node.line, node.column)
 
 
 def text_of(node: Node | None) -> str:
@@ -160,6 +198,7 @@ def parse(
     *,
     lines: Callable[[int], int] = lambda n: n + 1,
     column: int = 0,
+    grafts: Grafts = (),
 ) -> tuple[list[Document], list[Problem]]:
     """The documents of `text`, and what is wrong with it; malformed YAML is a problem, not an
     exception, and ends the stream where it stands.
@@ -170,14 +209,14 @@ def parse(
     comments = {lines(n): body for n, body in _comments(text)}
     documents: list[Document] = []
     problems: list[Problem] = []
-    builder = _Builder(file, lines, column, problems)
+    builder = _Builder(file, lines, column, problems, grafts)
     try:
         loader = _Loader(text)
         try:
             while loader.check_node():
                 root = builder.build(loader.get_node())
                 if not (isinstance(root, Scalar) and root.tag == "null"):
-                    documents.append(Document(file, root, comments))
+                    documents.append(Document(file, root, comments, grafts=grafts))
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -225,12 +264,14 @@ class _Builder:
     """Turns PyYAML's nodes into ours, each alias's target once, counting what aliases stand for."""
 
     def __init__(
-        self, file: Path, lines: Callable[[int], int], columns: int, problems: list[Problem]
-    ) -> None:
+        self, file: Path, lines: Callable[[int], int], columns: int, problems: list[Problem],
+        grafts: Grafts,
+    ) -> None:  # fmt: skip
         self.file = file
         self.lines = lines
         self.columns = columns
         self.problems = problems
+        self.grafts = grafts
         self.built: dict[int, tuple[Node, int]] = {}
         self.open: set[int] = set()
 
@@ -251,6 +292,8 @@ class _Builder:
         column += self.columns
         end = self.lines(node.end_mark.line)
         if isinstance(node, yaml.ScalarNode):
+            if (graft := self._graft(node)) is not None:
+                return graft, 1
             tag = node.tag.removeprefix(_SHORT_TAG)
             done: tuple[Node, int] = Scalar(line, column, node.value, node.style or "", tag, end), 1
         else:
@@ -258,7 +301,10 @@ class _Builder:
             if isinstance(node, yaml.SequenceNode):
                 pairs = [self._node(child, depth + 1) for child in node.value]
                 weight = 1 + sum(count for _, count in pairs)
-                done = Sequence(line, column, tuple(child for child, _ in pairs)), weight
+                items = tuple(child for child, _ in pairs)
+                if self.grafts:
+                    items = tuple(self._with_grafts(node.value, items))
+                done = Sequence(line, column, items), weight
             else:
                 done = self._mapping(node, line, column, depth)
             self.open.discard(identity)
@@ -266,6 +312,20 @@ class _Builder:
             raise _TooBig(f"its aliases stand for more than {MOST_NODES:,} nodes (an alias bomb)")
         self.built[identity] = done
         return done
+
+    def _graft(self, node: Any) -> Node | None:
+        if not self.grafts or not isinstance(node, yaml.ScalarNode):
+            return None
+        mark = _GRAFT.fullmatch(node.value)
+        return self.grafts[int(mark[1])] if mark and int(mark[1]) < len(self.grafts) else None
+
+    def _with_grafts(self, nodes: Several[Any], items: Several[Node]) -> Iterator[Node]:
+        """The items, those of grafts that are sequences one by one."""
+        for node, item in zip(nodes, items, strict=True):
+            if isinstance(item, Sequence) and self._graft(node):
+                yield from item
+            else:
+                yield item
 
     def _mapping(self, node: Any, line: int, column: int, depth: int) -> tuple[Mapping, int]:
         entries: list[tuple[Scalar, Node]] = []
@@ -279,6 +339,10 @@ class _Builder:
             if not isinstance(key, Scalar):
                 continue
             if key.text == "<<" and key.tag == "merge":
+                if self.grafts and isinstance(value, Mapping) and self._graft(value_node):
+                    entries += value.entries
+                    own |= {name: each for name, each in value.by_key.items() if name not in own}
+                    continue
                 sources = value.children if isinstance(value, Sequence) else (value,)
                 for source in reversed(sources):
                     merged |= source.by_key if isinstance(source, Mapping) else {}

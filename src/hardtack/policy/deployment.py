@@ -19,7 +19,7 @@ from hardtack.manifests.place import Place
 from hardtack.manifests.podspecs import pod_specs, resources
 from hardtack.manifests.reference import Reference
 from hardtack.manifests.scan import scan
-from hardtack.manifests.yamlpos import Document, Scalar, children, text_of
+from hardtack.manifests.yamlpos import Document, Scalar, children, text_of, untold_in
 from hardtack.manifests.yamlpos import Mapping as Node
 from hardtack.policy.config import Config
 from hardtack.policy.locked import Locked
@@ -62,6 +62,14 @@ class Container:
     @property
     def image(self) -> str:
         return text_of(self.node.get("image"))
+
+    @property
+    def caveat(self) -> str:
+        """What to add to a finding that something is missing, where a part can't be told."""
+        for node in (self.node, self.pod):
+            if untold := untold_in(node):
+                return f" (as far as can be told: {untold[:80]} may put it in)"
+        return ""
 
     def environment(self) -> dict[str, str]:
         """The variables that `env` sets; those taken from elsewhere are empty."""
@@ -121,7 +129,8 @@ class Deployment:
         found = {}
         for container in self.containers:
             if image := container.node.get("image"):
-                found[container.document.file, image.line] = container
+                place = container.document.place(image)
+                found[place.file, place.line] = container
         return found
 
     def line_of(self, place: Place) -> str:
@@ -207,12 +216,12 @@ def _commands(document: Document, way: str, *lists: object) -> Iterator[Script]:
     elif words:
         first = words[0].line
         text = shlex.join(_shown(word.text) for word in words)
-        yield Script(document.file, text, way, lambda _: first, at_run_time=True)
+        yield Script(words[0].file or document.file, text, way, lambda _: first, at_run_time=True)
 
 
 def _script(document: Document, node: Scalar, way: str) -> Script:
     line = (lambda n: node.line + 1 + n) if node.style == "|" else (lambda _: node.line)
-    return Script(document.file, _shown(node.text), way, line, at_run_time=True)
+    return Script(node.file or document.file, _shown(node.text), way, line, at_run_time=True)
 
 
 def _kept(document: Document, way: str, root: Node) -> Iterator[Script]:

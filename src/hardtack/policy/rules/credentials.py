@@ -39,7 +39,8 @@ def _check(deployment: Deployment) -> Iterator[Found]:
         if container in mounting or _needs(container):
             continue
         image = container.node.get("image")
-        reference = references.get((container.document.file, image.line)) if image else None
+        place = container.document.place(image) if image else container.place
+        reference = references.get((place.file, place.line))
         if any(matches(reference, pattern) for pattern in deployment.config.credentials):
             continue
         if held := _held(container):

@@ -62,7 +62,8 @@ def _hub_online(deployment: Deployment) -> Iterator[Found]:
             yield Found(
                 container.place,
                 f"{container.way} loads from a model hub without {names}: "
-                "it asks the hub at each start, and waits for it without a network",
+                "it asks the hub at each start, and waits for it without a network"
+                f"{container.caveat}",
             )
 
 

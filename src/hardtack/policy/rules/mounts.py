@@ -83,7 +83,8 @@ def _sidecar_rule(
     def check(deployment: Deployment) -> Iterator[Found]:
         for container in mounters(deployment):
             if lacks(container):
-                yield Found(container.place, f"{container.way} mounts a file system{so}")
+                message = f"{container.way} mounts a file system{so}{container.caveat}"
+                yield Found(container.place, message)
 
     wrong, right = example(pod_yaml=_pod(without=part)), example(pod_yaml=_pod())
     return Rule(name, severity, f"A FUSE sidecar {title}", explanation, wrong, right, check)
