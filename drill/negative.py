@@ -235,6 +235,14 @@ def _no_localhost(story: Story, mending: ExitStack) -> None:
     mending.callback(story.box.do, "sh", "-c", "cat /etc/hosts.aside > /etc/hosts")
 
 
+def _bucket_first(story: Story, mending: ExitStack) -> None:
+    """A mount that must succeed before anything starts, and can't without a network."""
+    line = "weights /mnt/weights fuse.s3fs defaults 0 0"
+    story.box.do("sh", "-c", f"touch /etc/fstab; cp -a /etc/fstab /etc/fstab.aside; "
+                 f"echo '{line}' >> /etc/fstab")  # fmt: skip
+    mending.callback(story.box.do, "mv", "/etc/fstab.aside", "/etc/fstab")
+
+
 def _clock_behind(story: Story, mending: ExitStack) -> None:
     file = story.box.path(f"{KEPT}/clock")
     stat = file.stat()
@@ -313,6 +321,7 @@ BREAKS: dict[Check, Break] = {
     Check.BOX_BOOT: _not_at_boot,
     Check.BOX_STARTS: _file(f"{_UNITS}/k3s.service", lambda _: "[Service]\n"),
     Check.BOX_STORAGE: _in_memory,
+    Check.BOX_MOUNTS: _bucket_first,
     Check.BOX_CONTROL: _file(_K3S, lambda _: "server: https://203.0.113.9:6443\n"),
     Check.BOX_PULLS: _file(
         _K3S, lambda _: "kube-apiserver-arg: enable-admission-plugins=AlwaysPullImages\n"

@@ -136,6 +136,13 @@ def _kubelet(argument: str) -> Callable[[KernelBox], object]:
     return write
 
 
+def _late_disk(box: KernelBox) -> None:
+    """k3s's data lies on a disk of its own, which may be late."""
+    place = box.root / "var/lib/rancher"
+    box.ok("mount", "--bind", place, place)
+    box.write("etc/fstab", "LABEL=data /var/lib/rancher ext4 nofail 0 2\n")
+
+
 BREAKS: dict[str, tuple[Callable[[KernelBox], object], set[str]]] = {
     "no route": (_no_route, {"default route"}),
     "no interface": (_no_interface, {"default route", "node address"}),
@@ -170,6 +177,7 @@ BREAKS: dict[str, tuple[Callable[[KernelBox], object], set[str]]] = {
             }.items()
         ], {"order of starts"},
     ),
+    "a disk that k3s doesn't await": (_late_disk, {"mounts"}),
     "not at boot": (
         _drop("etc/systemd/system/multi-user.target.wants/hardtack-prepare.service"),
         {"prepared at boot"},

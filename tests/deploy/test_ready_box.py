@@ -98,8 +98,9 @@ def _mount(kind: str, option: str = "rw") -> Callable[[Path], None]:
 
     def write(root: Path) -> None:
         place = str(root / "var/lib/rancher").replace(" ", "\\040")
-        _write("proc/self/mountinfo", "1 0 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n"
-               f"2 1 0:9 / {place} rw shared:2 - {kind} none {option},size=9\n")(root)  # fmt: skip
+        root_itself = "1 0 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n"
+        own = f"2 1 0:9 / {place} rw shared:2 - {kind} /dev/sdb1 {option},size=9\n"
+        _write("proc/self/mountinfo", root_itself + own)(root)
 
     return write
 
@@ -117,6 +118,14 @@ def _mounts(*lines: str) -> Callable[[Path], None]:
         _write("proc/self/mountinfo", told)(root)
 
     return write
+
+
+def _fstab(*lines: str) -> Callable[[Path], None]:
+    return _write("etc/fstab", "# what, where\n" + "".join(f"{line}\n" for line in lines))
+
+
+_DISK = "LABEL=data /var/lib/rancher ext4"
+_RUNS = _write("run/systemd/system/x.service", "")
 
 
 def _clock(seconds: float) -> Callable[[Path], None]:
@@ -341,6 +350,34 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     ),
     "k3s on a server": (_mount("nfs4"), "storage", "lies on a server (nfs4)"),
     "a disk after errors": (_mount("ext4", "ro"), "storage", "takes no writes"),
+    "a disk that is gone": (
+        _chained(_write("dev/disk/by-uuid/1-2", ""), _fstab("UUID=3-4 /srv ext4 defaults 0 2")),
+        "mounts", "UUID=3-4, which /etc/fstab has mounted at /srv, isn't there",
+    ),
+    "a device that is gone": (
+        _chained(_write("dev/disk/by-uuid/1-2", ""), _fstab("/dev/sdb1 /srv ext4 errors=panic")),
+        "mounts", "/dev/sdb1, which",
+    ),
+    "a bucket mounted first": (
+        _fstab("weights /srv/w fuse.s3fs allow_other 0 0"), "mounts", "ends in emergency mode",
+    ),
+    "a bucket mounted first, by its helper": (
+        _fstab("s3fs#weights /srv/w fuse allow_other 0 0"), "mounts",
+        "before anything starts (s3fs)",
+    ),
+    "a disk not mounted at boot": (
+        _chained(_mount("ext4"), _fstab(f"{_DISK} noauto 0 2")), "mounts", "(noauto)",
+    ),
+    "a disk by the network": (
+        _chained(_mount("ext4"), _fstab(f"{_DISK} _netdev 0 2")), "mounts", "(_netdev)",
+    ),
+    "a disk that k3s doesn't await": (
+        _chained(_mount("ext4"), _fstab(f"{_DISK} nofail 0 2")), "mounts",
+        "k3s may start before /var/lib/rancher is mounted",
+    ),
+    "a disk mounted by hand": (
+        _chained(_mount("ext4"), _RUNS), "mounts", "/var/lib/rancher was mounted by hand",
+    ),
     "data elsewhere": (_k3s("data-dir: /srv/k3s"), "storage", "its data in /srv/k3s"),
     "an agent's file": (_k3s("server: https://10.0.0.5:6443"), "control plane", "10.0.0.5"),
     "an agent's environment": (
@@ -456,6 +493,19 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
              "AlwaysPullImages]"),
         _started("server --kubelet-arg 'image-gc-high-threshold=100'", "# K3S_URL=https://x\n"),
         _mount("xfs"),
+        _chained(_mount("xfs"), _RUNS, _fstab(f"{_DISK} defaults 0 2")),
+        _chained(_mount("xfs"), _RUNS, _write(
+            "usr/lib/systemd/system/var-lib-rancher.mount",
+            "[Mount]\nWhat=/dev/sdb1\nWhere=/var/lib/rancher\n",
+        )),
+        _chained(_mount("xfs"), _fstab(f"{_DISK} nofail 0 2"),
+                 _k3s_unit("RequiresMountsFor=/var/lib/rancher/k3s")),
+        _chained(_write("dev/disk/by-uuid/1-2", ""), _fstab(
+            "UUID=1-2 /srv ext4 defaults 0 2", "UUID=3-4 / ext4 defaults 0 1",
+            "UUID=5-6 none swap sw 0 0", "UUID=7-8 /media ext4 nofail 0 2",
+            "nas:/share /mnt/nas nfs defaults 0 0", "weights /srv/w fuse.s3fs _netdev 0 0",
+            "/srv/a /srv/b none bind 0 0", "s3://weights /srv/h hardtack defaults 0 0",
+        )),
         _mounts("ext4 {0} /dev/sda1 rw", "overlay {1} overlay rw,lowerdir=/l,upperdir={0}/up"),
         _mounts("overlay / overlay rw,lowerdir=/l,upperdir=/var/lib/docker/overlay2/x/diff"),
     ],

@@ -23,7 +23,7 @@ PROBE = ".hardtack"
 class Mounted:
     """One line of mountinfo; `device` is `major:minor`; `options` and `read_only` are those of the
     file system itself, whatever the mount allows; `shared`: what is mounted below shows in others'
-    namespaces."""
+    namespaces; `root`: the directory of the file system that is mounted."""
 
     device: str
     mountpoint: str
@@ -31,6 +31,7 @@ class Mounted:
     source: str
     options: tuple[str, ...] = ()
     shared: bool = False
+    root: str = "/"
 
     @property
     def read_only(self) -> bool:
@@ -51,7 +52,7 @@ def parse(text: str) -> list[Mounted]:
         found.append(
             Mounted(
                 fields[2], _unescape(fields[4]), kind, _unescape(source),
-                tuple(map(_unescape, options.split(","))), shared,
+                tuple(map(_unescape, options.split(","))), shared, _unescape(fields[3]),
             )
         )  # fmt: skip
     return found

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from hardtack.deploy.facts.model import Entry
+
+_BY = {
+    "UUID": "by-uuid", "LABEL": "by-label", "PARTUUID": "by-partuuid", "PARTLABEL": "by-partlabel",
+}  # fmt: skip
+_DISKS = Path("dev/disk")
+_PLAIN = re.compile(r"[\w.-]+")
+"""Names that udev's links have as they are."""
 
 
 def read(root: Path) -> tuple[Entry, ...]:
@@ -14,8 +23,19 @@ def read(root: Path) -> tuple[Entry, ...]:
     except FileNotFoundError:
         return ()
     fields = [line.split() for line in lines if not line.lstrip().startswith("#")]
-    return tuple(
-        Entry(f[0], f[1], f[2], frozenset(f[3].split(",") if len(f) > 3 else ()))
-        for f in fields
-        if len(f) > 2
-    )
+    return tuple(_entry(root, *given) for given in fields if len(given) > 2)
+
+
+def _entry(root: Path, source: str, place: str, kind: str, options: str = "", *_: str) -> Entry:
+    return Entry(source, place, kind, frozenset(options.split(",")), _there(root, source))
+
+
+def _there(root: Path, source: str) -> bool:
+    """False for a disk of the box that isn't there; what can't be told is there."""
+    if not (root / _DISKS).is_dir():
+        return True  # nobody keeps the names of disks here
+    how, equals, name = source.partition("=")
+    name = name.strip('"')
+    if equals and how in _BY and _PLAIN.fullmatch(name):
+        return os.path.lexists(root / _DISKS / _BY[how] / name)
+    return not source.startswith("/dev/") or os.path.lexists(root / source.lstrip("/"))

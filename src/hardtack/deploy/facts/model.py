@@ -65,8 +65,9 @@ class Clock:
 
 @dataclass(frozen=True)
 class Space:
-    """Bytes and inodes of the file system of `path`; its `kind` as the kernel names it, and
-    whether it takes no writes (of a mount that can't be told: empty, False)."""
+    """Bytes and inodes of the file system of `path`; its `kind` as the kernel names it, whether it
+    takes no writes, the `place` at which the box has it mounted, and whether that is the whole of a
+    `disk`'s (of a mount that can't be told: empty, False)."""
 
     path: Path
     free: int
@@ -75,6 +76,8 @@ class Space:
     inodes: int
     kind: str = ""
     read_only: bool = False
+    place: str = ""
+    disk: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,34 +98,38 @@ class Waiter:
 class Unit:
     """A systemd unit. `waits`: the waiters that are ordered before it; `impossible`: services that
     it doesn't start without, and that fail with no network or aren't there. `started`: at boot;
-    `lacks`: its program, where that isn't there."""
+    `lacks`: its program, where that isn't there; `mounts`: the places whose mounts it awaits."""
 
     name: str
     waits: tuple[Waiter, ...] = ()
     impossible: tuple[str, ...] = ()
     started: bool = False
     lacks: str = ""
+    mounts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Systemd:
     """`units`: those that aren't masked; `masked`: the others; `runs`: systemd started this box;
-    `fstab`: a line of /etc/fstab mounts weights."""
+    `fstab`: a line of /etc/fstab mounts weights; `mounts`: places that a unit mounts."""
 
     units: tuple[Unit, ...] = ()
     masked: frozenset[str] = frozenset()
     runs: bool = False
     fstab: bool = False
+    mounts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of /etc/fstab: what is mounted where, as what kind, and how."""
+    """A line of /etc/fstab: what is mounted where, as what kind, and how; `there`: nothing says
+    that the disk isn't."""
 
     source: str
     place: str
     kind: str
     options: frozenset[str] = frozenset()
+    there: bool = True
 
 
 @dataclass(frozen=True)
@@ -145,3 +152,4 @@ class Facts:
     k3s: K3s | None = None
     systemd: Systemd | None = None
     helpers: tuple[Helper, ...] = ()
+    fstab: tuple[Entry, ...] = ()

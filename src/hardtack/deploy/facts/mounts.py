@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hardtack.mount import mountinfo
 from hardtack.mount.mountinfo import Mounted
 
-Table = dict[str, tuple[str, bool]]
-"""Mountpoint → the file system's kind, and whether the file system itself takes no writes."""
+
+@dataclass(frozen=True)
+class Under:
+    """What a path lies on: the file system's kind, whether it takes no writes, where it is mounted,
+    and whether that is the whole of a disk's (of a mount that can't be told: nothing of all
+    that)."""
+
+    kind: str = ""
+    read_only: bool = False
+    place: str = ""
+    disk: bool = False
+
+
+Table = dict[str, Under]
+"""By mountpoint."""
 _MEMORY = "tmpfs"
 _IN_MEMORY = ("boot=overlay", "overlayroot=tmpfs", "systemd.volatile=overlay",
               "systemd.volatile=yes")  # fmt: skip
@@ -24,16 +38,21 @@ def read(root: Path) -> Table:
     except OSError:
         return {}
     mounts = mountinfo.parse(text)
-    table = {each.mountpoint: (each.type, each.read_only) for each in mounts}
+    table = {each.mountpoint: _under(each) for each in mounts}
     for each in mounts:
         if each.type == "overlay" and _written_to_memory(each, table, root):
-            table[each.mountpoint] = (_MEMORY, each.read_only)
+            table[each.mountpoint] = replace(table[each.mountpoint], kind=_MEMORY)
     return table
+
+
+def _under(each: Mounted) -> Under:
+    disk = each.source.startswith("/dev/") and each.root == "/"
+    return Under(each.type, each.read_only, each.mountpoint, disk)
 
 
 def _written_to_memory(overlay: Mounted, table: Table, root: Path) -> bool:
     upper = next((o[9:] for o in overlay.options if o.startswith("upperdir=")), "")
-    if upper and below(table, Path(upper))[0] == _MEMORY:
+    if upper and below(table, Path(upper)).kind == _MEMORY:
         return True
     try:
         words = (root / "proc/cmdline").read_text(errors="replace").split()
@@ -42,10 +61,10 @@ def _written_to_memory(overlay: Mounted, table: Table, root: Path) -> bool:
     return overlay.mountpoint == "/" and any(word.startswith(_IN_MEMORY) for word in words)
 
 
-def below(table: Table, path: Path) -> tuple[str, bool]:
+def below(table: Table, path: Path) -> Under:
     """What `path` lies on; of mounts on one point the last, as the kernel has it."""
     real = Path(os.path.realpath(path))
     for place in (real, *real.parents):
         if str(place) in table:
             return table[str(place)]
-    return "", False
+    return Under()

@@ -10,7 +10,7 @@ from pathlib import Path
 from hardtack.core.errors import ConfigError
 from hardtack.core.units import parse_duration
 from hardtack.deploy.facts.model import Waiter
-from hardtack.deploy.facts.unitfiles import links, masked, settings, there
+from hardtack.deploy.facts.unitfiles import links, masked, settings, there, where
 
 ONLINE = "network-online.target"
 _POINTS = (ONLINE, "time-sync.target")
@@ -56,6 +56,13 @@ class Ordering:
                 else:
                     pending.append(name)
         return tuple(found)
+
+    def mounts(self, unit: str) -> list[str]:
+        """The places whose mounts `unit` awaits."""
+        said = self._of(unit)
+        named = [w for key in ("RequiresMountsFor", "WantsMountsFor") for w in said.get(key, [])]
+        after = [where(self._root, w) for w in said.get("After", []) if w.endswith(".mount")]
+        return [*named, *filter(None, after)]
 
     def _needed(self, unit: str) -> list[str]:
         said = [name for key in _NEEDING for name in self._of(unit).get(key, [])]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from hardtack.deploy.facts import helpers, k3s, mounts, network, systemd
+from hardtack.deploy.facts import fstab, helpers, k3s, mounts, network, systemd
 from hardtack.deploy.facts.model import Clock, Facts, Space
 
 KEPT = Path("var/lib/hardtack/clock")
@@ -36,10 +36,11 @@ def read(
     return Facts(
         network.read(root, addresses),
         clock(root, now()),
-        tuple(dict.fromkeys(_space(place, table) for place in places)),
+        tuple(dict.fromkeys(_space(place, table, root) for place in places)),
         configured,
         systemd.read(root),
         helpers.read(root, configured.settings) if configured and helpers_too else (),
+        fstab.read(root),
     )
 
 
@@ -52,11 +53,14 @@ def clock(root: Path, now: float) -> Clock:
     return Clock(now, newest, str(path))
 
 
-def _space(path: Path, table: mounts.Table) -> Space:
+def _space(path: Path, table: mounts.Table, root: Path) -> Space:
     """The room for `path`, which needn't be there yet."""
     there = next(place for place in (path, *path.parents) if place.exists())
     found = os.statvfs(there)
+    under = mounts.below(table, there)
+    mounted = Path(under.place)
+    place = Path("/", mounted.relative_to(root)) if mounted.is_relative_to(root) else mounted
     return Space(
         path, found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize,
-        found.f_favail, found.f_files, *mounts.below(table, there),
+        found.f_favail, found.f_files, under.kind, under.read_only, str(place), under.disk,
     )  # fmt: skip

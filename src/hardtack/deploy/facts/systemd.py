@@ -10,7 +10,7 @@ from hardtack.deploy.facts import fstab
 from hardtack.deploy.facts.links import resolved
 from hardtack.deploy.facts.model import Systemd, Unit
 from hardtack.deploy.facts.ordering import ONLINE, Ordering
-from hardtack.deploy.facts.unitfiles import PLACES, links, masked, settings
+from hardtack.deploy.facts.unitfiles import PLACES, links, masked, mounted, settings
 
 PREPARING = "hardtack-prepare.service"
 _OURS = ("k3s.service", "k3s-agent.service", "containerd.service", "hardtack*.service")
@@ -34,7 +34,9 @@ def read(root: Path) -> Systemd | None:
         for each in ours
         if "_netdev" in each.options
     )
-    return Systemd(units, hidden, (root / "run/systemd/system").is_dir(), bool(ours))
+    return Systemd(
+        units, hidden, (root / "run/systemd/system").is_dir(), bool(ours), mounted(root)
+    )  # fmt: skip
 
 
 def names(root: Path) -> list[str]:
@@ -50,7 +52,8 @@ def _unit(root: Path, name: str, order: Ordering) -> Unit:
     commands = [value for key, value in settings(root, name) if key == "ExecStart" and value]
     lacks = _lacking(root, commands[-1]) if commands else ""
     return Unit(
-        name, order.waiters(name), order.impossible(name), _started(root, name), lacks
+        name, order.waiters(name), order.impossible(name), _started(root, name), lacks,
+        frozenset(order.mounts(name)),
     )  # fmt: skip
 
 

@@ -42,6 +42,23 @@ def masked(root: Path, name: str) -> bool:
     return link.is_symlink() and str(link.readlink()) == "/dev/null"
 
 
+def mounted(root: Path) -> frozenset[str]:
+    """The places that units mount."""
+    names = {p.name for d in (*PLACES, *_MADE) for p in (root / d).glob("*.mount")}
+    return frozenset(place for name in names if (place := where(root, name)))
+
+
+def where(root: Path, mount: str) -> str:
+    """The place of a mount's unit; empty where no file says it."""
+    for place in (*PLACES, *_MADE):
+        try:
+            lines = (root / place / mount).read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        return next((line[6:].strip() for line in lines if line.startswith("Where=")), "")
+    return ""
+
+
 def links(root: Path) -> Iterator[Path]:
     """The links by which units are started with others: NAME.wants/OTHER, NAME.requires/OTHER."""
     for place in PLACES:

@@ -9,7 +9,7 @@ from hardtack.deploy.facts import room
 from hardtack.deploy.facts.kubelet import MAXIMUM_AGE, NEVER, NO_FLAG
 from hardtack.deploy.facts.model import Facts, K3s
 from hardtack.deploy.facts.read import LATE
-from hardtack.deploy.ready import elsewhere, starts
+from hardtack.deploy.ready import elsewhere, filesystems, starts
 from hardtack.deploy.ready.amiss import PREPARE, Amiss
 from hardtack.deploy.ready.checks import Check
 from hardtack.deploy.ready.report import Row, State
@@ -180,6 +180,7 @@ CHECKS: dict[Check, Callable[[Facts], Iterable[Amiss]]] = {
     Check.BOX_BOOT: starts.prepared,
     Check.BOX_STARTS: starts.at_boot,
     Check.BOX_STORAGE: elsewhere.storage,
+    Check.BOX_MOUNTS: filesystems.at_boot,
     Check.BOX_CONTROL: elsewhere.control_plane,
     Check.BOX_PULLS: elsewhere.forced_pulls,
 }

@@ -54,6 +54,7 @@ class Check(StrEnum):
     BOX_BOOT = "box.prepared-at-boot"
     BOX_STARTS = "box.started-at-boot"
     BOX_STORAGE = "box.storage"
+    BOX_MOUNTS = "box.mounts"
     BOX_CONTROL = "box.control-plane"
     BOX_PULLS = "box.forced-pulls"
 
@@ -174,6 +175,12 @@ ABOUT: dict[Check, tuple[str, str]] = {
         "k3s's data, the cache and the endpoint's state lie on a disk of the box that takes "
         "writes, not in memory (an overlay over it neither) or on a server; k3s's where `ready` "
         "looks for it.", _HAND,
+    ),
+    Check.BOX_MOUNTS: (
+        "No line of `/etc/fstab` ends the next start in emergency mode (a disk that is gone, a "
+        "mount of a bucket without `nofail`); what these directories lie on is mounted at boot, "
+        "without a network, and k3s awaits its own.",
+        "by hand; that k3s awaits its disk: `box prepare`",
     ),
     Check.BOX_CONTROL: (
         "k3s joins no server and keeps its state in no database that is elsewhere.", _HAND,

@@ -1,0 +1,75 @@
+"""Are the disks mounted at boot, and before what needs them? Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hardtack.deploy.facts.disks import unawaited
+from hardtack.deploy.facts.model import Entry, Facts, Space, Systemd
+from hardtack.deploy.ready.amiss import PREPARE, Amiss
+
+_AWAY = ("s3fs", "mount-s3", "goofys", "geesefs", "rclone", "rclonefs", "gcsfuse", "blobfuse",
+         "blobfuse2", "juicefs", "curlftpfs", "beegfs", "moosefs")  # fmt: skip
+"""Kinds that need a network, which systemd doesn't know of them."""
+_OPTIONAL = ("nofail", "noauto", "_netdev", "x-systemd.automount")
+"""What keeps a line from holding up the start."""
+
+
+def at_boot(facts: Facts) -> Iterable[Amiss]:
+    """What /etc/fstab makes of a start, and whether it mounts what the box needs."""
+    if facts.systemd is None:
+        return
+    for entry in facts.fstab:
+        yield from _held_up(entry)
+    for space in {space.place: space for space in facts.spaces}.values():
+        yield from _mounted(space, facts, facts.systemd)
+    for place in unawaited(facts):
+        yield (
+            f"k3s may start before {place} is mounted (nofail), in the empty directory below",
+            PREPARE,
+        )
+
+
+def _held_up(entry: Entry) -> Iterable[Amiss]:
+    """A line that must succeed before anything is started: else systemd starts a shell for whoever
+    sits in front of the box."""
+    if entry.options & set(_OPTIONAL) or entry.place == "/" or entry.kind == "swap":
+        return
+    kind = entry.source.partition("#")[0] if entry.kind == "fuse" else entry.kind
+    if kind.removeprefix("fuse.") in _AWAY:
+        yield (
+            f"{entry.place} is mounted before anything starts ({kind}): without a network the box "
+            "ends in emergency mode",
+            "Add _netdev,nofail to its line in /etc/fstab.",
+        )
+    elif not entry.there:
+        yield (
+            f"{entry.source}, which /etc/fstab has mounted at {entry.place}, isn't there: the next "
+            "start ends in emergency mode",
+            "Correct or remove its line, or add nofail.",
+        )
+
+
+def _mounted(space: Space, facts: Facts, systemd: Systemd) -> Iterable[Amiss]:
+    """The mount of a directory that the box needs."""
+    entry = next((each for each in facts.fstab if each.place == space.place), None)
+    if entry is not None and "x-systemd.automount" in entry.options:
+        return
+    if entry is not None and "noauto" in entry.options:
+        yield f"{space.place} isn't mounted at boot (noauto)", "Take noauto out of /etc/fstab."
+    elif entry is not None and "_netdev" in entry.options:
+        yield (
+            f"{space.place} is mounted only when there is a network (_netdev)",
+            "Keep what lies there on a disk of this box; where it is one, take _netdev out of "
+            "/etc/fstab.",
+        )
+    elif entry is None and systemd.runs and space.disk and not _by_itself(space, systemd):
+        yield (
+            f"{space.place} was mounted by hand: nothing that systemd knows of does it at the next "
+            "start",
+            "Write a line for it into /etc/fstab.",
+        )
+
+
+def _by_itself(space: Space, systemd: Systemd) -> bool:
+    return space.place == "/" or space.place in systemd.mounts
