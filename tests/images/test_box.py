@@ -76,6 +76,13 @@ def test_pods_start_from_an_installed_bundle_by_every_name(
         result = install(short / "out", short / "k3s/agent/images", containerd=client)
         assert result.files == (short / "k3s/agent/images" / done.bundles[0].path.name,)
         assert {r.state for r in audit(locked, AMD64, client)} == {State.OK}
+        # Laid out before any pod starts, the layer that both have once; and kept.
+        assert client.snapshotter() == "native"
+        for _ in range(2):
+            laid_out = server.ctr("snapshots", "--snapshotter", "native", "ls").splitlines()[1:]
+            assert [line.split()[-1] for line in laid_out] == ["Committed"] * 2
+            with client.lease():
+                pass  # its end runs the garbage collection
         server.ctr("images", "tag", pause.reference.name, PAUSE)
         cri = Cri(server.socket)
         repository = app.reference.full_repository

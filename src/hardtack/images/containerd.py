@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hardtack.core.errors import ContainerdError
+from hardtack.images.manifest import Descriptor
 from hardtack.images.wire import Message, decode, encode, encode_map
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ SOCKETS = (Path("/run/k3s/containerd/containerd.sock"), Path("/run/containerd/co
 OLDEST = (1, 4)
 PINNED = "io.cri-containerd.pinned"
 _SERVICES = "/containerd.services."
+_SNAPSHOTTER = "io.containerd.snapshotter.v1."
 _STEP = 1 << 20
 
 
@@ -195,6 +197,52 @@ class Containerd:
         with self.lease():
             pass  # a lease that ends synchronously runs the garbage collection
 
+    def snapshotter(self) -> str:
+        """The name of what lays out the files of the kubelet's pods; empty where that isn't told,
+        as by a containerd that serves no kubelet."""
+        import grpc
+
+        call = self._channel.unary_unary("/runtime.v1.ImageService/ImageFsInfo", None, None)
+        try:
+            told = decode(call(b"", timeout=self._timeout))
+        except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                return ""
+            raise self._failed("where images are laid out", error) from error
+        place = Path(told.message(1).message(2).text(1)).name
+        return place.removeprefix(_SNAPSHOTTER) if place.startswith(_SNAPSHOTTER) else ""
+
+    def has_snapshot(self, snapshotter: str, name: str) -> bool:
+        """Whether layers are laid out by that name."""
+        try:
+            self._call("snapshots.v1.Snapshots/Stat", encode([(1, snapshotter), (2, name)]))
+        except _Absent:
+            return False
+        return True
+
+    def apply(
+        self, snapshotter: str, layer: Descriptor, name: str, parent: str, lease: str
+    ) -> None:
+        """Lay out a layer on top of `parent` (empty: of nothing) as `name`. That another does so
+        at the same time is fine."""
+        key = f"hardtack-{uuid.uuid4()} {name}"
+        prepared = self._call(
+            "snapshots.v1.Snapshots/Prepare",
+            encode([(1, snapshotter), (2, key), (3, parent)]), lease,
+        )  # fmt: skip
+        mounts = [(2, raw) for raw in prepared.fields.get(1, [])]
+        diff = encode([(1, layer.media_type), (2, layer.digest), (3, layer.size)])
+        try:
+            self._call("diff.v1.Diff/Apply", encode([(1, diff), *mounts]), lease, slow=True)
+            self._call(
+                "snapshots.v1.Snapshots/Commit",
+                encode([(1, snapshotter), (2, name), (3, key)]), lease,
+            )  # fmt: skip
+        except ContainerdError as error:
+            self._call("snapshots.v1.Snapshots/Remove", encode([(1, snapshotter), (2, key)]))
+            if not isinstance(error, _There):
+                raise
+
     @contextmanager
     def lease(self) -> Iterator[str]:
         """Keeps what is written under it from garbage collection until the end."""
@@ -213,14 +261,14 @@ class Containerd:
         resource = encode([(1, digest), (2, "content")])
         self._call("leases.v1.Leases/AddResource", encode([(1, lease), (2, resource)]))
 
-    def _call(self, method: str, request: bytes, lease: str = "") -> Message:
+    def _call(self, method: str, request: bytes, lease: str = "", *, slow: bool = False) -> Message:
         import grpc
 
         metadata = (*self._metadata, ("containerd-lease", lease)) if lease else self._metadata
         try:
             return decode(
                 self._channel.unary_unary(_SERVICES + method, None, None)(
-                    request, metadata=metadata, timeout=self._timeout
+                    request, metadata=metadata, timeout=None if slow else self._timeout
                 )
             )
         except grpc.RpcError as error:
@@ -230,9 +278,11 @@ class Containerd:
         import grpc
 
         code, details = error.code(), error.details()
-        kind = {grpc.StatusCode.NOT_FOUND: _Absent, grpc.StatusCode.OUT_OF_RANGE: _OutOfRange}.get(
-            code, ContainerdError
-        )
+        kind = {
+            grpc.StatusCode.NOT_FOUND: _Absent,
+            grpc.StatusCode.OUT_OF_RANGE: _OutOfRange,
+            grpc.StatusCode.ALREADY_EXISTS: _There,
+        }.get(code, ContainerdError)
         if code is grpc.StatusCode.UNIMPLEMENTED:
             return ContainerdError(
                 f"What listens at {self.socket} is not containerd, or is too old: {details}."
@@ -247,6 +297,10 @@ class Containerd:
 
 class _Absent(ContainerdError):
     """containerd has no such thing."""
+
+
+class _There(ContainerdError):
+    """containerd has such a thing already."""
 
 
 class _OutOfRange(ContainerdError):

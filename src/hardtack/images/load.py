@@ -10,6 +10,7 @@ from hardtack.core.progress import Progress, Quiet
 from hardtack.images.bundle import Contents, Named, open_tar, read_blob, skip_to, verify
 from hardtack.images.containerd import PINNED, Containerd, Record
 from hardtack.images.manifest import Descriptor, Manifest, parse
+from hardtack.images.unpack import unpack
 
 _CHUNK = 1 << 20
 _GC = "containerd.io/gc.ref.content"
@@ -17,8 +18,8 @@ _GC = "containerd.io/gc.ref.content"
 
 def load(path: Path, containerd: Containerd, progress: Progress | None = None) -> tuple[str, ...]:
     """Load the bundle at `path` under all its names, pinned against the kubelet's image garbage
-    collection; the names. What is there and whole is not written again; a blob whose file is gone
-    or short is. Raises BundleError, ContainerdError."""
+    collection, and unpack it; the names. What is there and whole is not written again; a blob
+    whose file is gone or short is. Raises BundleError, ContainerdError."""
     show = progress or Quiet()
     table = verify(path)
     containerd.version()
@@ -46,6 +47,8 @@ def load(path: Path, containerd: Containerd, progress: Progress | None = None) -
             labels = {**(old.labels if old else {}), PINNED: "pinned"}
             record = Record(named.name, named.media_type, named.digest, named.size, labels)
             containerd.put_image(record, exists=old is not None)
+        for manifest in manifests.values():
+            unpack(manifest, containerd, lease)
     show.done(path.name)
     return tuple(n.name for n in table.names)
 
