@@ -128,6 +128,30 @@ _DISK = "LABEL=data /var/lib/rancher ext4"
 _RUNS = _write("run/systemd/system/x.service", "")
 
 
+def _kernel(release: str, first: str) -> Callable[[Path], None]:
+    """As Debian installs one; `first` is what its initial RAM disk holds."""
+    return _chained(
+        _write(f"boot/vmlinuz-{release}", "k"),
+        _write(f"boot/initrd.img-{release}", first),
+        _write(f"lib/modules/{release}/modules.dep", ""),
+    )
+
+
+def _running(name: str) -> Callable[[Path], None]:
+    """A process of k3s, by what it was unpacked from."""
+
+    def write(root: Path) -> None:
+        (root / "proc/77").mkdir(parents=True)
+        (root / "proc/77/exe").symlink_to(f"/var/lib/rancher/k3s/data/{name}/bin/k3s")
+
+    return write
+
+
+def _carrying(name: str) -> Callable[[Path], None]:
+    """The program, which carries what it unpacks by this name."""
+    return _write("usr/local/bin/k3s", f"\x7fELF .tar.zst {'c' * 9}.tar embed/{name}.tar.zst\0")
+
+
 def _clock(seconds: float) -> Callable[[Path], None]:
     def set_back(root: Path) -> None:
         at = time.time() + seconds
@@ -398,6 +422,17 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         _started("server --kubelet-arg=image-gc-high-threshold=1"), "image collection",
         "from 1 % on",
     ),
+    "a kernel without modules": (
+        _write("boot/vmlinuz-99.1.0-3-amd64", ""), "next versions",
+        "kernel 99.1.0-3-amd64, which is newer than the one that runs, lacks its modules",
+    ),
+    "a kernel whose disk was full": (
+        _chained(_kernel(os.uname().release, "x"), _kernel("99.1.0-3-amd64", "")), "next versions",
+        "lacks its initial RAM disk",
+    ),
+    "another k3s": (
+        _chained(_running("a" * 64), _carrying("b" * 64)), "next versions", "k3s was replaced",
+    ),
     "not prepared at boot": (
         _remove(UNITS / "k3s.service.wants/hardtack-prepare.service"), "prepared at boot", "next",
     ),
@@ -493,6 +528,12 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
              "AlwaysPullImages]"),
         _started("server --kubelet-arg 'image-gc-high-threshold=100'", "# K3S_URL=https://x\n"),
         _mount("xfs"),
+        _chained(_kernel(os.uname().release, "x"), _kernel("99.1.0-3-amd64", "x"),
+                 _write("boot/vmlinuz-0.1-rescue", ""), _write("boot/vmlinuz-99.9.old", "")),
+        _kernel("99.1.0-3-amd64", ""),  # nor has the one that runs an initial RAM disk
+        _chained(_running("a" * 64), _carrying("a" * 64)),
+        _chained(_running("a" * 64), _write("usr/local/bin/k3s", "#!/bin/sh\nexec k3s.tar\n")),
+        _carrying("b" * 64),
         _chained(_mount("xfs"), _RUNS, _fstab(f"{_DISK} defaults 0 2")),
         _chained(_mount("xfs"), _RUNS, _write(
             "usr/lib/systemd/system/var-lib-rancher.mount",

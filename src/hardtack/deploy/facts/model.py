@@ -143,6 +143,15 @@ class Helper:
 
 
 @dataclass(frozen=True)
+class Upcoming:
+    """What a restart starts. `kernels`: (version, what it lacks) of newer ones that aren't whole;
+    `another_k3s`: than the one that runs."""
+
+    kernels: tuple[tuple[str, str], ...] = ()
+    another_k3s: bool = False
+
+
+@dataclass(frozen=True)
 class Facts:
     """`k3s` and `systemd` are None where the box has none."""
 
@@ -153,3 +162,4 @@ class Facts:
     systemd: Systemd | None = None
     helpers: tuple[Helper, ...] = ()
     fstab: tuple[Entry, ...] = ()
+    upcoming: Upcoming = field(default_factory=Upcoming)

@@ -179,6 +179,7 @@ CHECKS: dict[Check, Callable[[Facts], Iterable[Amiss]]] = {
     Check.BOX_ORDER: starts.order,
     Check.BOX_BOOT: starts.prepared,
     Check.BOX_STARTS: starts.at_boot,
+    Check.BOX_UPCOMING: starts.upcoming,
     Check.BOX_STORAGE: elsewhere.storage,
     Check.BOX_MOUNTS: filesystems.at_boot,
     Check.BOX_CONTROL: elsewhere.control_plane,

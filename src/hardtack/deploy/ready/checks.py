@@ -53,6 +53,7 @@ class Check(StrEnum):
     BOX_ORDER = "box.order-of-starts"
     BOX_BOOT = "box.prepared-at-boot"
     BOX_STARTS = "box.started-at-boot"
+    BOX_UPCOMING = "box.next-versions"
     BOX_STORAGE = "box.storage"
     BOX_MOUNTS = "box.mounts"
     BOX_CONTROL = "box.control-plane"
@@ -170,6 +171,10 @@ ABOUT: dict[Check, tuple[str, str]] = {
         "systemd starts k3s at boot, without Kubernetes the mounts and the endpoint, and their "
         "programs are there. Who restarts a container that runs k3s can't be seen from inside it: "
         "`restart: always`, as `deploy/balena-k3s` has it.", _HAND,
+    ),
+    Check.BOX_UPCOMING: (
+        "The k3s that starts next is the one that runs: another needs other images of its own. "
+        "Each kernel newer than the one that runs has its modules and its initial RAM disk.", _HAND,
     ),
     Check.BOX_STORAGE: (
         "k3s's data, the cache and the endpoint's state lie on a disk of the box that takes "

@@ -64,6 +64,24 @@ def at_boot(facts: Facts) -> Iterable[Amiss]:
     yield from _down(facts.systemd, (_ENDPOINT,))
 
 
+def upcoming(facts: Facts) -> Iterable[Amiss]:
+    """A restart that starts what never ran here."""
+    for version, lacks in facts.upcoming.kernels:
+        yield (
+            f"the kernel {version}, which is newer than the one that runs, lacks {lacks}: the box "
+            "may not start from it",
+            f"Install it again (Debian: apt install --reinstall linux-image-{version}), or remove "
+            "it.",
+        )
+    if facts.upcoming.another_k3s:
+        yield (
+            "the program k3s was replaced since k3s started: the next start brings images of its "
+            "own that nobody saw here",
+            "Restart k3s while there is a network, or after its images were installed; then look "
+            "again.",
+        )
+
+
 def _down(systemd: Systemd, names: tuple[str, ...]) -> Iterable[Amiss]:
     """Nothing where one of the units is started, or none is there at all."""
     units = _of(systemd, names)
