@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from hardtack.core.errors import ClusterError, ConfigError
 from hardtack.endpoint.backends.kubernetes import manifests
 from hardtack.endpoint.backends.kubernetes.access import Access, from_kubeconfig, from_pod
 from hardtack.endpoint.backends.kubernetes.client import DEPLOYMENTS, PODS, SERVICES, Cluster
+from tests.endpoint import test_programs as programs
+from tests.endpoint.test_bad_servers import golden_version
 from tests.endpoint.test_rollout import DIGIT, Load, publish, server, serves
 from tests.support.cluster import ENDPOINT, ApiServer, Fault, Kubelet, kubernetes
 from tests.support.endpoints import Endpoint, endpoint, write_detectors, write_models
@@ -39,6 +42,14 @@ def serving(
     if twin:
         named = [*json.loads(detectors.read_text())["detectors"], {"id": twin, "name": "twin"}]
         detectors.write_text(json.dumps({"detectors": named}))
+    with deployed(tmp_path, models, api, detectors, *options, ready=ready) as served:
+        yield served
+
+
+@contextmanager
+def deployed(
+    tmp_path: Path, models: Path, api: ApiServer, detectors: Path, *options: str, ready: bool = True
+) -> Iterator[Endpoint]:
     config = api.kubeconfig(tmp_path / "kubeconfig")
     given = (
         "--backend", "kubernetes", "--kubeconfig", str(config), "--inference-image", "img:1",
@@ -288,3 +299,41 @@ def test_a_version_taken_away_before_it_had_loaded_holds_nothing_up(
         serves(served, "2")
         shutil.rmtree(made)
         serves(served, "1")
+
+
+def test_another_programs_version_that_fails_its_golden_picture_is_taken_back(
+    tmp_path: Path, cluster: tuple[ApiServer, Kubelet]
+) -> None:
+    api, kubelet = cluster
+    models, other = tmp_path / "models", programs.ID
+    picture = models / other / "primary/2: it fails its golden picture golden.png"
+    programs.publish(models, 1, 0.8)
+    server_of_it = {"image": "other:1", "command": [sys.executable, programs.SCRIPT]}
+    detectors = programs.detectors(tmp_path, server_of_it)
+    with deployed(tmp_path, models, api, detectors) as served:
+
+        def confidence() -> float:
+            return float(served.post(other, b"any picture").json()["result"]["confidence"])
+
+        def told(*said: str) -> bool:
+            """The version from before answers as long as it is looked for."""
+            assert confidence() == 0.8
+            return all(part in server(served, other)["note"] for part in said)
+
+        golden_version(models, 2, "NO", "")  # it says YES, 0.9
+        wrong = f"{picture}: expected 'NO', it says 'YES'"
+        until(lambda: told("Version 2 loads beside it.", wrong), lambda: server(served, other))
+        until(lambda: told(f"Version 2 is refused: {wrong}"), lambda: server(served, other))
+        assert server(served, other)["refused"] == ["2"]
+        golden_version(models, 3, "YES", "")
+        serves(served, "3", other)
+        until(lambda: confidence() == 0.9)
+        until(lambda: len(kubelet.runs) == 1, lambda: kubelet.runs)
+        (run,) = kubelet.runs.values()
+        run.server.process.kill()
+        examiner = run.containers["examiner"]
+        until(
+            lambda: examiner.log.read_text().count(" version 3 passed") == 2, examiner.log.read_text
+        )
+        serves(served, "3", other)
+        assert examiner.restarts == 0

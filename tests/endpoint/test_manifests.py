@@ -8,12 +8,14 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from hardtack.endpoint.backends.kubernetes import manifests
 from hardtack.endpoint.backends.kubernetes.manifests import Pods
 from hardtack.endpoint.backends.versions import Version
 from hardtack.endpoint.servers import Program
-from hardtack.inference.package import Package, Weights
+from hardtack.inference.package import Golden, Package, Weights
+from tests.support.deployments import checked
 from tests.support.kubernetes import validate
 
 NEWEST = int(kubernetes_validate.latest_version().split(".")[1])
@@ -27,10 +29,17 @@ FULL = Pods(
 VERSIONS = [f"1.{minor}" for minor in range(28, NEWEST + 1)]
 
 
-def version(number: int = 7, *, oodd: bool = False) -> Version:
+OTHER = Program("registry.example/other:1", ("serve", "--all"))
+
+
+def version(number: int = 7, *, oodd: bool = False, golden: bool = False) -> Version:
+    picture = Golden(Weights("golden.png", 1, ""), "YES") if golden else None
+
     def package(role: str) -> Package:
-        directory = MOUNT / "models" / DETECTOR / role / str(number)
-        return Package(directory, "binary", ("YES", "NO"), (Weights("a", 1, ""),), None, text=role)
+        return Package(
+            MOUNT / "models" / DETECTOR / role / str(number), "binary", ("YES", "NO"),
+            (Weights("a", 1, ""),), None, golden=picture, text=role,
+        )  # fmt: skip
 
     return Version(package("primary"), package("oodd") if oodd else None, (1, 1))
 
@@ -43,12 +52,12 @@ def container(deployment: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("kubernetes", VERSIONS)
 @pytest.mark.parametrize(
     ("pods", "program"),
-    [(CPU, None), (FULL, None), (CPU, Program("registry.example/other:1", ("serve", "--all")))],
+    [(CPU, None), (FULL, None), (CPU, OTHER), (FULL, OTHER)],
 )
 def test_every_kubernetes_from_1_28_on_takes_them(
     kubernetes: str, pods: Pods, program: Program | None
 ) -> None:
-    made = manifests.deployment(DETECTOR, version(oodd=True), pods, program)
+    made = manifests.deployment(DETECTOR, version(oodd=True, golden=True), pods, program)
     for body in (made, manifests.service(DETECTOR)):
         validate(body, kubernetes)
     role = {
@@ -135,3 +144,62 @@ def test_rights_are_few_and_none_of_them_batch() -> None:
         "deployments", "services", "pods",
     }  # fmt: skip
     assert not [rule for rule in rules if "*" in rule["verbs"]]
+
+
+def test_another_programs_server_is_examined_beside_it() -> None:
+    made = manifests.deployment(DETECTOR, version(oodd=True, golden=True), FULL, OTHER)
+    program, examiner = made["spec"]["template"]["spec"]["containers"]
+    assert (program["image"], examiner["image"]) == (OTHER.image, FULL.image)
+    assert examiner["imagePullPolicy"] == "Never"
+    words = examiner["args"]
+    told = {word: words[n + 1] for n, word in enumerate(words) if word.startswith("--")}
+    assert words[:2] == ["inference", "examine"]
+    assert told["--model"] == f"{MOUNT}/models/{DETECTOR}/primary/7"
+    assert told["--oodd"] == f"{MOUNT}/models/{DETECTOR}/oodd/7"
+    assert told["--server-port"] == str(program["ports"][0]["containerPort"])
+    assert told["--port"] == str(examiner["ports"][0]["containerPort"])
+    # A pod is ready when all its containers are: so it gets no picture before it has passed.
+    probe = examiner["readinessProbe"]
+    assert probe["httpGet"] == {"path": "/health/ready", "port": examiner["ports"][0]["name"]}
+    assert probe["failureThreshold"] == 1
+    assert examiner["terminationMessagePolicy"] == "FallbackToLogsOnError"
+    assert program["volumeMounts"][0] == examiner["volumeMounts"][0]
+    # The Service's port is the program's.
+    assert manifests.service(DETECTOR)["spec"]["ports"][0]["targetPort"] == "http"
+    assert [p["name"] for p in program["ports"]] == ["http"]
+
+
+@pytest.mark.parametrize(("golden", "program"), [(False, OTHER), (True, None)])
+def test_nobody_is_beside_a_server_with_no_golden_picture_or_one_that_examines_itself(
+    golden: bool, program: Program | None
+) -> None:
+    container(manifests.deployment(DETECTOR, version(golden=golden), CPU, program))
+
+
+def test_our_containers_are_restricted_as_far_as_a_pod_may_be() -> None:
+    """What the Pod Security Standard `restricted` demands of a container, and more."""
+    other = manifests.deployment(DETECTOR, version(golden=True), CPU, OTHER)
+    own = manifests.deployment(DETECTOR, version(), CPU)
+    examiner = other["spec"]["template"]["spec"]["containers"][1]
+    for pod, ours in ((other, examiner), (own, container(own))):
+        spec = pod["spec"]["template"]["spec"]
+        allowed = {**spec["securityContext"], **ours["securityContext"]}
+        assert allowed["runAsNonRoot"] is True and allowed["runAsUser"] > 0
+        assert allowed["allowPrivilegeEscalation"] is False
+        assert allowed["capabilities"] == {"drop": ["ALL"]}
+        assert allowed["readOnlyRootFilesystem"] is True
+        assert allowed["seccompProfile"] == {"type": "RuntimeDefault"}
+    requests, limits = (examiner["resources"][part] for part in ("requests", "limits"))
+    assert requests.keys() == {"cpu", "memory"} and limits.keys() == {"memory"}
+
+
+def test_a_policy_for_boxes_with_no_link_finds_nothing_in_them(tmp_path: Path) -> None:
+    pinned = dataclasses.replace(CPU, image=FULL.image)
+    other = dataclasses.replace(OTHER, image="registry.example/other@sha256:" + "b" * 64)
+    made = [
+        manifests.deployment(DETECTOR, version(golden=True), pinned, program)
+        for program in (None, other)
+    ]
+    made.append(manifests.service(DETECTOR))
+    text = yaml.safe_dump_all(made)
+    assert checked(tmp_path, {"pods.yaml": text}).findings == ()

@@ -23,6 +23,7 @@ from kmock import KubernetesEmulator, ResourceInfo
 from kmock import Server as KMockServer
 
 from hardtack.core.errors import ClusterError
+from hardtack.endpoint.backends.asking import ask
 from hardtack.endpoint.backends.kubernetes.access import Access
 from hardtack.endpoint.backends.kubernetes.client import (
     DEPLOYMENTS,
@@ -30,8 +31,8 @@ from hardtack.endpoint.backends.kubernetes.client import (
     Cluster,
     Object,
 )
-from hardtack.endpoint.backends.process import ask
 from tests.support.commands import clean_environment
+from tests.support.ports import free_port
 
 KUBELET, ENDPOINT = "kubelet", "endpoint"
 _BACK_OFF = 2.0
@@ -199,20 +200,43 @@ class ApiServer:
 
 
 @dataclass
-class _Run:
+class _Container:
     process: subprocess.Popen[str]
     port: int
     log: Path
     restarts: int = 0
-    ready: bool = False
     last: Object = field(default_factory=dict)
     backs_off: float = 0.0
+
+    @property
+    def state(self) -> Object:
+        if self.backs_off:
+            return {"waiting": {"reason": "CrashLoopBackOff"}}
+        return {"running": {}}
+
+
+@dataclass
+class _Run:
+    """A pod: its containers by name, and the ports of this machine that theirs are."""
+
+    ports: Mapping[int, int]
+    containers: dict[str, _Container] = field(default_factory=dict)
+    ready: bool = False
+
+    @property
+    def server(self) -> _Container:
+        return self.containers["inference-server"]
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        return self.server.process
 
 
 class Kubelet:
     """Makes pods of Deployments, as their strategy says: the old one ends when the new is ready.
 
-    A pod's container is a process of this machine, run with the arguments that the pod names.
+    A pod's containers are processes of this machine, run with what the pod names: the arguments of
+    `hardtack`, or another program's command.
     `most`: the most pods of a Deployment at a time; `crowd`: of all together.
     """
 
@@ -301,50 +325,62 @@ class Kubelet:
         metadata = {**template["metadata"], "name": name}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
         self._cluster.create(PODS, pod)
-        self.runs[name] = self._started(name, template["spec"]["containers"][0])
+        containers = template["spec"]["containers"]
+        ports = [each["containerPort"] for container in containers for each in container["ports"]]
+        run = self.runs[name] = _Run({port: free_port() for port in ports})
+        for container in containers:
+            run.containers[container["name"]] = self._started(name, container, run.ports)
 
-    def _started(self, name: str, container: Object, restarts: int = 0) -> _Run:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port: int = probe.getsockname()[1]
-        words = [*container["args"]]
-        words[words.index("--host") + 1] = "127.0.0.1"
-        words[words.index("--port") + 1] = str(port)
-        log = self._directory / f"{name}.log"
+    def _started(
+        self, name: str, container: Object, ports: Mapping[int, int], restarts: int = 0
+    ) -> _Container:
+        theirs = {str(port): str(here) for port, here in ports.items()} | {"0.0.0.0": "127.0.0.1"}
+        own = [sys.executable, "-m", "hardtack", *container.get("args", [])]
+        words = [theirs.get(word, word) for word in container.get("command", own)]
+        told = {e["name"]: theirs.get(e["value"], e["value"]) for e in container.get("env", [])}
+        log = self._directory / f"{name}-{container['name']}.log"
         with log.open("w") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "hardtack", *words], stderr=stderr, text=True,
-                env=clean_environment({e["name"]: e["value"] for e in container["env"]}),
-            )  # fmt: skip
-        return _Run(process, port, log, restarts)
+                words, stdout=stderr, stderr=stderr, text=True, env=clean_environment(told)
+            )
+        port = ports[container["ports"][0]["containerPort"]]
+        return _Container(process, port, log, restarts)
 
     def _look(self, pod: Object) -> None:
-        """Probe it, start it again where it ended, and write its status where that changed."""
+        """Probe it, start again what ended, and write its status where that changed."""
         name = pod["metadata"]["name"]
         run = self.runs[name]
-        if run.process.poll() is not None and not run.backs_off:
-            ended = {"exitCode": run.process.returncode, "message": run.log.read_text()[-2000:]}
-            run.last = {"terminated": ended}
-            # The first time it is started again at once.
-            run.backs_off = time.monotonic() + (_BACK_OFF if run.restarts else 0)
-        if run.backs_off and time.monotonic() >= run.backs_off:
-            last = run.last
-            run = self._started(name, pod["spec"]["containers"][0], run.restarts + 1)
-            run.last = last
-            self.runs[name] = run
-        run.ready = not run.backs_off and ask(run.port, "/health/ready")[0] == 200
+        for container in pod["spec"]["containers"]:
+            self._tend(name, container, run)
+        run.ready = all(
+            not c.backs_off and ask(c.port, "/health/ready")[0] == 200
+            for c in run.containers.values()
+        )
         proxy = self.proxies.get(name.rpartition("-")[0].rpartition("-")[0])
         newer = [n for n, r in self.runs.items() if n > name and r.ready]
         if proxy and run.ready and not newer:
-            proxy.target = run.port
-        state = {"waiting": {"reason": "CrashLoopBackOff"}} if run.backs_off else {"running": {}}
+            proxy.target = run.server.port
         status = {
             "conditions": [{"type": "Ready", "status": "True" if run.ready else "False"}],
             "containerStatuses": [
-                {"restartCount": run.restarts, "lastState": run.last, "state": state}
+                {"name": name, "restartCount": c.restarts, "lastState": c.last, "state": c.state}
+                for name, c in run.containers.items()
             ],
         }
         if pod.get("status") != status:
             self._cluster.update(PODS, {**pod, "status": status})
+
+    def _tend(self, name: str, container: Object, run: _Run) -> None:
+        """Start a container again that ended, the first time at once."""
+        found = run.containers[container["name"]]
+        if (code := found.process.poll()) is not None and not found.backs_off:
+            said = found.log.read_text()[-2000:]
+            found.last = {"terminated": {"exitCode": code, "message": said}}
+            found.backs_off = time.monotonic() + (_BACK_OFF if found.restarts else 0)
+        if found.backs_off and time.monotonic() >= found.backs_off:
+            again = self._started(name, container, run.ports, found.restarts + 1)
+            again.last = found.last
+            run.containers[container["name"]] = again
 
     def _address(self, service: Object) -> None:
         """Give a Service its address, once and for all."""
@@ -394,8 +430,11 @@ def _end(run: _Run) -> None:
     if run.process.poll() is None:
         # A Service's rules change a moment after its pods: what was sent on is still answered.
         time.sleep(0.3)
-        run.process.terminate()
-    run.process.wait(timeout=30)
+    for container in run.containers.values():
+        if container.process.poll() is None:
+            container.process.terminate()
+    for container in run.containers.values():
+        container.process.wait(timeout=30)
 
 
 @contextmanager

@@ -37,6 +37,7 @@ EXAMPLES = {
     "model run": "hardtack model run models/det_1/primary/1 picture.png",
     "model new": "hardtack model new defect.onnx --to models/det_1/primary/1 --task binary",
     "inference serve": "hardtack inference serve --model models/det_1 --port 8000",
+    "inference examine": "hardtack inference examine --model models/det_1/primary/1 --port 18000",
     "endpoint serve": "hardtack endpoint serve --models /srv/models --detectors detectors.yaml",
     "ready": "hardtack ready s3://my-bucket --detectors detectors.yaml --fetch",
     "deploy import-values": "hardtack deploy import-values values.yaml -o mine.yaml",

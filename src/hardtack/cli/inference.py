@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -114,6 +115,48 @@ def serve(
     server.run(sockets=[listener])
     if not server.started:
         sys.exit(1)
+
+
+@inference.command()
+@click.option(
+    "--model", "directory", required=True, metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The model package that the program serves.",
+)  # fmt: skip
+@click.option(
+    "--server-port", default=8000, show_default=True, type=click.IntRange(1, 65535),
+    help="Where on this machine the program listens.",
+)  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True, help="Listen on this address.")
+@click.option("--port", default=18000, show_default=True, type=click.IntRange(0, 65535))
+@click.option(
+    "--oodd", "outliers", metavar="DIR", type=click.Path(path_type=Path, file_okay=False),
+    help="Its out-of-distribution model, which lowers confidences: the answer alone counts.",
+)  # fmt: skip
+@click.option(
+    "--answer-time", default="30s", show_default=True, type=DURATION,
+    help="How long the answer to the golden picture may take.",
+)  # fmt: skip
+def examine(
+    directory: Path, server_port: int, host: str, port: int, outliers: Path | None,
+    answer_time: float,
+) -> None:  # fmt: skip
+    """Examine another program's server, beside which this runs in a pod, until told to end.
+
+    As soon as the program's /health/ready says yes, it is asked the package's golden picture. From
+    then on /health/ready here says yes; before, and while a program that was started again hasn't
+    answered it anew, 503 with the reason. A wrong answer ends this, with the reason as its last
+    words. A package without a golden picture passes at once.
+    """
+    from hardtack.endpoint.backends.examining import Examining, Wanted, serve
+    from hardtack.inference.ondisk import name_of
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    examining = Examining(Wanted(name_of(directory), directory, server_port, outliers, answer_time))
+    listener = listen(host, port)
+    serve(examining, listener)
+    click.echo(f"Examining on http://{host}:{listener.getsockname()[1]}", err=True)
+    examining.run()
 
 
 def _end_at_once(error: BaseException) -> None:

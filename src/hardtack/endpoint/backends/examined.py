@@ -12,19 +12,25 @@ from hardtack.core.errors import EndpointError
 from hardtack.endpoint import replies
 from hardtack.endpoint.backends.versions import Version
 from hardtack.endpoint.detectors import MODES, Detector
+from hardtack.inference.ondisk import NotHere
 
 
 def examine(detector: str, version: Version, port: int, patience: float) -> str:
     """Why the server that listens on `port` may not answer for this version; empty where it may,
-    or where the package has no golden picture. Blocks."""
+    or where the package has no golden picture. Blocks. Raises NotHere where the picture can't be
+    read."""
     package = version.primary
     expected = package.golden
     if expected is None:
         return ""
     picture = package.directory / expected.picture.file
     try:
+        body = picture.read_bytes()
+    except OSError as error:
+        raise NotHere(f"{picture} can't be read: {error.strerror}.") from None
+    try:
         reply = urllib3.request(
-            "POST", f"http://127.0.0.1:{port}/infer", body=picture.read_bytes(),
+            "POST", f"http://127.0.0.1:{port}/infer", body=body,
             headers={"content-type": "application/octet-stream"}, timeout=patience, retries=False,
         )  # fmt: skip
         if reply.status != 200:
@@ -33,8 +39,6 @@ def examine(detector: str, version: Version, port: int, patience: float) -> str:
         asked = Detector(detector, detector, "", MODES[package.task], package.classes)
         result = told.get("result") or replies.result(asked, told)
         answer, confidence = _said(result), float(result["confidence"])
-    except OSError as error:
-        return f"{picture} can't be read: {error.strerror}"
     except urllib3.exceptions.HTTPError as error:
         return f"it does not answer its golden picture {picture.name}: {type(error).__name__}"
     except (EndpointError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -19,10 +19,12 @@ from hardtack.core.backoff import Backoff
 from hardtack.core.errors import EndpointError, in_words
 from hardtack.endpoint.backends import record, versions
 from hardtack.endpoint.backends.aside import Aside
-from hardtack.endpoint.backends.process import Process, ask
+from hardtack.endpoint.backends.asking import ask
+from hardtack.endpoint.backends.process import Process
 from hardtack.endpoint.backends.versions import Seen, Version
 from hardtack.endpoint.servers import Address, State
 from hardtack.inference.arrived import present
+from hardtack.inference.ondisk import NotHere
 
 _log = logging.getLogger(__name__)
 
@@ -383,7 +385,11 @@ class Keeper:
     async def _examined(self, process: Process, version: Version) -> None:
         """Raises _Failed where another program's server fails the golden picture."""
         examine = self._making.examine
-        if examine and (wrong := await asyncio.to_thread(examine, version, process.port)):
+        try:
+            wrong = await asyncio.to_thread(examine, version, process.port) if examine else ""
+        except NotHere as error:
+            raise _Failed(error.message.rstrip("."), own=False) from None
+        if wrong:
             raise _Failed(wrong, own=await self._all_here(version))
 
     async def _weighed(self, version: Version) -> tuple[int, int] | None:

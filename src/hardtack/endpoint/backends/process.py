@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import json
 import logging
 import os
 import re
@@ -15,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-
-import urllib3
 
 from hardtack.core.errors import EndpointError
 
@@ -133,20 +130,6 @@ class Process:
             if self._kept:
                 _log.error("%s can't be written: %s. Its server goes on.", self._log, error)
             self._kept = False
-
-
-def ask(port: int, path: str, patience: float = 5.0) -> tuple[int, str]:
-    """Status of a GET, and the reason that its JSON gives; 0 where nobody answers. Blocks."""
-    try:
-        url = f"http://127.0.0.1:{port}{path}"
-        reply = urllib3.request("GET", url, timeout=patience, retries=False)
-    except urllib3.exceptions.HTTPError:
-        return 0, ""
-    try:
-        told = json.loads(reply.data)
-        return reply.status, str(told.get("reason", "")) if isinstance(told, dict) else ""
-    except ValueError:
-        return reply.status, ""
 
 
 def _free_port() -> int:

@@ -125,8 +125,9 @@ class Kubernetes:
         away = self._deployments.problem or self._pods.problem or self._problems.get(detector, "")
         if address is not None:
             new = [p for p in found if not p.ready]
-            beside = f"Version {new[0].version} loads beside it. {new[0].broken} " if new else ""
-            note = f"{told}{beside}{away}".strip()
+            beside = f"Version {new[0].version} loads beside it." if new else ""
+            told_by = [new[0].broken, new[0].last] if new else []
+            note = " ".join(filter(None, (told.strip(), beside, *told_by, away)))
             return State("ready", address.version, note, restarts, None, labels)
         if deployment is None:
             waiting = not self._deployments.synced or bool(seen.whole) or bool(away)

@@ -17,6 +17,8 @@ from hardtack.endpoint.backends.versions import Version
 from hardtack.endpoint.servers import Program
 
 PORT = 8000
+EXAMINER_PORT = 18000
+"""One that other programs don't take: a pod's containers share theirs."""
 MANAGER = "hardtack"
 DETECTOR = "hardtack.dev/detector"
 VERSION = "hardtack.dev/version"
@@ -25,6 +27,8 @@ HASH = "hardtack.dev/hash"
 OWNED = f"app.kubernetes.io/managed-by={MANAGER},app.kubernetes.io/component=inference"
 _USER = 65532
 _DRAIN = 10
+_EXAMINER = {"requests": {"cpu": "10m", "memory": "48Mi"}, "limits": {"memory": "128Mi"}}
+"""It takes 30 MB, and its picture for the time that it is asked."""
 
 
 @dataclass(frozen=True)
@@ -158,16 +162,7 @@ def _pod(detector: str, version: Version, pods: Pods, program: Program | None) -
             "readOnlyRootFilesystem": program is None,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [
-            {
-                "name": "weights",
-                "mountPath": str(pods.mount.parent),
-                "readOnly": True,
-                # The mount itself comes and goes: one that comes back is seen through its parent.
-                "mountPropagation": "HostToContainer",
-            },
-            {"name": "tmp", "mountPath": "/tmp"},
-        ],
+        "volumeMounts": [_weights(pods), {"name": "tmp", "mountPath": "/tmp"}],
     }
     if program is None:
         container["args"] = [
@@ -203,6 +198,8 @@ def _pod(detector: str, version: Version, pods: Pods, program: Program | None) -
     }  # fmt: skip
     if program is not None:  # whom somebody else's image runs as is its own affair
         spec["securityContext"] = {"seccompProfile": {"type": "RuntimeDefault"}}
+        if version.primary.golden:
+            spec["containers"].append(_examiner(version, pods))
     if pods.pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in pods.pull_secrets]
     if pods.runtime_class:
@@ -210,6 +207,49 @@ def _pod(detector: str, version: Version, pods: Pods, program: Program | None) -
     if pods.node_selector:
         spec["nodeSelector"] = dict(pods.node_selector)
     return spec
+
+
+def _examiner(version: Version, pods: Pods) -> Object:
+    """What asks another program's server the golden picture, as ours asks itself: the pod is ready
+    when both containers are."""
+    words = [
+        "inference", "examine", "--model", str(version.primary.directory),
+        "--server-port", str(PORT), "--host", "0.0.0.0", "--port", str(EXAMINER_PORT),
+        "--answer-time", f"{pods.answer:g}s",
+    ]  # fmt: skip
+    if version.oodd:
+        words += ["--oodd", str(version.oodd.directory)]
+    return {
+        "name": "examiner",
+        "image": pods.image,
+        "imagePullPolicy": pods.pull_policy,
+        "args": words,
+        "ports": [{"name": "examiner", "containerPort": EXAMINER_PORT, "protocol": "TCP"}],
+        # At the first no the pod gets no pictures: its program may just have been started again.
+        "readinessProbe": {
+            "httpGet": {"path": "/health/ready", "port": "examiner"},
+            "timeoutSeconds": 5, "periodSeconds": 1, "failureThreshold": 1,
+        },
+        "resources": _EXAMINER,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "runAsNonRoot": True, "runAsUser": _USER, "runAsGroup": _USER,
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [_weights(pods)],
+    }  # fmt: skip
+
+
+def _weights(pods: Pods) -> Object:
+    """The mount itself comes and goes: one that comes back is seen through its parent."""
+    return {
+        "name": "weights",
+        "mountPath": str(pods.mount.parent),
+        "readOnly": True,
+        "mountPropagation": "HostToContainer",
+    }
 
 
 def _probes(*, own: bool) -> Object:

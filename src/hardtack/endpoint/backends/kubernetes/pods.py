@@ -16,8 +16,8 @@ _BROKEN = {
 
 @dataclass(frozen=True)
 class Pod:
-    """`broken` says why it doesn't start, `last` why its server ended last; both may be empty.
-    `going`: it was deleted, and ends soon."""
+    """`broken` says why it doesn't start, `last` why its server, or what examines that, ended last;
+    both may be empty. `going`: it was deleted, and ends soon."""
 
     identity: str
     version: str
@@ -41,17 +41,17 @@ def _read(body: Object) -> Pod:
     metadata, status = body["metadata"], body.get("status") or {}
     conditions = status.get("conditions") or []
     containers = status.get("containerStatuses") or []
-    restarts, broken, last = 0, "", ""
+    restarts, broken, said, how = 0, "", "", ""
     for container in containers:
         restarts += container.get("restartCount", 0)
         waiting = (container.get("state") or {}).get("waiting") or {}
         ended = (container.get("lastState") or {}).get("terminated") or {}
         ended = (container.get("state") or {}).get("terminated") or ended
         if ended:
-            last = _words(ended)
+            said, how = _words(ended) or said, _how(ended)
         if waiting.get("reason") in _BROKEN:
-            said = str(waiting.get("message") or "")[:300]
-            broken = f"{waiting['reason']}: {said}" if said else str(waiting["reason"])
+            more = str(waiting.get("message") or "")[:300]
+            broken = f"{waiting['reason']}: {more}" if more else str(waiting["reason"])
     unplaced = next(
         (
             str(c.get("message") or c.get("reason"))
@@ -66,17 +66,19 @@ def _read(body: Object) -> Pod:
         any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions),
         restarts,
         broken or (f"It finds no node: {unplaced}" if unplaced else ""),
-        last,
+        said or how,
         bool(metadata.get("deletionTimestamp")),
     )
 
 
 def _words(ended: Object) -> str:
-    """A server's last words, or how it ended."""
-    lines = [line for line in str(ended.get("message") or "").splitlines() if line.strip()]
+    """A container's last words, where they are ours."""
+    lines = str(ended.get("message") or "").splitlines()
     said = next((line for line in reversed(lines) if line.startswith("hardtack: ")), "")
-    if said:
-        return said.removeprefix("hardtack: ")
+    return said.removeprefix("hardtack: ")
+
+
+def _how(ended: Object) -> str:
     if ended.get("reason") == "OOMKilled":
         return "it took more memory than it may"
     return f"exit code {ended.get('exitCode')}"
