@@ -31,7 +31,7 @@ kind: ConfigMap
 metadata: {name: c}
 data:
   pod.yaml: |
-    {{- printf "kind: Pod\\nspec: {containers: [{image: 'a/hidden:%d'}]}" (add 1 1) | nindent 4 }}
+    {{- printf "kind: Pod\\nspec: {containers: [{image: 'a/hidden:%d'}]}" (max 1 2) | nindent 4 }}
 """
 
 CHART = {

@@ -293,3 +293,86 @@ def test_fifty_thousand_actions_on_a_line_and_texts_without_an_end() -> None:
     for text in ("{{ /* x */" * 20_000, "{{" + " " * 200_000, '{{ "' * 50_000, "{{if}}" * 20_000):
         (flat,) = Chart(Path("c")).flattened(text, Path("t"))
         assert flat.text.count("\n") == 0
+
+
+COMMON = """\
+{{- define "common.image" -}}
+{{- $registry := .imageRoot.registry -}}
+{{- $separator := ":" -}}
+{{- $termination := .imageRoot.tag | toString -}}
+{{- if .global }}
+  {{- if .global.imageRegistry }}
+    {{- $registry = .global.imageRegistry -}}
+  {{- end -}}
+{{- end -}}
+{{- if .imageRoot.digest }}
+  {{- $separator = "@" -}}
+  {{- $termination = .imageRoot.digest | toString -}}
+{{- end -}}
+{{- printf "%s/%s%s%s" $registry .imageRoot.repository $separator $termination -}}
+{{- end -}}
+"""
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize(
+    ("values", "image"),
+    [
+        ("tag: 7.2", "bitnami/redis:7.2"),
+        ("tag: 7.10", "bitnami/redis:7.1"),  # a number, as Helm has it
+        ("tag: '7', digest: 'sha256:" + "0a" * 32 + "'", "bitnami/redis@sha256:" + "0a" * 32),
+        ("tag: '7'}\nglobal: {imageRegistry: reg.example.com", "reg.example.com/bitnami/redis:7"),
+    ],
+)
+def test_a_library_chart_writes_the_image(
+    tmp_path: Path, values: str, image: str, is_packed: bool
+) -> None:
+    """As most public charts do: by variables that it sets again, out of a chart in charts/."""
+    library = {"Chart.yaml": "name: common\ntype: library\n", "templates/_images.tpl": COMMON}
+    files = {
+        "Chart.yaml": "name: c\ndependencies: [{name: common}]\n",
+        "values.yaml": f"image: {{registry: docker.io, repository: bitnami/redis, {values}}}\n",
+        "templates/p.yaml": "kind: Pod\nspec:\n  containers:\n  - image: "
+        '{{ include "common.image" (dict "imageRoot" .Values.image "global" .Values.global) }}\n',
+    }
+    if is_packed:
+        _packed(tmp_path / "charts/common-1.tgz", {f"common/{n}": t for n, t in library.items()})
+    else:
+        files |= {f"charts/common/{name}": text for name, text in library.items()}
+    result = scanned(tmp_path, files)
+    assert [(i.place.file.name, i.place.line, str(i.reference)) for i in result.images] == [
+        ("p.yaml", 4, image)
+    ]
+
+
+def test_a_subcharts_values_that_are_set_over_are_no_images(tmp_path: Path) -> None:
+    files = {
+        "Chart.yaml": "name: c\n", "values.yaml": "sub: {image: {tag: '2'}}\n",
+        "charts/sub/Chart.yaml": "name: sub\n",
+        "charts/sub/values.yaml": "image: {repository: a/b, tag: '1'}\n"
+                                  "other: {repository: a/c, tag: '1'}\n",
+        "charts/sub/templates/p.yaml": "kind: Pod\nspec:\n  containers:\n  - image: "
+                                       "{{ .Values.image.repository }}:{{ .Values.image.tag }}\n",
+    }  # fmt: skip
+    assert {str(i.reference) for i in scanned(tmp_path, files).images} == {"a/b:2", "a/c:1"}
+
+
+@pytest.mark.parametrize(
+    ("action", "image"),
+    [
+        ("{{ with .Values.image }}{{ .repository }}:{{ .tag }}{{ end }}", "quay.io/w/only:5"),
+        ('{{ $i := merge (dict) (dict "tag" "7") .Values.image }}{{ $i.repository }}:{{ $i.tag }}',
+         "quay.io/w/only:7"),
+        ('{{ $i := mergeOverwrite (dict) .Values.image (dict "tag" "8") }}{{ $i.repository }}'
+         ":{{ $i.tag }}", "quay.io/w/only:8"),
+        ('{{ $i := "image: a/b" | fromYaml }}{{ $i.image }}:1', "a/b:1"),
+        ('{{ typeIs "string" .Values.repo | ternary .Values.repo "a/c" }}:2', "quay.io/a/b:2"),
+        ('{{ kindIs "map" .Values.repo | ternary "a/c" "a/d" }}:{{ len .Values.images }}', "a/d:2"),
+        ('{{ last (splitList "/" .Values.repo) }}:1', "b:1"),
+        ('{{ (omit .Values.image "tag").repository }}:9', "quay.io/w/only:9"),
+        ("{{ if not .Values.on }}a/b:1{{ end }}", "a/b:1"),
+    ],
+)  # fmt: skip
+def test_functions_of_helm(tmp_path: Path, action: str, image: str) -> None:
+    result = chart(tmp_path, f"kind: Pod\nspec:\n  containers:\n  - image: {action}\n")
+    assert named(result) == [(4, image)]

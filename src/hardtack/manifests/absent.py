@@ -71,21 +71,34 @@ def _first(condition: str, given: dict[str, Any]) -> object:
     return None
 
 
-def k3s_charts(document: Document, known: Collection[str]) -> Iterator[FoundImage]:
-    """Images of k3s's HelmChart and HelmChartConfig: those that its values name, and that the rest
-    can't be told unless a chart of the name is among those that were read, `known`."""
-    if not text_of(document.root.get("apiVersion")).startswith("helm.cattle.io/"):
+# Who takes a chart from a repository: where its resource names the chart, and values as a string.
+_CHARTS = {
+    "helm.cattle.io": ("k3s", ("spec",), ("chart",), ("valuesContent",)),
+    "helm.toolkit.fluxcd.io": ("Flux", ("spec", "chart", "spec"), ("chart",), ("values",)),
+    "argoproj.io": ("Argo CD", ("spec", "source"), ("chart",), ("helm", "values")),
+}
+
+
+def charts_of(document: Document, known: Collection[str]) -> Iterator[FoundImage]:
+    """Images of charts that k3s (HelmChart, HelmChartConfig), Flux (HelmRelease) or Argo CD
+    (Application) installs: those that values in a string name, and that the rest can't be told
+    unless a chart of the name is among those that were read, `known`."""
+    group = text_of(document.root.get("apiVersion")).partition("/")[0]
+    if group not in _CHARTS:
         return
+    who, above, chart_at, values_at = _CHARTS[group]
     for way, root in resources(document):
-        content = root.get("spec", "valuesContent")
-        if isinstance(content, Scalar):
-            yield from _set_values(document, way, content)
-        chart = root.get("spec", "chart")
-        if isinstance(chart, Scalar) and not _is_known(chart.text, known):
-            reason = ("cannot tell: k3s takes this chart from a repository: scan its files too "
-                      "(helm pull --untar)")  # fmt: skip
-            yield FoundImage(chart.text, None, document.place(chart), f"{way} › chart", Kind.CHART,
-                             hidden=document.hidden, reason=reason)  # fmt: skip
+        sources = [root.get(*above), *children(root.get("spec", "sources"))]
+        for source in sources:
+            content = source.get(*values_at) if source else None
+            if isinstance(content, Scalar):
+                yield from _set_values(document, f"{way} › {values_at[-1]}", content)
+            chart = source.get(*chart_at) if source else None
+            if isinstance(chart, Scalar) and not _is_known(chart.text, known):
+                reason = (f"cannot tell: {who} takes this chart from a repository: scan its files "
+                          "too (helm pull --untar)")  # fmt: skip
+                yield FoundImage(chart.text, None, document.place(chart), f"{way} › chart",
+                                 Kind.CHART, hidden=document.hidden, reason=reason)  # fmt: skip
 
 
 def kustomized(
@@ -128,7 +141,7 @@ def _set_values(document: Document, way: str, content: Scalar) -> Iterator[Found
     for each in inner:
         if isinstance(each.root, Mapping):
             for image in values.images(each):
-                path = f"{way} › valuesContent › {image.path}"
+                path = f"{way} › {image.path}"
                 yield replace(image, path=path, hidden=True)
 
 

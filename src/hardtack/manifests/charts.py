@@ -10,11 +10,13 @@ from pathlib import Path
 from hardtack.core.errors import ManifestError
 from hardtack.manifests import files, helm_render, values
 from hardtack.manifests.embedded import NAMES_AN_IMAGE
+from hardtack.manifests.expressions import to_yaml
 from hardtack.manifests.flatten import Inserted
 from hardtack.manifests.helm import Chart, Charts, names_below
 from hardtack.manifests.model import FoundImage, Kind
 from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.podspecs import CONTAINERS, fragment
+from hardtack.manifests.reference import Reference
 from hardtack.manifests.yamlpos import parse
 
 
@@ -83,26 +85,44 @@ def _standing(image: FoundImage, part: Inserted, here: Place, chart: Chart) -> F
 def in_values_only(
     file: Path, chart: Chart, images: Several[FoundImage], problems: list[Problem]
 ) -> Iterator[FoundImage]:
-    """Images of a values file that no template of the chart, as far as read, resolves to."""
+    """Images of a values file that no template of the chart, as far as read, resolves to, and no
+    outer chart's values are set over."""
     text = files.read(file, problems)
     documents, wrong = parse(text, file) if text else ([], [])
     problems += wrong
-    written_in = {image.place.file for image in images}
-    inside = {each for each in written_in if chart.directory in each.parents}
-    names = set()
-    for image in images:
-        if image.reference and image.place.file in inside:
-            name = image.reference.full_repository
-            names |= {name, (name, image.reference.tag)}
+    told = [
+        image.reference
+        for image in images
+        if image.reference and chart.directory in image.place.file.parents
+    ]
+    in_force = _in_force(chart) if chart.outer and file.name == "values.yaml" else None
     for document in documents:
         for image in values.images(document):
             named = values.reference_of(image)
-            tag = named.tag if named else None
-            if named and (named.full_repository, tag) in names:
+            if in_force is not None and image.raw not in in_force:
                 continue
-            if named and tag is None and named.full_repository in names:
-                continue
-            yield image
+            if named is None or not any(_is_of(named, each) for each in told):
+                yield image
+
+
+def _in_force(chart: Chart) -> set[str]:
+    """What the chart's values name with all that outer charts set over them."""
+    found = set()
+    for each in chart.values:
+        documents, _ = parse(to_yaml(each), chart.directory)
+        found |= {image.raw for document in documents for image in values.images(document)}
+    return found
+
+
+def _is_of(named: Reference, told: Reference) -> bool:
+    """Whether a template makes `told` of what the values name: by another registry perhaps, with a
+    tag of its own where they give none, or less its `v`."""
+    path, whole = (each.repository.removeprefix("library/") for each in (named, told))
+    if whole != path and not whole.endswith(f"/{path}"):
+        return False
+    if named.digest and named.digest == told.digest:
+        return True
+    return named.tag is None or named.tag.lstrip("v") == (told.tag or "").lstrip("v")
 
 
 @dataclass

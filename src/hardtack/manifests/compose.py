@@ -6,11 +6,19 @@ from collections.abc import Iterator
 from collections.abc import Mapping as Variables
 from dataclasses import replace
 
-from hardtack.manifests import settings
+from hardtack.manifests import dockerfile, podspecs, settings
 from hardtack.manifests.build import found
 from hardtack.manifests.model import FoundImage, Kind, PullPolicy
 from hardtack.manifests.shell import substitute
-from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, children, text_of
+from hardtack.manifests.yamlpos import (
+    Document,
+    Mapping,
+    Node,
+    Scalar,
+    children,
+    standing_at,
+    text_of,
+)
 
 
 def is_compose(document: Document) -> bool:
@@ -28,9 +36,13 @@ def images(document: Document, variables: Variables[str, str]) -> Iterator[Found
     for name, service in services.items() if isinstance(services, Mapping) else ():
         way = " › ".join(part for part in (document.path, f"services.{name.text}") if part)
         yield from _settings(document, way, service.get("environment"), variables)
+        yield from _built(document, way, service.get("build"))
+        yield from podspecs.commands(document, way, service, variables)
         image = service.get("image")
         if not isinstance(image, Scalar):
             continue
+        if isinstance(service, Mapping) and (key := service.key("image")):
+            image = standing_at(key, image)
         platform = text_of(service.get("platform"))
         yield found(
             substitute(image.text, variables),
@@ -41,6 +53,23 @@ def images(document: Document, variables: Variables[str, str]) -> Iterator[Found
             platforms=(platform,) if platform else (),
             hidden=document.hidden,
         )
+
+
+def _built(document: Document, way: str, build: Node | None) -> Iterator[FoundImage]:
+    """Base images of what compose builds itself."""
+    inline = build.get("dockerfile_inline") if build else None
+    if isinstance(inline, Scalar):
+        first = inline.line + 1 if inline.style == "|" else inline.line
+        for image in dockerfile.images(inline.text, document.file):
+            line = min(first + image.place.line - 1, max(inline.end_line, first))
+            yield replace(image, place=replace(image.place, line=line),
+                          path=f"{way} › build › {image.path}", hidden=document.hidden)  # fmt: skip
+    contexts = build.get("additional_contexts") if build else None
+    for key, value in contexts.items() if isinstance(contexts, Mapping) else ():
+        if isinstance(value, Scalar) and value.text.startswith("docker-image://"):
+            yield found(value.text.removeprefix("docker-image://"), document.place(value),
+                        f"{way} › build › {key.text}", Kind.DOCKERFILE,
+                        hidden=document.hidden)  # fmt: skip
 
 
 def _settings(

@@ -16,6 +16,7 @@ from hardtack.manifests.shell import pulled, substitute
 
 _HEREDOC = re.compile(r"<<-?([\"']?)(\w+)\1")
 _ESCAPE = re.compile(r"#\s*escape\s*=\s*(\S)\s*$", re.IGNORECASE)
+_SYNTAX = re.compile(r"#\s*syntax\s*=\s*(\S+)", re.IGNORECASE)
 _PAIR = re.compile(r"(\w+)=(\"[^\"]*\"|'[^']*'|\S*)")
 _FROM_OPTION = re.compile(r"--from=(\S+)|\bfrom=([^\s,]+)")
 
@@ -59,6 +60,11 @@ def images(text: str, file: Path) -> Iterator[FoundImage]:
     inner: dict[str, str] = {}
     stages: dict[str, dict[str, str]] = {}  # what each stage's ARGs and ENVs are
     platform, stage = "", -1
+    for number, comment in enumerate(text.split("\n")):
+        if not comment.startswith("#"):
+            break
+        if frontend := _SYNTAX.match(comment):
+            yield _image(frontend[1], Place(file, number + 1), "syntax", Kind.DOCKERFILE, "")
     for line, name, rest in map(_triggered, instructions(text)):
         flat = rest.replace("\\\n", " ")
         place = Place(file, line + 1)

@@ -11,7 +11,7 @@ from hardtack.manifests.podspecs import decoded, resources
 from hardtack.manifests.yamlpos import Document, Mapping, Scalar, parse, text_of
 
 DEEPEST = 8
-_WORTH_READING = re.compile(r"image|kind:|\"kind\"|containers|services:")
+_WORTH_READING = re.compile(r"image|kind:|\"kind\"|containers|services:|<<: ")
 NAMES_AN_IMAGE = re.compile(r"^[ \t-]*[\"']?image[\"']?[ \t]*:[ \t]*\S", re.MULTILINE)
 
 

@@ -21,7 +21,9 @@ from hardtack.manifests.template import Action, Block, Branch, Node, Text, parse
 DEEPEST = 20  # templates that include one another
 _LONGEST = 1_000_000  # characters that a named template may yield
 _MOST_STEPS = 200_000  # expressions
-_TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|`[^`]*`|\$\w*(?:\.\w+)*|\.[\w.]*|-?\d+|\w[\w-]*|:=|[|(),=]')
+_TOKEN = re.compile(
+    r'"(?:\\.|[^"\\])*"|`[^`]*`|\$\w*(?:\.\w+)*|\.[\w.]*|-?\d+|\w[\w-]*|:=|\)(?:\.\w+)+|[|(),=]'
+)  # fmt: skip
 _SET = re.compile(r"(\$\w+)\s*(:?=)\s*(.*)", re.DOTALL)
 _EACH = re.compile(r"(?:(\$\w+)\s*(?:,\s*(\$\w+))?\s*:=)?\s*(.*)", re.DOTALL)
 
@@ -41,10 +43,29 @@ class World:
     root: Any
     variables: dict[str, Any] = field(default_factory=dict)
     outer: World | None = None
+    declared: set[str] = field(default_factory=set)  # here, not in a block around
 
     def inner(self, variables: Mapping[str, Any] = _NONE) -> World:
         """The world of a block: its variables end with it."""
-        return World(self.dot, self.root, self.variables | dict(variables), self)
+        return World(self.dot, self.root, self.variables | dict(variables), self, set(variables))
+
+    def again(self) -> World:
+        """This block's world when an earlier turn of its loop may have set variables anew."""
+        if self.outer:
+            own = {name: self.variables[name] for name in self.declared}
+            self.variables = self.outer.variables | own
+        return self
+
+    def declare(self, variable: str, value: Any) -> None:
+        self.variables[variable] = value
+        self.declared.add(variable)
+
+    def set(self, variable: str, value: Any) -> None:
+        """Sets the variable anew, up to the block that declares it."""
+        world: World | None = self
+        while world:
+            world.variables[variable] = value
+            world = None if variable in world.declared else world.outer
 
     def forget(self, variable: str) -> None:
         """The variable can't be told any more, here and in the blocks around."""
@@ -97,21 +118,27 @@ class Evaluator:
             return NOWHERE
         return marks.origins(marked, text)
 
-    def assigned(self, body: str, world: World, depth: int = 0) -> bool:
+    def assigned(
+        self, body: str, world: World, depth: int = 0, *, is_certain: bool = False
+    ) -> bool:
         """Sets the variable where the action is `$x := ...`; says whether it is.
 
-        `$x = ...` sets a variable of an outer block, maybe on a condition: not told from then on.
+        `$x = ...` sets a variable of an outer block: not told from then on, unless it `is_certain`
+        that the action is run.
         """
         if not (found := _SET.fullmatch(body)):
             return False
-        if found[2] == "=":
+        if found[2] == "=" and not is_certain:
             world.forget(found[1])
             return True
         try:
             value = self.value(found[3], world, depth)
         except Unknown as why:
             value = why
-        world.variables[found[1]] = value
+        if found[2] == "=":
+            world.set(found[1], value)
+        else:
+            world.declare(found[1], value)
         return True
 
     def items(self, condition: str, world: World) -> list[World]:
@@ -148,7 +175,9 @@ class Evaluator:
             if isinstance(node, Text):
                 out.append(self._text(node))
             elif isinstance(node, Action):
-                if not node.body.startswith("/*") and not self.assigned(node.body, world, depth):
+                if not node.body.startswith("/*") and not self.assigned(
+                    node.body, world, depth, is_certain=True
+                ):
                     out.append(self._put_in(node, shown(self.value(node.body, world, depth))))
             elif node.keyword != "define":
                 out.append(self._block(node, world, depth))
@@ -172,7 +201,7 @@ class Evaluator:
             worlds = self.items(block.branches[0].condition, world)
             if worlds:
                 body = block.branches[0].nodes
-                return "".join(self.rendered(body, inner, depth + 1) for inner in worlds)
+                return "".join(self.rendered(body, each.again(), depth + 1) for each in worlds)
         else:
             branch = self.chosen(block, world, depth)
             if branch is not None:
@@ -200,15 +229,14 @@ class Evaluator:
         while True:
             begin = at
             words: list[Callable[[], Any]] = []
-            while at < len(tokens) and tokens[at] not in ("|", ")"):
+            while at < len(tokens) and tokens[at][0] not in "|)":
                 if tokens[at] == "(":
                     inner, at = self._pipeline(tokens, at + 1, world, depth + 1)
                     if at >= len(tokens):
                         raise Unknown("its brackets are not closed")
+                    if field_of := tokens[at][1:]:  # `(…).field`
+                        inner = _walk(inner, field_of[1:].split("."))
                     at += 1
-                    if at < len(tokens) and re.match(r"\.\w", tokens[at]):
-                        inner = _walk(inner, tokens[at][1:].split("."))
-                        at += 1
                     words.append(partial(_same, inner))
                 else:
                     words.append(partial(operand, tokens[at], world))
@@ -216,7 +244,7 @@ class Evaluator:
             if not words:
                 raise Unknown("an expression is empty")
             piped = [self._call(tokens[begin], words, piped, world, depth)]
-            if at >= len(tokens) or tokens[at] == ")":
+            if at >= len(tokens) or tokens[at][0] == ")":
                 return piped[0], at
             at += 1
 
@@ -342,6 +370,37 @@ def _first(*given: Any) -> Any:
     return next((value for value in given if value), None)
 
 
+def _merged(into: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
+    """What stands first wins."""
+    both = dict(into)
+    for other in others:
+        for key, value in (other or {}).items():
+            mine = both.get(key)
+            if isinstance(mine, dict) and isinstance(value, dict):
+                both[key] = _merged(mine, value)
+            else:
+                both.setdefault(key, value)
+    return both
+
+
+def _from_yaml(text: str) -> dict[str, Any]:
+    found = yaml.safe_load(text)
+    return found if isinstance(found, dict) else {}
+
+
+def _kind(value: Any) -> str:
+    """The kind Go sees in a value of a chart."""
+    if isinstance(value, bool):
+        return "bool"
+    kinds = {str: "string", int: "float64", float: "float64", dict: "map", list: "slice"}
+    return next((name for kind, name in kinds.items() if isinstance(value, kind)), "invalid")
+
+
+def _type(value: Any) -> str:
+    kind = _kind(value)
+    return {"map": "map[string]interface {}", "slice": "[]interface {}"}.get(kind, kind)
+
+
 def _and(*given: Any) -> Any:
     return next((value for value in given if not value), given[-1])
 
@@ -375,6 +434,25 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "get": lambda value, key: value.get(key, ""),
     "index": _index,
     "dict": _dict,
+    "merge": _merged,
+    "mustMerge": _merged,
+    "mergeOverwrite": lambda *given: _merged(*reversed(given)),
+    "mustMergeOverwrite": lambda *given: _merged(*reversed(given)),
+    "deepCopy": _same,
+    "pick": lambda value, *keys: {key: value[key] for key in keys if key in value},
+    "omit": lambda value, *keys: {key: each for key, each in value.items() if key not in keys},
+    "fromYaml": _from_yaml,
+    "fromJson": json.loads,
+    "kindOf": _kind,
+    "kindIs": lambda kind, value: _kind(value) == kind,
+    "typeOf": _type,
+    "typeIs": lambda name, value: _type(value) == name,
+    "len": len,
+    "has": lambda item, value: item in value,
+    "concat": lambda *given: [item for each in given for item in each],
+    "splitList": lambda between, value: shown(value).split(between),
+    "nospace": lambda value: "".join(shown(value).split()),
+    "cat": lambda *given: " ".join(map(shown, given)),
     "list": lambda *given: list(given),
     "first": lambda value: value[0],
     "last": lambda value: value[-1],

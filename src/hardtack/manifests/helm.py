@@ -86,16 +86,20 @@ class Charts:
             asked = self._plain(file).get("dependencies")
             chart.about.setdefault("Dependencies", asked)
         chart.values = _given(chart, self._plain(directory / "values.yaml"))
-        chart.named = dict(outer.named) if outer else {}
+        # Helm keeps the named templates of all charts of a tree in one place; an outer one's win.
+        chart.named = outer.named if outer else {}
         for file in sorted((directory / "templates").rglob("*")):
             helper = file.name.startswith("_") or file.suffix == ".tpl"
             if file.suffix in _TEMPLATES and file.is_file():
                 text = files.read(file, self.problems)
                 if text and (helper or "define " in text):
                     nodes = template.parse(text)
-                    chart.named |= _defined(nodes, file)
+                    for name, each in _defined(nodes, file).items():
+                        chart.named.setdefault(name, each)
                     self.problems += faults(nodes, file)
         self.known[directory] = chart
+        for inner in sorted((directory / "charts").glob("*/Chart.yaml")):
+            self.of(inner)
         return chart
 
     def _plain(self, file: Path) -> dict[str, Any]:

@@ -1,71 +1,172 @@
-"""kustomize's `images:`: names, tags and digests that it puts in place of the manifests' own."""
+"""Kustomizations: the `images:` that they put in place of the manifests' own, the patches and the
+settings that they hold."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from hardtack.core.errors import BadReference
+from hardtack.manifests import settings
+from hardtack.manifests.build import found
 from hardtack.manifests.model import FoundImage, Kind
 from hardtack.manifests.reference import Reference
-from hardtack.manifests.yamlpos import Document, children, text_of
+from hardtack.manifests.yamlpos import Document, Scalar, children, parse, text_of
 
 FILES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
-_MOVED = (Kind.CONTAINER, Kind.INIT, Kind.EPHEMERAL)  # no variables, no strings of ConfigMaps
 TAKEN_IN = ("resources", "bases", "components")
+_MOVED = (Kind.CONTAINER, Kind.INIT, Kind.EPHEMERAL)  # no variables, no strings of ConfigMaps
+_PATCHES = (("patches", "patch"), ("patchesJson6902", "patch"), ("patchesStrategicMerge", ""))
 
 
 @dataclass(frozen=True)
 class Override:
-    """One entry of `images:` in a kustomization and the files it applies to (`below`)."""
+    """One entry of `images:`."""
 
     name: str
     new_name: str
     new_tag: str
     digest: str
-    below: tuple[Path, ...]
+
+    def applied(self, reference: Reference) -> Reference:
+        """Raises BadReference."""
+        if Reference.parse(self.name).full_repository != reference.full_repository:
+            return reference
+        if self.new_name:
+            named = Reference.parse(self.new_name)
+            reference = replace(named, tag=reference.tag, digest=reference.digest)
+        if self.new_tag:
+            reference = replace(reference, digest=None).with_tag(self.new_tag)
+        if self.digest:
+            reference = replace(reference, tag=None).with_digest(self.digest)
+        return reference
 
 
-def overrides(document: Document) -> list[Override]:
-    here = document.file.parent
-    below = tuple(
-        (here / text_of(item)).resolve()
-        for field in TAKEN_IN
-        for item in children(document.root.get(field))
-        if text_of(item) and "://" not in text_of(item)
-    )
-    return [
-        Override(
-            text_of(entry.get("name")),
-            text_of(entry.get("newName")),
-            text_of(entry.get("newTag")),
-            text_of(entry.get("digest")),
-            below,
+@dataclass(frozen=True)
+class Kustomization:
+    """`takes_in` are files and directories; a component's `images` hold for whoever takes it in."""
+
+    directory: Path
+    takes_in: tuple[Path, ...]
+    components: tuple[Path, ...]
+    images: tuple[Override, ...]
+
+
+@dataclass
+class Kustomizations:
+    """Those of a scan, by their directories."""
+
+    known: dict[Path, Kustomization] = field(default_factory=dict)
+
+    def add(self, document: Document) -> None:
+        here = Path(os.path.realpath(document.file.parent))
+        taken = {
+            name: tuple(
+                Path(os.path.realpath(here / text))
+                for item in children(document.root.get(name))
+                if (text := text_of(item)) and "://" not in text
+            )
+            for name in TAKEN_IN
+        }
+        images = tuple(
+            Override(*(text_of(entry.get(key)) for key in ("name", "newName", "newTag", "digest")))
+            for entry in children(document.root.get("images"))
         )
-        for entry in children(document.root.get("images"))
-    ]
+        self.known[here] = Kustomization(
+            here, (*taken["resources"], *taken["bases"]), taken["components"], images
+        )
 
+    def applied(self, image: FoundImage) -> Sequence[FoundImage]:
+        """The image as each outermost kustomization leaves it. The place stays the manifest's."""
+        if image.reference is None or image.hidden or image.kind not in _MOVED:
+            return [image]
+        file = Path(os.path.realpath(image.place.file))
+        ways = [way for top in self._tops() for way in self._ways(top, file, frozenset())]
+        left = [self._left(image, way) for way in ways]
+        return list({(each.reference, each.reason): each for each in left}.values()) or [image]
 
-def applied(image: FoundImage, found: list[Override]) -> FoundImage:
-    """The image as the overrides leave it. The place stays the manifest's."""
-    if image.reference is None or image.hidden or image.kind not in _MOVED:
-        return image
-    file = image.place.file.resolve()
-    for override in found:
-        if not any(file == path or path in file.parents for path in override.below):
-            continue
+    def _tops(self) -> list[Kustomization]:
+        """Those that no other takes in."""
+        inner = {
+            path for each in self.known.values() for path in (*each.takes_in, *each.components)
+        }
+        return [each for directory, each in self.known.items() if directory not in inner]
+
+    def _ways(
+        self, outer: Kustomization, file: Path, above: frozenset[Path]
+    ) -> Iterator[list[Override]]:
+        """The overrides on each way by which `outer` takes the file in, the innermost first."""
+        if outer.directory in above:
+            return
+        own = [each for path in outer.components for each in self._of_component(path)]
+        own += outer.images
+        for path in outer.takes_in:
+            inner = self.known.get(path)
+            if inner:
+                above |= {outer.directory}
+                yield from ([*way, *own] for way in self._ways(inner, file, above))
+            elif file == path or path in file.parents:
+                yield own
+        if any(path in file.parents for path in outer.components):
+            yield own
+
+    def _of_component(self, directory: Path, depth: int = 0) -> Iterator[Override]:
+        component = self.known.get(directory)
+        if component and depth < 10:
+            for path in component.components:
+                yield from self._of_component(path, depth + 1)
+            yield from component.images
+
+    def _left(self, image: FoundImage, way: Sequence[Override]) -> FoundImage:
+        reference = image.reference
+        assert reference is not None
         try:
-            if Reference.parse(override.name).full_repository != image.reference.full_repository:
-                continue
-            reference = image.reference
-            if override.new_name:
-                named = Reference.parse(override.new_name)
-                reference = replace(named, tag=reference.tag, digest=reference.digest)
-            if override.new_tag:
-                reference = replace(reference, digest=None).with_tag(override.new_tag)
-            if override.digest:
-                reference = replace(reference, tag=None).with_digest(override.digest)
+            for override in way:
+                reference = override.applied(reference)
         except BadReference as error:
             return replace(image, reference=None, reason=error.message)
+        if reference == image.reference:
+            return image
         return replace(image, reference=reference, path=f"{image.path} › kustomize images")
-    return image
+
+
+def patches(document: Document) -> Iterator[Document]:
+    """The patches that a kustomization has in its own strings."""
+    for name, key in _PATCHES:
+        for number, entry in enumerate(children(document.root.get(name))):
+            node = entry.get(key) if key else entry
+            if isinstance(node, Scalar) and "\n" in node.text:
+                first = node.line + 1 if node.style in ("|", ">") else node.line
+                lines = partial(_within, first, max(node.end_line, first))
+                inner, _ = parse(node.text, document.file, lines=lines)
+                for each in inner:
+                    yield replace(each, path=f"{name}[{number}]")
+
+
+def _within(first: int, last: int, number: int) -> int:
+    return min(first + number, last)
+
+
+def generated(document: Document) -> Iterator[FoundImage]:
+    """Images that the literals of a kustomization's ConfigMaps and Secrets name."""
+    for name in ("configMapGenerator", "secretGenerator"):
+        for number, entry in enumerate(children(document.root.get(name))):
+            for literal in children(entry.get("literals")):
+                key, _, text = text_of(literal).partition("=")
+                value = Scalar(literal.line, literal.column, text.strip("\"'"))
+                for named in settings.entry(key, value, {}):
+                    yield found(named.text.text, document.place(literal),
+                                f"{name}[{number}] › {key}", Kind.SETTING, hidden=True,
+                                unknown=named.why)  # fmt: skip
+
+
+def environments(document: Document) -> Iterator[Path]:
+    """The files of settings that a kustomization makes ConfigMaps and Secrets of."""
+    for name in ("configMapGenerator", "secretGenerator"):
+        for entry in children(document.root.get(name)):
+            for each in (*children(entry.get("envs")), entry.get("env")):
+                if text_of(each):
+                    yield document.file.parent / text_of(each)

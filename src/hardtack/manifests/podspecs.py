@@ -6,15 +6,17 @@ import base64
 import binascii
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from collections.abc import Mapping as Variables
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from hardtack.manifests import settings
 from hardtack.manifests.build import CLOSE, OPEN, Hole, expand, found, policy_in_force
 from hardtack.manifests.model import FoundImage, Kind, PullPolicy
 from hardtack.manifests.place import Place
 from hardtack.manifests.programs import fetched, is_named, starts
-from hardtack.manifests.shell import pulled
+from hardtack.manifests.shell import pulled, substitute
 from hardtack.manifests.yamlpos import (
     Document,
     Mapping,
@@ -22,6 +24,7 @@ from hardtack.manifests.yamlpos import (
     Scalar,
     Sequence,
     children,
+    standing_at,
     text_of,
     untold_in,
 )
@@ -107,7 +110,8 @@ class _Reader:
         self, node: Scalar, path: str, kind: Kind, owner: Mapping, platforms: tuple[str, ...] = ()
     ) -> Iterator[FoundImage]:
         """The image that `node` names: several where a template chooses among them."""
-        for raw, unknown in expand(node.text, self.holes):
+        texts = expand(node.text, self.holes)
+        for raw, unknown in [each for each in texts if any(each)] or texts:
             image = found(raw, self.document.place(node), path, kind, platforms=platforms,
                           hidden=self.document.hidden, unknown=unknown)  # fmt: skip
             yield replace(image, policy=self.policy(owner, image, kind))
@@ -146,7 +150,11 @@ class _Reader:
     ) -> Iterator[FoundImage]:
         for key, value in container.items():
             if key.text == "image" and isinstance(value, Scalar):
-                yield from self.image(_standing_at(key, value), way, kind, container, platforms)
+                yield from self.image(standing_at(key, value), way, kind, container, platforms)
+        yield from self.runs(way, container)
+
+    def runs(self, way: str, container: Mapping) -> Iterator[FoundImage]:
+        """Images that a container's commands fetch or start, or its variables name."""
         yield from self.environment(way, container.get("env"))
         variables = _variables(container.get("env"))
         for commands in (
@@ -222,15 +230,19 @@ class _Reader:
             for each in settings.entry(key, value, others):
                 yield from self.setting(each, way)
             return
-        lines = list(settings.lines(value.text))
-        others = {"_".join(settings.words(name)): text for _, name, text in lines}
-        for number, name, text in lines:
-            line = value.line + 1 + number if value.style == "|" else value.line
-            for each in settings.entry(name, Scalar(line, 1, text), others):
-                yield from self.setting(each, f"{way} › {name}")
+        yield from self.lines(way, value.text, lambda n: (
+            value.line + 1 + n if value.style == "|" else value.line))  # fmt: skip
+
+    def lines(self, way: str, text: str, line: Callable[[int], int]) -> Iterator[FoundImage]:
+        """Images that lines of settings name; `line(n)` is where the n-th, from 0, stands."""
+        lines = list(settings.lines(text))
+        others = {"_".join(settings.words(name)): value for _, name, value in lines}
+        for number, name, value in lines:
+            for each in settings.entry(name, Scalar(line(number), 1, value), others):
+                yield from self.setting(each, " › ".join(part for part in (way, name) if part))
 
     def script(
-        self, node: Node, way: str, variables: dict[str, str] | None = None
+        self, node: Node | None, way: str, variables: dict[str, str] | None = None
     ) -> Iterator[FoundImage]:
         """Images that a script in a string pulls."""
         if not isinstance(node, Scalar) or " " not in node.text:
@@ -247,6 +259,19 @@ class _Reader:
             kind = Kind.STARTED if starts(way) else Kind.COMMAND
             yield found(text, place, way, kind, platforms=platforms,
                         hidden=self.document.hidden, unknown=unknown)  # fmt: skip
+
+    def operations(self) -> Iterator[FoundImage]:
+        """Images of a JSON patch (RFC 6902): a list of operations."""
+        for number, each in enumerate(children(self.document.root)):
+            path, value = text_of(each.get("path")), each.get("value")
+            if not isinstance(each, Mapping) or "op" not in each or value is None:
+                continue
+            way = " › ".join(part for part in (self.document.path, f"[{number}] {path}") if part)
+            if path.endswith("/image") and isinstance(value, Scalar):
+                image = found(value.text, self.document.place(value), way, Kind.CONTAINER)
+                yield replace(image, policy=PullPolicy(None, False, "what it patches says"))
+            else:
+                yield from self.custom(way, value)
 
     def custom(self, way: str, node: Node, depth: int = 0) -> Iterator[FoundImage]:
         """Images of any other resource, by `image` fields and pod specs."""
@@ -265,6 +290,9 @@ class _Reader:
             named = list(settings.entry(key.text, value, others))
             if key.text == "image" and isinstance(value, Scalar) and value.tag == "str":
                 yield from self.image(value, step, Kind.CRD, node)
+                yield from self.runs(way, node)
+                for script in ("source", "script"):  # Argo's and Tekton's
+                    yield from self.script(node.get(script), f"{way} › {script}")
             elif named:
                 for each in named:
                     for image in self.image(each.text, f"{step}{each.step}", Kind.CRD,
@@ -278,6 +306,7 @@ class _Reader:
 def images(document: Document, holes: tuple[Hole, ...] = ()) -> Iterator[FoundImage]:
     """Every image that the document names. `holes` are those of its template."""
     reader = _Reader(document, holes)
+    yield from reader.operations()
     for way, root in resources(document):
         kind = text_of(root.get("kind"))
         if kind in POD_SPEC:
@@ -289,6 +318,30 @@ def images(document: Document, holes: tuple[Hole, ...] = ()) -> Iterator[FoundIm
                 yield replace(image, hidden=True)
         elif kind != "CustomResourceDefinition":
             yield from reader.custom(way, root)
+
+
+def commands(
+    document: Document, way: str, service: Node, variables: Variables[str, str]
+) -> Iterator[FoundImage]:
+    """Images that the commands of a compose file's service fetch or start."""
+    reader = _Reader(document, ())
+    words: list[Scalar] = []
+    for key in ("entrypoint", "command"):
+        given = service.get(key)
+        if isinstance(given, Scalar):
+            yield from reader.script(given, f"{way} › {key}", dict(variables))
+        words += [
+            replace(word, text=substitute(word.text, variables))
+            for word in children(given)
+            if isinstance(word, Scalar)
+        ]
+    yield from reader.words(words, f"{way} › command", dict(variables))
+
+
+def settings_in(text: str, file: Path) -> Iterator[FoundImage]:
+    """Images that a file of settings, `NAME=value` on each line, names."""
+    reader = _Reader(Document(file, Scalar(1, 1, "")), ())
+    yield from reader.lines("", text, lambda n: n + 1)
 
 
 def fragment(document: Document, below: str) -> Iterator[FoundImage]:
@@ -317,13 +370,6 @@ def _variables(given: Node | None) -> dict[str, str]:
 def _expanded(text: str, variables: dict[str, str]) -> str:
     """`$(NAME)` put in as the kubelet does."""
     return _REFERENCE.sub(lambda found: variables.get(found[1], found[0]), text)
-
-
-def _standing_at(key: Scalar, value: Scalar) -> Scalar:
-    """The value, at the key when an alias brought it from elsewhere."""
-    if key.line <= value.line <= key.line + 1:
-        return value
-    return replace(value, line=key.line, column=key.column)
 
 
 def _platforms(spec: Mapping) -> tuple[str, ...]:

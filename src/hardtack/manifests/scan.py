@@ -7,6 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from hardtack.core.errors import ManifestError
 from hardtack.manifests import (
     absent,
     archives,
+    chains,
     charts,
     compose,
     configured,
@@ -27,6 +29,7 @@ from hardtack.manifests import (
     programs,
     shell,
     template,
+    units,
 )
 from hardtack.manifests.build import Hole, found
 from hardtack.manifests.flatten import Flat
@@ -34,7 +37,14 @@ from hardtack.manifests.helm import Charts, faults
 from hardtack.manifests.model import FoundImage, Kind, Scan
 from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.walking import below
-from hardtack.manifests.yamlpos import Document, Node, parse, without_grafts, without_untold
+from hardtack.manifests.yamlpos import (
+    Document,
+    Node,
+    parse,
+    without_comments,
+    without_grafts,
+    without_untold,
+)
 
 _YAML = (".yaml", ".yml", ".json")
 _SCRIPTS = (".sh", ".bash")
@@ -59,7 +69,7 @@ def scan(paths: Iterable[Path], *, helm: Literal["rendered", "raw", "auto"] = "r
         for file, named in _files(paths, work.problems):
             work.read(file, named, Path(unpacked))
         work.finish(program, strict=helm == "rendered")
-    images = [kustomize.applied(image, work.overrides) for image in work.images]
+    images = [each for image in work.images for each in work.kustomizations.applied(image)]
     images.sort(key=lambda image: (work.order(image.place.file), image.place.line))
     unique = {(i.place, i.reference, i.raw, i.path): i for i in images}
     problems = dict.fromkeys(work.problems)
@@ -86,7 +96,7 @@ class _Scan:
     images: list[FoundImage] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
-    overrides: list[kustomize.Override] = field(default_factory=list)
+    kustomizations: kustomize.Kustomizations = field(default_factory=kustomize.Kustomizations)
     charts: Charts = field(default_factory=Charts)
     taken_in: set[Path] = field(default_factory=set)  # files that ConfigMap templates read
     seen: dict[Path, int] = field(default_factory=dict)
@@ -104,7 +114,8 @@ class _Scan:
         yaml = file.suffix in _YAML or name in kustomize.FILES
         yaml = yaml or (file.suffix in (".tpl", ".txt") and file in self.taken_in)
         script = file.suffix in _SCRIPTS
-        if not (named or yaml or script or _DOCKERFILE.fullmatch(name) or lists.is_list(file)):
+        known = yaml or script or file.suffix in units.SUFFIXES
+        if not (named or known or _DOCKERFILE.fullmatch(name) or lists.is_list(file)):
             return
         self.seen[file] = len(self.seen)
         text = files.read(file, self.problems)
@@ -120,6 +131,9 @@ class _Scan:
                 platforms = (platform,) if platform else ()
                 kind = Kind.STARTED if programs.starts(command) else Kind.COMMAND
                 self.images.append(found(raw, place, command, kind, platforms=platforms))
+            self._applied(text, file)
+        elif file.suffix in units.SUFFIXES:
+            self.images += units.images(text, file)
         elif yaml:
             self._yaml(text, file)
         else:
@@ -129,6 +143,8 @@ class _Scan:
         self.problems.append(Problem(Place(file, 1), message, severity))
 
     def _yaml(self, text: str, file: Path) -> None:
+        if file.suffix == ".json" and ("//" in text or "/*" in text):
+            text = without_comments(text)
         chart = self.charts.of(file)
         if chart and file.parent == chart.directory and file.name.startswith("values"):
             return  # judged once the templates are read
@@ -168,8 +184,7 @@ class _Scan:
         source = text.split("\n")
         for document in documents:
             if file.name in kustomize.FILES:
-                self.overrides += kustomize.overrides(document)
-                self.documents.append(document)
+                self._kustomized(document)
                 continue
             for each in (document, *embedded.documents(document, source, self.problems)):
                 self.documents.append(each)
@@ -177,6 +192,27 @@ class _Scan:
                     self.images += compose.images(each, _environment(file))
                 else:
                     self.images += podspecs.images(each, holes)
+
+    def _applied(self, text: str, file: Path) -> None:
+        """Manifests in a script's here-documents."""
+        for line, body in chains.heredocs(text):
+            if re.search(r"^\s*kind:", body, re.MULTILINE):
+                documents, _ = parse(body, file, lines=partial(int.__add__, line + 1))
+                documents = [replace(d, hidden=True, path="<<") for d in documents]
+                self._documents(documents, text, file, ())
+
+    def _kustomized(self, document: Document) -> None:
+        self.documents.append(document)
+        self.kustomizations.add(document)
+        self.images += kustomize.generated(document)
+        for patch in kustomize.patches(document):
+            self.documents.append(patch)
+            self.images += podspecs.images(patch)
+        for file in kustomize.environments(document):
+            text = files.read(file, self.problems) if file.is_file() else None
+            if text and file not in self.seen:
+                self.seen[file] = len(self.seen)
+                self.images += podspecs.settings_in(text, file)
 
     def _packed(self, archive: Path, scratch: Path) -> None:
         into = scratch / str(len(self.unpacked))
@@ -217,7 +253,7 @@ class _Scan:
         known = {chart.name for chart in self.charts.known.values() if chart}
         read = {Path(os.path.realpath(file)) for file in self.seen}
         for document in self.documents:
-            self.images += absent.k3s_charts(document, known)
+            self.images += absent.charts_of(document, known)
             if document.file.name in kustomize.FILES:
                 self.images += absent.kustomized(document, known, read)
         self.problems += self.charts.problems

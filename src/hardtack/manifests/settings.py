@@ -113,7 +113,7 @@ def joined(image: Node, *, loosely: bool) -> Scalar | None:
     """`{registry, repository, tag, digest}` as one text, where the map writes an image; `loosely`
     where its key says that it does: other words for the parts are then known too."""
     part = {
-        key.text: value.text
+        key.text: str(value.plain()) if value.tag in ("int", "float") else value.text
         for key, value in image.items()
         if isinstance(value, Scalar) and value.tag != "null"
     }

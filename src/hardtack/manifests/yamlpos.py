@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Several
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ MOST_NODES = 2_000_000
 DEEPEST = 100
 
 _COMMENT = re.compile(r"(?:^|\s)#(.*)$")
+_JSON_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _TRUE = {"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"}
 _SHORT_TAG = "tag:yaml.org,2002:"
 
@@ -187,9 +188,25 @@ def text_of(node: Node | None) -> str:
     return node.text if isinstance(node, Scalar) else ""
 
 
+def standing_at(key: Scalar, value: Scalar) -> Scalar:
+    """The value, at the key when an alias brought it from elsewhere."""
+    if key.line <= value.line <= key.line + 1:
+        return value
+    return replace(value, line=key.line, column=key.column)
+
+
 def children(node: Node | None) -> tuple[Node, ...]:
     """The items of a sequence; nothing for anything else."""
     return node.children if isinstance(node, Sequence) else ()
+
+
+def without_comments(text: str) -> str:
+    """JSON with `//` and `/* */` blanked out, its lines and columns as they were."""
+
+    def blank(found: re.Match[str]) -> str:
+        return found[0] if found[0][0] == '"' else re.sub(r"[^\n]", " ", found[0])
+
+    return _JSON_COMMENT.sub(blank, text)
 
 
 def parse(

@@ -25,7 +25,8 @@ from hardtack.policy.config import Config
 from hardtack.policy.locked import Locked
 
 _DOCKERFILE = re.compile(r"(?:.*\.)?(?:Dockerfile|Containerfile)(?:\..*)?", re.IGNORECASE)
-_TEXTS = (".yaml", ".yml", ".json", ".sh", ".bash", ".txt", ".list", ".tpl", ".toml")
+_TEXTS = (".yaml", ".yml", ".json", ".sh", ".bash", ".txt", ".list", ".tpl", ".toml", ".env",
+          ".service", ".container")  # fmt: skip
 _LEFT_OUT = {".git", ".idea", ".venv", ".vscode", "node_modules", "__pycache__"}
 _ACTION = re.compile(f"{OPEN}[0-9]*{CLOSE}")
 _DASH_C = re.compile(r"-[a-z]*c")
