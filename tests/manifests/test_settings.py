@@ -207,3 +207,17 @@ def test_kustomize_moves_no_settings(tmp_path: Path) -> None:
     overlay = "resources: [d.yaml]\nimages: [{name: a/b, newTag: '5'}]\n"
     result = scanned(tmp_path, {"kustomization.yaml": overlay, "d.yaml": f"{pod}---\n{inside}"})
     assert [brief(i)[2] for i in result.images] == ["a/b:5", "a/b:1", "a/b:1", "a/b:1"]
+
+
+def test_parts_as_nvidias_operator_has_them(tmp_path: Path) -> None:
+    text = (
+        "kind: ClusterPolicy\nspec:\n  toolkit:\n    repository: nvcr.io/nvidia/k8s\n"
+        "    image: container-toolkit\n    version: v1.17.8\n    imagePullPolicy: Always\n"
+        "  dcgm: {repository: nvcr.io/nvidia, image: dcgm, version: 'sha256:" + "0a" * 32 + "'}\n"
+    )
+    images = scanned(tmp_path, {"p.yaml": text}).images
+    assert [brief(i)[::2] for i in images] == [
+        (4, "nvcr.io/nvidia/k8s/container-toolkit:v1.17.8"),
+        (8, f"nvcr.io/nvidia/dcgm@sha256:{'0a' * 32}"),
+    ]
+    assert images[0].policy and images[0].policy.value == "Always"

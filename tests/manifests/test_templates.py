@@ -376,3 +376,77 @@ def test_a_subcharts_values_that_are_set_over_are_no_images(tmp_path: Path) -> N
 def test_functions_of_helm(tmp_path: Path, action: str, image: str) -> None:
     result = chart(tmp_path, f"kind: Pod\nspec:\n  containers:\n  - image: {action}\n")
     assert named(result) == [(4, image)]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "resources: {{- toYaml .Values.empty | nindent 4 }}\n",
+        "labels: {{- toYaml .Values.image | nindent 4 }}\n    more: b\n",
+        "labels: {{- toYaml .Values.one | nindent 4 }}\n    more: b\n",
+        "spread:\n  {{- range .Values.nothing }}\n  - {{ toYaml . | nindent 4 | trim }}\n"
+        "    more: b\n  {{- end }}\n",
+        "verbs: {{ toYaml .Values.verbs | nindent 2 }}\n",
+        "config: |\n    {{- if .Values.on }}\n      {{- if .Values.on }}\n    a: b\n"
+        "      {{- end }}\n    {{- end }}\n    c: d\n",
+        "{{ if .Values.on -}} stringData: {{- else -}} data: {{- end }}\n  a: |\n    b\n",
+    ],
+)
+def test_what_stands_before_keeps_no_image_from_being_read(tmp_path: Path, before: str) -> None:
+    """As charts in use have it: each was malformed YAML once its actions were taken out."""
+    more = {"values.yaml": VALUES + "empty: {}\none: {a: b}\nverbs: ['*']\n"}
+    text = f"kind: Pod\n{before}spec:\n  containers:\n  - image: a/b:1\n"
+    result = chart(tmp_path, text, **more)
+    assert named(result) == [(text.count("\n"), "a/b:1")]
+    assert not result.problems
+
+
+def test_a_named_template_is_read_but_for_what_cannot_be_told(tmp_path: Path) -> None:
+    """A pod template that goes through YAML and back, as traefik's does, with a look at the
+    cluster in it."""
+    helper = (
+        '{{ define "pod" }}\nmetadata:\n  annotations:\n    a: {{ lookup "v1" "Secret" "a" "b" }}\n'
+        'spec:\n  {{- include "elsewhere" . | nindent 2 }}\n  containers:\n'
+        "  {{- if .Capabilities.KubeVersion }}\n  - image: a/b:{{ .Values.tag }}\n  {{- end }}\n"
+        '  - image: a/c:{{ lookup "v1" "ConfigMap" "a" "b" }}\n{{ end }}'
+    )
+    pod = (
+        "kind: Deployment\nspec:\n"
+        '  template: {{ include "pod" . | fromYaml | toYaml | nindent 4 }}\n'
+    )
+    result = chart(tmp_path, pod, **{"templates/_h.tpl": helper})
+    assert named(result) == [
+        (3, "a/b:1"), (3, "cannot tell: the function lookup is not resolved")
+    ]  # fmt: skip
+
+
+def test_what_makes_no_yaml_is_no_crash(tmp_path: Path) -> None:
+    line = '{{ ("a: b: c" | fromYaml).image }}'
+    (found,) = named(chart(tmp_path, f"kind: Pod\nspec: {{containers: [{{image: '{line}'}}]}}\n"))
+    assert found[1].startswith("cannot tell: fromYaml can't be resolved: malformed YAML")
+
+
+def test_images_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    text = "kind: Pod\nspec:\n  a: b: c\n  containers:\n  - image: a/b:{{ .Values.none }}\n"
+    result = chart(tmp_path, text)
+    assert named(result) == [(5, "cannot tell: this template can't be read from line 3 on")]
+
+
+def test_a_digest_that_the_values_leave_out(tmp_path: Path) -> None:
+    text = (
+        "kind: Pod\nspec:\n  containers:\n  {{- if .Values.digest }}\n"
+        '  - image: "a/b@sha256:{{ .Values.digest }}"\n  {{- else }}\n  - image: a/b:1\n'
+        "  {{- end }}\n"
+        "  - image: a/c:1{{ if .Values.digest }}@sha256:{{ .Values.digest }}{{ end }}\n"
+    )
+    result = chart(tmp_path, text, **{"values.yaml": VALUES + "digest: ''\n"})
+    assert named(result) == [(7, "a/b:1"), (9, "a/c:1")]
+
+
+def test_a_charts_own_tests_are_left_out(tmp_path: Path) -> None:
+    files = {"tests/p_test.yaml": "suite: p\nset: {image: 'a/x:1'}\n",
+             "ci/other-values.yaml": "image: a/y:1\n", "templates/tests/t.yaml":
+             "kind: Pod\nspec: {containers: [{image: 'a/z:1'}]}\n"}  # fmt: skip
+    result = chart(tmp_path, "", **{"values.yaml": "a: b\n", **files})
+    assert [i.raw for i in result.images] == ["a/z:1"]
+    assert [p.place.file.name for p in result.problems] == ["ci", "tests"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from collections.abc import Sequence as Several
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from hardtack.core.errors import ManifestError
 from hardtack.manifests import files, helm_render, values
+from hardtack.manifests.build import CLOSE, OPEN
 from hardtack.manifests.embedded import NAMES_AN_IMAGE
 from hardtack.manifests.expressions import to_yaml
 from hardtack.manifests.flatten import Inserted
@@ -18,6 +20,8 @@ from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.podspecs import CONTAINERS, fragment
 from hardtack.manifests.reference import Reference
 from hardtack.manifests.yamlpos import parse
+
+_IMAGE = re.compile(r"\s*(?:- )?image:\s*(\S.*)")
 
 
 def inserted(parts: Several[Inserted], file: Path, chart: Chart) -> Iterator[FoundImage]:
@@ -61,6 +65,17 @@ def joined(
         kind = part.kind if image.kind is Kind.CRD else image.kind
         found.append(replace(image, kind=kind, path=part.path, via=part.via))
     return found + rest
+
+
+def unread(problems: Several[Problem], text: str, file: Path) -> Iterator[FoundImage]:
+    """Images in the part of a template that can't be read."""
+    broken = [p.place.line for p in problems if p.severity is Severity.ERROR]
+    for number, line in enumerate(text.split("\n"), 1):
+        if broken and number > min(broken) and (image := _IMAGE.match(line)):
+            reason = f"cannot tell: this template can't be read from line {min(broken)} on"
+            raw = re.sub(f"{OPEN}[0-9]*{CLOSE}", "{{…}}", image[1].strip())
+            yield FoundImage(raw, None, Place(file, number), file.name, Kind.CONTAINER,
+                             reason=reason)  # fmt: skip
 
 
 def _via(place: Place, texts: Several[Inserted], file: Path) -> Place | None:

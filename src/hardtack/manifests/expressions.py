@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from hardtack.manifests.origins import NOWHERE, Marks, Origins
-from hardtack.manifests.place import Place
+from hardtack.manifests.place import Place, Severity
 from hardtack.manifests.template import Action, Block, Branch, Node, Text, parse
+from hardtack.manifests.yamlpos import parse as parse_yaml
+from hardtack.manifests.yamlpos import untold_entry
 
 DEEPEST = 20  # templates that include one another
 _LONGEST = 1_000_000  # characters that a named template may yield
@@ -24,6 +26,7 @@ _MOST_STEPS = 200_000  # expressions
 _TOKEN = re.compile(
     r'"(?:\\.|[^"\\])*"|`[^`]*`|\$\w*(?:\.\w+)*|\.[\w.]*|-?\d+|\w[\w-]*|:=|\)(?:\.\w+)+|[|(),=]'
 )  # fmt: skip
+INDENT = re.compile(r"indent\s+([0-9]+)\s*$")
 _SET = re.compile(r"(\$\w+)\s*(:?=)\s*(.*)", re.DOTALL)
 _EACH = re.compile(r"(?:(\$\w+)\s*(?:,\s*(\$\w+))?\s*:=)?\s*(.*)", re.DOTALL)
 
@@ -95,6 +98,12 @@ class Evaluator:
     steps: int = 0
     marks: Marks | None = None
     file: Path | None = None  # of the named template that is being rendered
+    unknown: Callable[[str], str] | None = None
+
+    def leniently(self, unknown: Callable[[str], str]) -> Evaluator:
+        """One for which what can't be told in a named template is a mark that `unknown` makes of
+        the reason, and no reason to give the whole of it up."""
+        return Evaluator(self.named, unknown=unknown)
 
     def value(self, expression: str, world: World, depth: int = 0) -> Any:
         """What the expression yields; None where it's a value that isn't set. Raises Unknown."""
@@ -178,13 +187,25 @@ class Evaluator:
                 if not node.body.startswith("/*") and not self.assigned(
                     node.body, world, depth, is_certain=True
                 ):
-                    out.append(self._put_in(node, shown(self.value(node.body, world, depth))))
+                    out.append(self._put_in(node, self._shown(node, world, depth)))
             elif node.keyword != "define":
                 out.append(self._block(node, world, depth))
             length += len(out[-1]) if out else 0
             if length > _LONGEST or self.steps > _MOST_STEPS:
                 raise Unknown("it yields more than any manifest holds")
         return "".join(out)
+
+    def _shown(self, node: Action, world: World, depth: int) -> str:
+        try:
+            return shown(self.value(node.body, world, depth))
+        except Unknown as why:
+            if self.unknown is None or depth >= DEEPEST:
+                raise
+            if not node.bare:
+                return self.unknown(str(why))
+            indent = INDENT.search(node.body)
+            entry = untold_entry(f"{{{{ {node.body} }}}}")
+            return f"\n{' ' * min(int(indent[1]), 100)}{entry}\n" if indent else ""
 
     def _text(self, node: Text) -> str:
         if self.marks is None or self.file is None:
@@ -197,6 +218,17 @@ class Evaluator:
         return self.marks.value(text, Place(self.file, node.line, node.column))
 
     def _block(self, block: Block, world: World, depth: int) -> str:
+        try:
+            return self._known_block(block, world, depth)
+        except Unknown as why:
+            if self.unknown is None or depth >= DEEPEST:
+                raise
+            inner = world.inner()
+            if block.keyword in ("range", "with"):
+                inner = unknown_world(world, block.branches[0].condition, str(why))
+            return "".join(self.rendered(b.nodes, inner, depth + 1) for b in block.branches)
+
+    def _known_block(self, block: Block, world: World, depth: int) -> str:
         if block.keyword == "range":
             worlds = self.items(block.branches[0].condition, world)
             if worlds:
@@ -284,6 +316,14 @@ class Evaluator:
             return self.rendered(nodes, World(dot, dot), depth + 1)
         finally:
             self.file = outer
+
+
+def unknown_world(world: World, condition: str, why: str) -> World:
+    """A block's world when what it goes through can't be told."""
+    names = re.findall(r"\$\w+", condition.partition(":=")[0]) if ":=" in condition else []
+    inner = world.inner(dict.fromkeys(names, Unknown(why)))
+    inner.dot = Unknown(why)
+    return inner
 
 
 def operand(word: str, world: World) -> Any:
@@ -384,7 +424,10 @@ def _merged(into: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_yaml(text: str) -> dict[str, Any]:
-    found = yaml.safe_load(text)
+    documents, problems = parse_yaml(text, Path())
+    if wrong := next((p for p in problems if p.severity is Severity.ERROR), None):
+        raise ValueError(wrong.message)
+    found = documents[0].root.plain() if documents else {}
     return found if isinstance(found, dict) else {}
 
 

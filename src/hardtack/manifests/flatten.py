@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from hardtack.manifests.build import CLOSE, OPEN, Choice, Hole
-from hardtack.manifests.expressions import Evaluator, Unknown, World, shown
+from hardtack.manifests.expressions import INDENT, Evaluator, Unknown, World, shown, unknown_world
 from hardtack.manifests.origins import NOWHERE, Origins
 from hardtack.manifests.template import Action, Block, Branch, Node, Text, breaks
 from hardtack.manifests.yamlpos import Mapping as Entries
 from hardtack.manifests.yamlpos import Node as Yaml
-from hardtack.manifests.yamlpos import Scalar, graft_mark, parse, untold_entry
+from hardtack.manifests.yamlpos import Scalar, graft_mark, graft_tag, parse, untold_entry
 from hardtack.manifests.yamlpos import Sequence as Items
 
 _MOST_WORLDS = 1000
@@ -24,7 +24,7 @@ _MATTERS = re.compile(
     r"image|command:|args:|containers:|env:|envFrom|name:|volume|mount|resources:|securityContext|Probe"
     r"|privileged|requests|limits|restartPolicy|hostPath|verbs|kind:|nodeSelector", re.IGNORECASE,
 )  # fmt: skip
-_INDENT = re.compile(r"indent\s+([0-9]+)\s*$")
+_KEY = re.compile(r"\s*[\w.-]+:\s*")
 _FILE = re.compile(r'\.Files\.(?:Get|Glob|Lines)\s+"([^"]+)"')
 
 
@@ -58,8 +58,10 @@ class Flat:
 def flatten(nodes: list[Node], evaluator: Evaluator, root: Any) -> Flat:
     work = _Flattening(evaluator)
     work.walk(nodes, [World(root, root)])
+    # A line of blanks alone would be the first of a block scalar, and give its indentation.
+    text = re.sub(r"(?m)^[ \t]+$", "", "".join(work.out))
     return Flat(
-        "".join(work.out), tuple(work.holes), tuple(work.inserted), tuple(work.files),
+        text, tuple(work.holes), tuple(work.inserted), tuple(work.files),
         tuple(work.grafts),
     )  # fmt: skip
 
@@ -124,34 +126,75 @@ class _Flattening:
             value = self.evaluator.value(node.body, world)
             if value is None:
                 raise Unknown(f"{{{{ {node.body[:60]} }}}} has no value in the chart's values")
+            text = shown(value)
         except Unknown as why:
-            return self.unknown(str(why))
-        text = shown(value)
-        if "\n" not in text.strip():
-            return text.strip()
+            text = self.partly(node, world)
+            if not text:
+                return self.unknown_value(node, str(why))
+        stripped = text.strip()
+        begins = text.lstrip(" ").startswith("\n")
+        if "\n" not in stripped and not begins:
+            return stripped
         self.put_in(node, world, line, text)
         graft = self.grafted(node, world, line, text)
         # `{{-` has taken the blank away that YAML needs there.
-        return f" {graft_mark(graft)}" if graft is not None else " {}"
+        if graft is None:
+            is_scalar = not ("\n" in stripped or ": " in stripped or stripped.startswith("- "))
+            return f" {stripped}" if is_scalar else ""
+        return f" {graft_tag(graft)}"
+
+    def unknown_value(self, node: Action, why: str) -> str:
+        """A hole, or an untold entry where the action puts in more than a scalar."""
+        if "indent" in node.body or "toYaml" in node.body:
+            entry = untold_entry(f"{{{{ {node.body} }}}}")
+            begun = "".join(self.out[-20:]).rpartition("\n")[2]
+            blank = "" if begun.endswith(" ") else " "
+            begun = begun.strip()
+            if begun == "-":
+                return f"{blank}{entry}"
+            if begun.endswith(":"):
+                return f" {{{entry}}}"
+        return self.unknown(why)
 
     def insert(self, node: Action, world: World, line: int) -> None:
         """An action that has its line to itself: what it yields is more than a scalar."""
         try:
             text = shown(self.evaluator.value(node.body, world))
-            self.put_in(node, world, line, text)
-            self.join(node, world, line, text)
         except Unknown as why:
-            known = self.evaluator.named
-            bodies = [known[name].nodes for name in _NAMED.findall(node.body) if name in known]
-            if (
-                any(_mentions_image(body) for body in bodies)
-                or re.search(r"ontainers:$", self.before)
-                or ("toYaml" in node.body and _NAMES_CONTAINERS.search(node.body))
-            ):
-                self.inserted.append(Inserted(line, node.body, self.below, "", str(why)))
-            if indent := _INDENT.search(node.body):
-                self.begin_line()
-                self.emit(" " * min(int(indent[1]), 100) + untold_entry(f"{{{{ {node.body} }}}}"))
+            text = self.partly(node, world)
+            if not text:
+                self.untold(node, line, str(why))
+                return
+        self.put_in(node, world, line, text)
+        self.join(node, world, line, text)
+
+    def partly(self, node: Action, world: World) -> str:
+        """What named templates yield of which some can't be told, with holes in it; empty where
+        nothing of several lines can be."""
+        if not _NAMED.search(node.body):
+            return ""
+        before = len(self.holes)
+        try:
+            text = shown(self.evaluator.leniently(self.unknown).value(node.body, world))
+        except Unknown:
+            text = ""
+        if "\n" in text.strip():
+            return text
+        del self.holes[before:]
+        return ""
+
+    def untold(self, node: Action, line: int, why: str) -> None:
+        known = self.evaluator.named
+        bodies = [known[name].nodes for name in _NAMED.findall(node.body) if name in known]
+        if (
+            any(_mentions_image(body) for body in bodies)
+            or re.search(r"ontainers:$", self.before)
+            or ("toYaml" in node.body and _NAMES_CONTAINERS.search(node.body))
+        ):
+            self.inserted.append(Inserted(line, node.body, self.below, "", why))
+        if indent := INDENT.search(node.body):
+            self.begin_line()
+            self.emit(" " * min(int(indent[1]), 100) + untold_entry(f"{{{{ {node.body} }}}}"))
 
     def put_in(self, node: Action, world: World, line: int, text: str) -> None:
         """Keeps text of more than one line, where it may name images."""
@@ -248,6 +291,8 @@ class _Flattening:
         ] or options[-1:]
         if self.blank:
             kept = [option for option in kept if option.strip()] or [""]
+            if all(_KEY.fullmatch(option) for option in kept):  # of what stands below
+                kept = [options[chosen] if 0 <= chosen < len(options) else kept[-1]]
         common = _common(kept) if len(set(kept)) > 1 else ""
         common = common[: common.rfind(" ") + 1]
         self.frames += 1
@@ -264,7 +309,7 @@ class _Flattening:
     def _stands_on_nothing(self, option: str) -> bool:
         holes = [self.holes[int(n)] for n in re.findall(f"{OPEN}([0-9]+){CLOSE}", option)]
         return any(isinstance(hole, str) and "has no value" in hole for hole in holes) or (
-            option.strip() in ("/", ":", "@", "-", '""')
+            option.strip() in ("/", ":", "@", "-", '""', "@sha256:", "sha256:")
         )
 
     def _chosen(self, block: Block, world: World) -> int:
@@ -289,10 +334,10 @@ class _Flattening:
                 else:
                     inner += self.evaluator.items(branch.condition, world)
             except Unknown as why:
-                inner.append(_unknown(world, branch.condition, str(why)))
+                inner.append(unknown_world(world, branch.condition, str(why)))
         if not inner:
             nothing = f"{{{{ {branch.head.body[:60]} }}}} goes through nothing that has a value"
-            inner.append(_unknown(worlds[0], branch.condition, nothing))
+            inner.append(unknown_world(worlds[0], branch.condition, nothing))
         return inner[:_MOST_WORLDS]
 
 
@@ -311,14 +356,6 @@ def _place(node: Yaml, origins: Origins, line: int) -> None:
             _place(key, origins, line)
     for child in node:
         _place(child, origins, line)
-
-
-def _unknown(world: World, condition: str, why: str) -> World:
-    """A block's world when what it goes through can't be told."""
-    names = re.findall(r"\$\w+", condition.partition(":=")[0]) if ":=" in condition else []
-    inner = world.inner(dict.fromkeys(names, Unknown(why)))
-    inner.dot = Unknown(why)
-    return inner
 
 
 def _common(texts: list[str]) -> str:

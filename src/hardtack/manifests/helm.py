@@ -15,6 +15,7 @@ from hardtack.manifests.yamlpos import parse
 _RELEASE = {"Name": "release", "Namespace": "default", "Service": "Helm", "Revision": 1,
             "IsInstall": True, "IsUpgrade": False}  # fmt: skip
 _OLD = "requirements.yaml"  # Helm 2's place for dependencies; charts of apiVersion v1 have it still
+_TESTS = ("tests", "ci")  # of helm-unittest, of chart-testing
 _TEMPLATES = (".tpl", ".yaml", ".yml", ".txt")
 
 
@@ -40,6 +41,11 @@ class Chart:
         """The files that may name its dependencies."""
         own = self.directory / "Chart.yaml"
         return (own,) if self.about.get("ApiVersion") == "v2" else (own, self.directory / _OLD)
+
+    def not_installed(self, file: Path) -> Path | None:
+        """The directory of the chart's own tests, or of values for them, that the file lies in."""
+        parts = file.relative_to(self.directory).parts
+        return self.directory / parts[0] if len(parts) > 1 and parts[0] in _TESTS else None
 
     def flattened(self, text: str, file: Path) -> list[Flat]:
         """The template in `file` as YAML of the same lines, once for each set of values."""

@@ -114,6 +114,8 @@ class _Reader:
         for raw, unknown in [each for each in texts if any(each)] or texts:
             image = found(raw, self.document.place(node), path, kind, platforms=platforms,
                           hidden=self.document.hidden, unknown=unknown)  # fmt: skip
+            if self.document.template and raw.endswith("@sha256:"):
+                continue  # for those whose values give a digest
             yield replace(image, policy=self.policy(owner, image, kind))
 
     def policy(self, owner: Mapping, image: FoundImage, kind: Kind) -> PullPolicy:
@@ -282,8 +284,13 @@ class _Reader:
             return
         if children(node.get("containers")):
             yield from self.pod(way, node)
+        whole = settings.joined(node, loosely=False) if "image" in node else None
+        if whole is not None:
+            yield from self.image(whole, way, Kind.CRD, node)
         others = settings.by_words(node)
         for key, value in node.items():
+            if whole is not None and isinstance(value, Scalar):
+                continue
             step = f"{way} › {key.text}".removeprefix(" › ")
             if key.text in CONTAINERS and children(node.get("containers")):
                 continue

@@ -148,8 +148,11 @@ class _Scan:
         chart = self.charts.of(file)
         if chart and file.parent == chart.directory and file.name.startswith("values"):
             return  # judged once the templates are read
+        if chart and (where := chart.not_installed(file)):
+            self._note(where, "left out: Helm installs nothing of it")
+            return
         if chart is None or "{{" not in text:
-            documents, problems = parse(text, file)
+            documents, problems = parse(_without_definitions(text), file)
             self.problems += problems
             self._documents(documents, text, file, ())
             if chart and file in chart.asks_in:
@@ -177,6 +180,7 @@ class _Scan:
             self.images[before:] = charts.joined(
                 self.images[before:], inserted, flat.inserted, file
             )
+            self.images += charts.unread(problems, flat.text, file)
 
     def _documents(
         self, documents: list[Document], text: str, file: Path, holes: tuple[Hole, ...]
@@ -284,6 +288,19 @@ class _Scan:
             if file.is_relative_to(directory):
                 return self._true(archive) / file.relative_to(directory)
         return file
+
+
+def _without_definitions(text: str) -> str:
+    """The text with its CustomResourceDefinitions left blank: long ones, which name no image."""
+    if "\nkind: CustomResourceDefinition" not in f"\n{text}":
+        return text
+    parts = re.split(r"(?m)(^---.*$)", text)
+    return "".join(
+        "\n" * part.count("\n")
+        if re.search(r"(?m)^kind: CustomResourceDefinition\s*$", part)
+        else part
+        for part in parts
+    )
 
 
 def _parsed(flat: Flat, file: Path) -> tuple[list[Document], list[Problem]]:

@@ -121,12 +121,19 @@ def joined(image: Node, *, loosely: bool) -> Scalar | None:
     named = next((name for name in names if part.get(name)), "")
     version = part.get("tag") or (part.get("version", "") if loosely else "")
     digest = part.get("digest", "")
+    if "repository" in part and "image" in part:
+        version = version or part.get("version", "")
     has_tag = bool({"tag", "digest"} & image.by_key.keys()) or bool(version)
     if not named or "://" in part[named] or not (has_tag or (loosely and named == "repository")):
         return None
     if named in ("image", "name") and not (version or digest):
         return None
-    text = "/".join(piece for piece in (part.get("registry"), part[named]) if piece)
+    pieces = [part.get("registry"), part[named]]
+    if named == "repository" and "/" not in part.get("image", "/"):  # as NVIDIA's operator has it
+        pieces.append(part["image"])
+    if version.startswith("sha256:"):
+        version, digest = "", version
+    text = "/".join(piece for piece in pieces if piece)
     text += f":{version}" if version else ""
     text += f"@{digest}" if digest else ""
     at = image.get(named) or image

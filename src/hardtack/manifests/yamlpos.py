@@ -124,6 +124,7 @@ class Mapping:
 Node = Mapping | Sequence | Scalar
 Grafts = Several[Node]
 _UNTOLD = "\ue016"
+_GRAFT_TAG = re.compile("!graft-([0-9]+)")
 _GRAFT = re.compile("\ue014([0-9]+)\ue015")
 
 
@@ -133,10 +134,16 @@ def graft_mark(number: int) -> str:
     return f"\ue014{number}\ue015"
 
 
+def graft_tag(number: int) -> str:
+    """What stands before a value, of several lines or of none, that the graft's entries or items
+    join."""
+    return f"!graft-{number}"
+
+
 def without_grafts(text: str) -> str:
     """The text with the marks taken out, its lines as they were."""
     text = re.sub(f"(?m)^ *(?:<<: |- ){_GRAFT.pattern}", "", text)
-    return without_untold(_GRAFT.sub("{}", text))
+    return without_untold(re.sub(r" ?!graft-[0-9]+", "", text))
 
 
 def untold_entry(what: str) -> str:
@@ -308,8 +315,10 @@ class _Builder:
         line, column = self.lines(node.start_mark.line), node.start_mark.column + 1
         column += self.columns
         end = self.lines(node.end_mark.line)
+        if (graft := self._graft(node)) is not None and not node.value:
+            return graft, 1
         if isinstance(node, yaml.ScalarNode):
-            if (graft := self._graft(node)) is not None:
+            if graft is not None:
                 return graft, 1
             tag = node.tag.removeprefix(_SHORT_TAG)
             done: tuple[Node, int] = Scalar(line, column, node.value, node.style or "", tag, end), 1
@@ -325,16 +334,23 @@ class _Builder:
             else:
                 done = self._mapping(node, line, column, depth)
             self.open.discard(identity)
+        if graft is not None:
+            done = _both(done[0], graft), done[1]
         if done[1] > MOST_NODES:
             raise _TooBig(f"its aliases stand for more than {MOST_NODES:,} nodes (an alias bomb)")
         self.built[identity] = done
         return done
 
     def _graft(self, node: Any) -> Node | None:
-        if not self.grafts or not isinstance(node, yaml.ScalarNode):
+        if not self.grafts:
             return None
-        mark = _GRAFT.fullmatch(node.value)
-        return self.grafts[int(mark[1])] if mark and int(mark[1]) < len(self.grafts) else None
+        if tag := _GRAFT_TAG.fullmatch(node.tag):
+            number = int(tag[1])
+        elif isinstance(node, yaml.ScalarNode) and (mark := _GRAFT.fullmatch(node.value)):
+            number = int(mark[1])
+        else:
+            return None
+        return self.grafts[number] if number < len(self.grafts) else None
 
     def _with_grafts(self, nodes: Several[Any], items: Several[Node]) -> Iterator[Node]:
         """The items, those of grafts that are sequences one by one."""
@@ -378,6 +394,16 @@ class _Builder:
             (Scalar(line, column, name), value) for name, value in merged.items() if name not in own
         ]
         return Mapping(line, column, tuple(entries), merged | own), weight
+
+
+def _both(own: Node, graft: Node) -> Node:
+    """What stands below a key, with what is put in there before it."""
+    if isinstance(own, Mapping) and isinstance(graft, Mapping):
+        more = tuple((key, value) for key, value in graft.items() if key.text not in own)
+        return Mapping(own.line, own.column, (*more, *own.entries), graft.by_key | own.by_key)
+    if isinstance(own, Sequence) and isinstance(graft, Sequence):
+        return Sequence(own.line, own.column, (*graft.children, *own.children))
+    return own
 
 
 def _comments(text: str) -> Iterator[tuple[int, str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from hardtack.manifests.place import Severity
-from hardtack.manifests.yamlpos import Mapping, Node, Scalar, children, text_of
+from hardtack.manifests.yamlpos import Mapping, Node, Scalar, children, text_of, untold_in
 from hardtack.policy.deployment import Container, Deployment, told
 from hardtack.policy.edits import beside
 from hardtack.policy.rule import Found, Rule, example
@@ -54,14 +54,18 @@ def _no_propagation(container: Container) -> bool:
 
 
 def _not_privileged(container: Container) -> bool:
-    privileged = text_of(container.node.get("securityContext", "privileged"))
-    return privileged != "true" and told(privileged)
+    context = container.node.get("securityContext")
+    privileged = text_of(context.get("privileged")) if context else ""
+    return not (context and untold_in(context)) and privileged != "true" and told(privileged)
 
 
 def _no_memory(container: Container) -> bool:
-    if container.document.template and isinstance(container.node.get("resources"), Scalar):
+    resources = container.node.get("resources")
+    if container.document.template and (
+        isinstance(resources, Scalar) or (resources and untold_in(resources))
+    ):
         return False  # a template's `resources: {{ … }}`, judged where it is rendered
-    return not container.node.get("resources", "requests", "memory")
+    return not (resources and resources.get("requests", "memory"))
 
 
 def _no_liveness(container: Container) -> bool:
