@@ -124,6 +124,21 @@ def test_a_file_that_comes_after_the_start_goes_behind_what_was_kept(tmp_path: P
     assert in_force.now == before and kept.exists()
 
 
+def test_what_is_set_after_an_edit_stays_though_the_edit_is_seen_later(tmp_path: Path) -> None:
+    given, kept = tmp_path / "edge.yaml", tmp_path / "kept.yaml"
+    given.write_bytes(preset("default"))
+    in_force = InForce(given, kept)
+    given.write_bytes(preset("disabled"))
+    assert not in_force.look()  # once
+    in_force.put(preset("no_cloud").decode())
+    set_last = in_force.now
+    assert not any(in_force.look() for _ in range(3))
+    assert in_force.now == set_last and kept.exists()
+    given.write_bytes(preset("default"))
+    assert [in_force.look(), in_force.look()] == [False, True]
+    assert in_force.now != set_last and not kept.exists()
+
+
 def test_an_edit_that_the_disk_refuses_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

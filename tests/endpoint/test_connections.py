@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -78,6 +79,36 @@ def test_one_that_was_hung_up_on_is_not_taken_again(connections: Connections) ->
         assert hung_up.wait(30)
         assert connections.post(address, "/infer", b"picture", "image/png")[0] == 200
         connections.close()
+
+
+def test_what_leads_to_servers_that_are_gone_is_closed_without_a_picture(
+    connections: Connections,
+) -> None:
+    """`whole` returns when the connection is closed, which the servers' threads wait for."""
+    with serving(whole) as old, serving(whole) as new:
+        for address in (old, new):
+            connections.post(address, "/infer", b"picture", "image/png")
+        assert list(connections._idle) == [old, new]
+        connections.only({new})
+        assert list(connections._idle) == [new]
+        # Behind the same address, as a Service's, another version answers by now.
+        connections.only({replace(new, version="2")})
+        assert connections._idle == {}
+
+
+def test_one_that_was_hung_up_on_is_closed_without_a_picture(connections: Connections) -> None:
+    hung_up = threading.Event()
+
+    def once(near: socket.socket) -> None:
+        whole(near, hang_up=True)
+        near.shutdown(socket.SHUT_RDWR)
+        hung_up.set()
+
+    with serving(once) as address:
+        assert connections.post(address, "/infer", b"picture", "image/png")[0] == 200
+        assert hung_up.wait(30)
+        connections.only({address})
+        assert connections._idle == {}
 
 
 def test_a_refusal_by_the_head_is_read_though_the_body_could_not_be_sent(

@@ -327,7 +327,7 @@ def test_another_programs_version_that_fails_its_golden_picture_is_taken_back(
         assert server(served, other)["refused"] == ["2"]
         golden_version(models, 3, "YES", "")
         serves(served, "3", other)
-        until(lambda: confidence() == 0.9)
+        assert confidence() == 0.9  # and no connection from before leads to the old pod
         until(lambda: len(kubelet.runs) == 1, lambda: kubelet.runs)
         (run,) = kubelet.runs.values()
         run.server.process.kill()

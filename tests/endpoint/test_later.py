@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -169,4 +170,28 @@ def test_no_more_wait_for_their_answers_than_can_be_kept_in_mind(
             return False
 
     until(free)
+    service.close()
+
+
+def test_of_two_looks_at_which_servers_are_wanted_the_later_one_counts(
+    opened: Callable[[], Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = opened()
+    looks, applied = itertools.count(), threading.Event()
+
+    def wanted() -> frozenset[str]:
+        if next(looks):
+            return frozenset({ZERO.id})
+        applied.wait(0.3)  # as on a slow mount, while the configuration changes
+        return frozenset()
+
+    monkeypatch.setattr(service.backend, "want", lambda _: applied.set())
+    monkeypatch.setattr(service.known, "wanted", wanted)
+    api = Api(service)
+
+    async def both() -> None:
+        await asyncio.gather(api._want(), api._want())
+
+    asyncio.run(both())
+    assert api._wanted == {ZERO.id}
     service.close()

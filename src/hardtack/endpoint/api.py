@@ -76,6 +76,7 @@ class Api:
         self._mount = Mount(self._known.models)
         self._warming = self.warming or Warming(self._known.models)
         self._wanted = self._known.named()
+        self._wanting = asyncio.Lock()
 
     def application(self) -> Starlette:
         """The ASGI application; the detectors' servers live as long as it does."""
@@ -149,16 +150,19 @@ class Api:
 
     async def _want(self) -> None:
         """Have the servers run that are wanted by now, and their weights read ahead."""
-        wanted = await self._blocking(self._known.wanted)
-        self.service.backend.want(wanted)
-        self._warming.want(wanted)
-        self._wanted = wanted
+        async with self._wanting:  # in turn: what was seen before a change comes before it
+            wanted = await self._blocking(self._known.wanted)
+            self.service.backend.want(wanted)
+            self._warming.want(wanted)
+            self._wanted = wanted
 
     async def _tell(self) -> None:
-        """Say in the log how the wanted detectors' servers are, whenever that changes."""
+        """Say in the log how the wanted detectors' servers are, whenever that changes, and let go
+        of those that are gone."""
         seen = phases.Phases(self.service.backend.state)
         while True:
             seen.look(sorted(self._wanted))
+            self.service.hang_up(self._wanted)
             await asyncio.sleep(_LOOK)
 
     async def _configure(self) -> None:

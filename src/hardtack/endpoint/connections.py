@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import select
 import threading
+from collections.abc import Set
 
 from hardtack.core.dial import dial
 from hardtack.core.http1 import BadReply, Connection
@@ -12,7 +13,6 @@ from hardtack.endpoint.servers import Address
 
 _CONNECT = 2.0
 _MOST_IDLE = 16
-_MOST_SERVERS = 64
 _MOST_REPLY = 64_000_000
 
 
@@ -31,7 +31,7 @@ class Connections:
         """`seconds`: how long a server may send nothing of its reply."""
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._idle: dict[tuple[str, int], list[Connection]] = {}
+        self._idle: dict[Address, list[Connection]] = {}
 
     def post(self, address: Address, path: str, body: bytes, media: str) -> tuple[int, bytes]:
         """The reply's status and body. Raises Away, Broken, TimeoutError."""
@@ -61,18 +61,30 @@ class Connections:
             connection.close()
         return reply.status, told
 
+    def only(self, addresses: Set[Address]) -> None:
+        """Close what is idle and leads to others, or was hung up on.
+
+        A Service's address stays the same while what it leads to changes: the version tells.
+        """
+        with self._lock:
+            for address, connections in list(self._idle.items()):
+                kept = [c for c in connections if address in addresses and not _heard(c)]
+                for connection in connections:
+                    if connection not in kept:
+                        connection.close()
+                self._idle[address] = kept
+                if not kept:
+                    del self._idle[address]
+
     def close(self) -> None:
         """Those that are idle."""
-        with self._lock:
-            for kept in self._idle.values():
-                _close(kept)
-            self._idle.clear()
+        self.only(frozenset())
 
     def _taken(self, address: Address) -> Connection | None:
         """An idle one on which the server hasn't hung up."""
         while True:
             with self._lock:
-                kept = self._idle.get((address.host, address.port))
+                kept = self._idle.get(address)
                 if not kept:
                     return None
                 connection = kept.pop()
@@ -89,19 +101,11 @@ class Connections:
         return Connection(sock)
 
     def _keep(self, address: Address, connection: Connection) -> None:
-        where = (address.host, address.port)
         with self._lock:
-            for old in list(self._idle)[:-_MOST_SERVERS]:
-                _close(self._idle.pop(old))
-            kept = self._idle.setdefault(where, [])
+            kept = self._idle.setdefault(address, [])
             if len(kept) < _MOST_IDLE:
                 kept.append(connection)
                 return
-        connection.close()
-
-
-def _close(connections: list[Connection]) -> None:
-    for connection in connections:
         connection.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Set
 from typing import Any
 
 from hardtack.endpoint.connections import Away, Broken, Connections
@@ -88,6 +89,10 @@ class Inferring:
         size = len(picture)
         _log.warning("%s: the server %s over a picture of %d bytes, %s", server, how, size, digest)
         self._suspects.strike(server, picture, known)
+
+    def only(self, addresses: Set[Address]) -> None:
+        """Hang up on every other server."""
+        self._connections.only(addresses)
 
     def close(self) -> None:
         self._connections.close()

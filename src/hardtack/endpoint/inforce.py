@@ -40,23 +40,23 @@ class InForce:
         with self._lock:
             write_atomically(self._kept, config.as_yaml().encode())
             self.now = config
+            self._text = self._given_text() or self._text  # an edit from before is older
 
     def look(self) -> bool:
         """Put the file in force where it was edited; whether it was. One that says something
         unusable is told, with the place, and changes nothing."""
-        text = self._edit()
-        if text is None:
-            return False
-        try:
-            config = parse(text, str(self._given))
-        except ConfigError as error:
-            self._text = text
-            _log.error("%s The edge configuration in force stays.", error)
-            return False
         with self._lock:
+            text = self._edit()
+            if text is None:
+                return False
+            try:
+                config = parse(text, str(self._given))
+            except ConfigError as error:
+                self._text = text
+                _log.error("%s The edge configuration in force stays.", error)
+                return False
             self._kept.unlink(missing_ok=True)
-            self.now = config
-        self._text = text
+            self._text, self.now = text, config
         _log.info("The edge configuration in %s was edited, and is in force.", self._given)
         return True
 

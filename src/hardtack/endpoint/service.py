@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -47,6 +47,11 @@ class Service:
         self._later = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="async")
         self._later_free = threading.Semaphore(_MOST_ASYNC)
         store.give_up(_ENDED)
+
+    def hang_up(self, detectors: Iterable[str]) -> None:
+        """On every server that answers for none of these any more."""
+        addresses = map(self.backend.address, detectors)
+        self._inferring.only({address for address in addresses if address is not None})
 
     def close(self) -> None:
         self._later.shutdown(wait=True, cancel_futures=True)
