@@ -178,6 +178,12 @@ BREAKS: dict[str, tuple[Callable[[KernelBox], object], set[str]]] = {
         ], {"order of starts"},
     ),
     "a disk that k3s doesn't await": (_late_disk, {"mounts"}),
+    "a network manager that takes all": (
+        lambda box: [
+            box.write("etc/systemd/network/90.network", "[Match]\nName=*\n[Network]\nDHCP=yes\n"),
+            box.write("etc/systemd/system/multi-user.target.wants/systemd-networkd.service", ""),
+        ], {"default route"},
+    ),
     "not at boot": (
         _drop("etc/systemd/system/multi-user.target.wants/hardtack-prepare.service"),
         {"prepared at boot"},

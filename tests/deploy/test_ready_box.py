@@ -128,6 +128,15 @@ _DISK = "LABEL=data /var/lib/rancher ext4"
 _RUNS = _write("run/systemd/system/x.service", "")
 
 
+def _networkd(match: str) -> Callable[[Path], None]:
+    """systemd-networkd, started at boot, with one file that says for which interfaces."""
+    return _chained(
+        _write("usr/lib/systemd/network/80-dhcp.network", f"# all\n[Match]\n{match}\n\n"
+               "[Network]\nDHCP=yes\n"),
+        _write(UNITS / "multi-user.target.wants/systemd-networkd.service", ""),
+    )  # fmt: skip
+
+
 def _kernel(release: str, first: str) -> Callable[[Path], None]:
     """As Debian installs one; `first` is what its initial RAM disk holds."""
     return _chained(
@@ -231,6 +240,12 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         _edit("proc/net/route", "hardtack0", "cni0"), "default route", "a cable (eth0, cni0)",
     ),
     "no route at all": (_remove("proc/net/route"), "default route", "no default route"),
+    "a network manager that takes all": (
+        _networkd("Name=*"), "default route", "takes hardtack0 for its own by 80-dhcp.network",
+    ),
+    "a network manager that takes all of Ethernet": (
+        _networkd("Type=ether"), "default route", "takes hardtack0 for its own",
+    ),
     "no node-ip": (_edit(K3S, "node-ip: 127.0.0.1", ""), "node address", "no node-ip"),
     "node-ip of the cable": (
         _edit(K3S, "127.0.0.1", "192.168.1.7"), "node address", "192.168.1.7 goes",
@@ -528,6 +543,14 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
              "AlwaysPullImages]"),
         _started("server --kubelet-arg 'image-gc-high-threshold=100'", "# K3S_URL=https://x\n"),
         _mount("xfs"),
+        _networkd("Name=en* eth*"),
+        _networkd("Type=ether\nKind=!*"),
+        _networkd("Name=!hardtack*"),
+        _networkd("Name=*\nMACAddress=52:54:00:12:34:56"),
+        _chained(_networkd("Name=*"), _write("etc/systemd/network/10-ours.network",
+                 "[Match]\nName=hardtack0\n\n[Link]\nUnmanaged=yes\n")),
+        _chained(_networkd("Name=*"),
+                 _remove(UNITS / "multi-user.target.wants/systemd-networkd.service")),
         _chained(_kernel(os.uname().release, "x"), _kernel("99.1.0-3-amd64", "x"),
                  _write("boot/vmlinuz-0.1-rescue", ""), _write("boot/vmlinuz-99.9.old", "")),
         _kernel("99.1.0-3-amd64", ""),  # nor has the one that runs an initial RAM disk

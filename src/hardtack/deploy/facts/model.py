@@ -23,13 +23,14 @@ class Route:
 class Network:
     """`addresses`: IPv4 addresses by interface, `staying`: of those that hang on no cable;
     `hosts`: the names that /etc/hosts answers; `name`: the host name that no lease changes (empty:
-    there is none)."""
+    there is none); `claimed`: the file by which systemd-networkd takes our interface (or empty)."""
 
     defaults: tuple[Route, ...] = ()
     addresses: Mapping[str, frozenset[str]] = field(default_factory=dict)
     staying: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
     name: str = ""
+    claimed: str = ""
 
 
 @dataclass(frozen=True)

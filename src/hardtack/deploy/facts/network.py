@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from hardtack.deploy.facts import names
+from hardtack.deploy.facts import names, networkd
 from hardtack.deploy.facts.model import Network, Route
 
 Addresses = Mapping[str, frozenset[str]]
@@ -26,7 +26,7 @@ def read(root: Path, addresses: Callable[[], Addresses] | None = None) -> Networ
     staying = {a for name, found in there.items() if _stays(root, name) for a in found}
     return Network(
         tuple(_defaults(root)), there, frozenset(staying), _hosts(root / "etc/hosts"),
-        names.of_host(root),
+        names.of_host(root), networkd.claiming(root),
     )  # fmt: skip
 
 

@@ -7,18 +7,27 @@ air-gapped installation has it. Its metric is so high that any other default rou
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from hardtack.core.errors import BoxError
-from hardtack.deploy.prepare.step import Change, Step, Target, command
+from hardtack.deploy.facts.networkd import OURS
+from hardtack.deploy.prepare.step import Change, Step, Target, command, file, gone
 
-INTERFACE = "hardtack0"
+INTERFACE = OURS
 ADDRESS = "203.0.113.254"  # of TEST-NET-3: nobody else's, ever
 GATEWAY = "203.0.113.255"
 METRIC = "1000000000"
+NETWORKD = Path("etc/systemd/network/00-hardtack.network")
+"""Where systemd-networkd would take our interface for its own."""
+_UNMANAGED = f"[Match]\nName={INTERFACE}\n\n[Link]\nUnmanaged=yes\n"
 
 
 def plan(target: Target) -> Iterable[Change]:
     facts = target.facts()
+    if facts.k3s is not None and facts.network.claimed:
+        yield from file(target, NETWORKD, _UNMANAGED)
+        if target.root == Path("/") and target.path("run/systemd/netif").is_dir():
+            yield command(target, "networkctl", "reload")
     if facts.k3s is None or any(route.stays for route in facts.network.defaults):
         return
     yield from interface(target)
@@ -48,6 +57,7 @@ def _make(target: Target) -> None:
 def undo(target: Target) -> Iterable[Change]:
     if target.path(f"sys/class/net/{INTERFACE}").exists():
         yield command(target, "ip", "link", "delete", INTERFACE)
+    yield from gone(target, [NETWORKD])
 
 
 STEP = Step("route", "a default route that needs no cable", plan, undo)

@@ -8,6 +8,7 @@ from hardtack.core.units import format_duration, format_size
 from hardtack.deploy.facts import room
 from hardtack.deploy.facts.kubelet import MAXIMUM_AGE, NEVER, NO_FLAG
 from hardtack.deploy.facts.model import Facts, K3s
+from hardtack.deploy.facts.networkd import OURS
 from hardtack.deploy.facts.read import LATE
 from hardtack.deploy.ready import elsewhere, filesystems, starts
 from hardtack.deploy.ready.amiss import PREPARE, Amiss
@@ -21,9 +22,18 @@ _NEARLY = 5  # per cent below the threshold from which images are collected
 
 def default_route(facts: Facts) -> Iterable[Amiss]:
     """k3s refuses to start without a default route, and DHCP gives none without a cable."""
-    if facts.k3s is None or any(route.stays for route in facts.network.defaults):
+    if facts.k3s is None:
         return
-    held = ", ".join(route.interface for route in facts.network.defaults)
+    network = facts.network
+    if network.claimed and OURS in (*network.addresses, *(r.interface for r in network.defaults)):
+        yield (
+            f"systemd-networkd takes {OURS} for its own by {network.claimed}, and drops what is "
+            "there: the route and the address that need no cable",
+            PREPARE,
+        )
+    if any(route.stays for route in network.defaults):
+        return
+    held = ", ".join(route.interface for route in network.defaults)
     yield (
         f"every default route hangs on a cable ({held})" if held else "there is no default route",
         PREPARE,

@@ -124,7 +124,8 @@ ABOUT: dict[Check, tuple[str, str]] = {
     ),
     Check.BOX_READ: ("k3s's own configuration can be read.", _HAND),
     Check.BOX_ROUTE: (
-        "Without a cable DHCP gives no route, and k3s refuses to start without one.", _PREPARE,
+        "Without a cable DHCP gives no route, and k3s refuses to start without one; nobody takes "
+        "away the one that needs no cable.", _PREPARE,
     ),
     Check.BOX_ADDRESS: (
         "k3s would take another address, which its certificates don't name; and what it is told to "
