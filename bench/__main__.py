@@ -12,6 +12,7 @@ BENCHES = {
     "soak-endpoint": "nine detectors under load for minutes: failures and growing memory",
     "fleet": "a simulation: ten thousand boxes that update at once, against S3's limits",
     "dockerfiles": "every published Dockerfile, built whole over stand-ins for what others publish",
+    "cluster": "a real Kubernetes, built with Go: the chart installed, the cable pulled",
     "soak": "a busy mount for minutes: wrong bytes and growing memory",
 }
 

@@ -41,8 +41,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("negative", "links"), help="that part alone")
     parser.add_argument("--wait", action="store_true", help="until no other drill runs")
     asked = parser.parse_args()
-    for number in _ENDS:
-        signal.signal(number, _end)
+    ends()
     with alone(wait=asked.wait):
         clean()
         drill_as(asked)
@@ -116,6 +115,12 @@ def story(record: Record, archive: Path, lengths: Lengths) -> Iterator[Story]:
         hosts.remove()
         remove_groups(directory.name)
         shutil.rmtree(directory)
+
+
+def ends() -> None:
+    """A signal that ends this process ends it in order."""
+    for number in _ENDS:
+        signal.signal(number, _end)
 
 
 def _end(number: int, _: object) -> None:

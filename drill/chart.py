@@ -18,7 +18,7 @@ EDGE = "/opt/groundlight/edge"
 MOUNT = f"{EDGE}/pinamod-mount"
 CACHE = f"{MOUNT}-cache"
 PORT = 30101
-_SECRET = {
+SECRET = {
     "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "weights", "namespace": "edge"},
     "stringData": {
         "credentials": f"[default]\naws_access_key_id = {ACCESS_KEY}\n"
@@ -32,13 +32,13 @@ def program() -> Path:
     return helm(3)
 
 
-def rendered(tag: str) -> list[Manifest]:
-    """All manifests, with our image at `tag` of the site's registry."""
+def values(tag: str) -> dict[str, Any]:
+    """Helm's values, with our image at `tag` of the site's registry."""
     detectors = [
         {"id": s.id, "name": s.name, "query": s.question, "confidence_threshold": 0.5}
         for s in SAMPLES
     ]
-    values = {
+    return {
         "image": {"repository": f"{REGISTRY}/hardtack/hardtack", "tag": tag},
         "s3Mount": {
             "bucket": BUCKET, "region": "us-east-1", "endpointUrl": f"http://{SITE}:9000",
@@ -48,8 +48,12 @@ def rendered(tag: str) -> list[Manifest]:
         "httpEnabled": True,
         "detectors": detectors,
         "inferenceDeployment": {"cpuThreads": 1},
-        # Both speak with k3s, which the drill's box hasn't.
-        "k3sConfig": {"enabled": False}, "networkHealer": {"enabled": False},
     }  # fmt: skip
-    found = chart.rendered(values)
-    return [_SECRET, *(m for m in found if m["kind"] != "Pod")]  # those are of `helm test`
+
+
+def rendered(tag: str) -> list[Manifest]:
+    """All manifests with those values."""
+    # Both speak with k3s, which the drill's box hasn't.
+    without = {"k3sConfig": {"enabled": False}, "networkHealer": {"enabled": False}}
+    found = chart.rendered(values(tag) | without)
+    return [SECRET, *(m for m in found if m["kind"] != "Pod")]  # those are of `helm test`

@@ -40,28 +40,21 @@ class Lengths:
     load: float = 5.0
 
 
-class Hands:
-    """A box under drill, and what is done to it again and again."""
+class Questions:
+    """A box, and what is asked of it and its endpoint, whatever runs its pods."""
 
-    def __init__(
-        self, record: Record, network: Network, site: Site, box: Box, cluster: Cluster,
-        lengths: Lengths,
-    ) -> None:  # fmt: skip
+    def __init__(self, record: Record, network: Network, site: Site, box: Box) -> None:
         self.record = record
         self.network = network
         self.site = site
         self.box = box
-        self.cluster = cluster
-        self.lengths = lengths
         self.objects = detectors.objects()
-        self.manifests = chart.rendered(TAG)
         self.releases: list[str] = []
-        self._locked = 0
-        self._proved = ""
 
     @property
     def url(self) -> str:
-        return f"http://{self.cluster.address('edge-endpoint-service')}:{chart.PORT}"
+        """The endpoint's, by plain HTTP."""
+        raise NotImplementedError
 
     def is_ready(
         self, *more: str, source: Sequence[str] = (SOURCE,), env: Mapping[str, str] | None = None
@@ -93,6 +86,75 @@ class Hands:
     def weights(self) -> dict[str, str]:
         return {"HARDTACK_CACHE": chart.CACHE, "HARDTACK_KEEP_FREE": "0",
                 **self.site.s3.env}  # fmt: skip
+
+    def _all_ready(self) -> bool:
+        try:
+            return bool(self._get("/health/ready")["ready"])
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def _told(self) -> Any:
+        return self._get("/status/metrics.json")
+
+    def _get(self, path: str) -> Any:
+        return self._request("GET", path, None)
+
+    def _post(self, sample: Sample, **parameters: str) -> Any:
+        query = "&".join(f"{name}={value}" for name, value in parameters.items())
+        path = f"/device-api/v1/image-queries?detector_id={sample.id}&{query}"
+        return self._request("POST", path, sample.picture())
+
+    def _request(self, method: str, path: str, body: bytes | None) -> Any:
+        host = self.url.removeprefix("http://")
+        connection = http.client.HTTPConnection(host, timeout=30)
+        try:
+            headers = {"content-type": "image/png", "x-api-token": TOKEN}
+            connection.request(method, path, body, headers)
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+
+    def _ask(self, what: str) -> str:
+        from groundlight import Groundlight
+
+        logging.getLogger("groundlight").setLevel(logging.ERROR)  # of no use: its token doesn't age
+        with self.record.step(what) as said:
+            client = Groundlight(endpoint=f"{self.url}/", api_token=TOKEN)
+            right = 0
+            for sample in SAMPLES:
+                query = client.submit_image_query(sample.id, sample.picture(), wait=0)
+                found = _said(sample, query)
+                expect(query.result.from_edge is True, f"{sample.name} came from the cloud.")
+                expect(found == sample.shows, f"{sample.name} shows {sample.shows}: {found}.")
+                right += 1
+            said.append(f"{right} of {len(SAMPLES)} right, from_edge: true")
+        return said[0]
+
+    def _until(self, true: Callable[[], object], seconds: float = 600) -> None:
+        deadline = time.monotonic() + seconds
+        while not true():
+            expect(time.monotonic() < deadline,
+                   f"It doesn't become so in {format_duration(seconds)}.")  # fmt: skip
+            time.sleep(0.1)
+
+
+class Hands(Questions):
+    """A box under drill, and what is done to it again and again."""
+
+    def __init__(
+        self, record: Record, network: Network, site: Site, box: Box, cluster: Cluster,
+        lengths: Lengths,
+    ) -> None:  # fmt: skip
+        super().__init__(record, network, site, box)
+        self.cluster = cluster
+        self.lengths = lengths
+        self.manifests = chart.rendered(TAG)
+        self._locked = 0
+        self._proved = ""
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.cluster.address('edge-endpoint-service')}:{chart.PORT}"
 
     def _reader(self) -> dict[str, Any]:
         largest = max(self.objects, key=lambda key: len(self.objects[key]))
@@ -150,56 +212,6 @@ class Hands:
         count = len([pod for pod in servers if pod is not None])
         expect(count == len(SAMPLES), f"{count} of {len(SAMPLES)} servers have a pod.")
         return f"{count} of {len(SAMPLES)} detectors ready, each by its own server"
-
-    def _all_ready(self) -> bool:
-        try:
-            return bool(self._get("/health/ready")["ready"])
-        except (OSError, http.client.HTTPException):
-            return False
-
-    def _told(self) -> Any:
-        return self._get("/status/metrics.json")
-
-    def _get(self, path: str) -> Any:
-        return self._request("GET", path, None)
-
-    def _post(self, sample: Sample, **parameters: str) -> Any:
-        query = "&".join(f"{name}={value}" for name, value in parameters.items())
-        path = f"/device-api/v1/image-queries?detector_id={sample.id}&{query}"
-        return self._request("POST", path, sample.picture())
-
-    def _request(self, method: str, path: str, body: bytes | None) -> Any:
-        host = self.url.removeprefix("http://")
-        connection = http.client.HTTPConnection(host, timeout=30)
-        try:
-            headers = {"content-type": "image/png", "x-api-token": TOKEN}
-            connection.request(method, path, body, headers)
-            return json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
-
-    def _ask(self, what: str) -> str:
-        from groundlight import Groundlight
-
-        logging.getLogger("groundlight").setLevel(logging.ERROR)  # of no use: its token doesn't age
-        with self.record.step(what) as said:
-            client = Groundlight(endpoint=f"{self.url}/", api_token=TOKEN)
-            right = 0
-            for sample in SAMPLES:
-                query = client.submit_image_query(sample.id, sample.picture(), wait=0)
-                found = _said(sample, query)
-                expect(query.result.from_edge is True, f"{sample.name} came from the cloud.")
-                expect(found == sample.shows, f"{sample.name} shows {sample.shows}: {found}.")
-                right += 1
-            said.append(f"{right} of {len(SAMPLES)} right, from_edge: true")
-        return said[0]
-
-    def _until(self, true: Callable[[], object], seconds: float = 600) -> None:
-        deadline = time.monotonic() + seconds
-        while not true():
-            expect(time.monotonic() < deadline,
-                   f"It doesn't become so in {format_duration(seconds)}.")  # fmt: skip
-            time.sleep(0.1)
 
 
 def _said(sample: Sample, query: Any) -> str | int:

