@@ -20,7 +20,7 @@ import trustme
 from drill.__main__ import clean, ends
 from drill.box import Box, remove_groups
 from drill.hands import TAG
-from drill.steps import Record
+from drill.steps import Record, Step
 from drill.story import NEXT
 from tests.support.helm import kubectl
 
@@ -58,18 +58,28 @@ def main() -> int:
         broken.run(proof)
         broken.cut_short(proof)
         broken.uninstall(proof)
-    seconds = time.monotonic() - started
     at = datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d %H:%M")
+    seconds = time.monotonic() - started
     found = {"at": at, "machine": machine.facts(ROOT), "seconds": seconds, **record.as_json()}
     _RESULT.write_text(json.dumps(found, indent=1) + "\n")
-    text = record.as_text(seconds)
-    print(text)
+    print(record.as_text(seconds))
     if asked.write_docs:
-        facts = found["machine"]
-        head = f"{at} UTC, {facts['CPU']}, kernel {facts['kernel']}, hardtack {facts['hardtack']}"
-        page = f"{head}:\n\n```text\n{text}\n```"
-        write_between(ROOT / "docs/benchmarks.md", "cluster", page)
+        write_docs()
     return 0
+
+
+def write_docs() -> None:
+    """What the last proof found, into docs/benchmarks.md."""
+    found = json.loads(_RESULT.read_text())
+    record = Record(
+        print, [Step(**step) for step in found["steps"]],
+        {one["promise"]: one["evidence"] for one in found["promises"]},
+    )  # fmt: skip
+    facts = found["machine"]
+    head = (f"{found['at']} UTC, {facts['CPU']}, kernel {facts['kernel']}, hardtack "
+            f"{facts['hardtack']}, load of the machine {facts[machine.LOAD]}:")  # fmt: skip
+    text = f"{head}\n\n```text\n{record.as_text(found['seconds'])}\n```"
+    write_between(ROOT / "docs/benchmarks.md", "cluster", text)
 
 
 @contextmanager
