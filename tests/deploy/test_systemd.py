@@ -12,6 +12,7 @@ import pytest
 
 from hardtack.cli.main import hardtack
 from hardtack.deploy.facts import systemd
+from tests.support.systemd import systemd as boot
 
 HERE = Path(__file__).parents[2] / "deploy/systemd"
 UNITS = sorted(path.name for path in HERE.iterdir())
@@ -44,6 +45,56 @@ def test_no_start_waits_for_a_network(tmp_path: Path) -> None:
     assert found is not None
     assert {unit.name for unit in found.units} == {n for n in UNITS if n.endswith(".service")}
     assert not any(unit.waits or unit.impossible for unit in found.units)
+
+
+_SLEEPS = "[Service]\nExecStart=/bin/sleep infinity\n"
+_ORDERED = {
+    "site-wait-online.service": "[Unit]\nDefaultDependencies=no\nBefore=network-online.target\n"
+    "[Service]\nType=oneshot\nExecStart=/bin/sleep infinity\nTimeoutStartSec=1\n",
+    "network-online.target.wants/site-wait-online.service": "",
+    "network-online.target": "[Unit]\nDefaultDependencies=no\n",
+    "middle.service": "[Unit]\nDefaultDependencies=no\nAfter=site-wait-online.service\n"
+    f"Requires=site-wait-online.service\n{_SLEEPS}",
+}
+_WAITER = "site-wait-online.service"
+
+
+@pytest.mark.needs("systemd as PID 1")
+@pytest.mark.parametrize(
+    ("unit", "starts", "waits"),
+    [
+        ("Requires=network-online.target\nAfter=network-online.target", True, True),
+        ("Wants=network-online.target\nAfter=network-online.target", True, True),
+        ("Requires=site-wait-online.service\nAfter=site-wait-online.service", False, True),
+        ("Requires=middle.service\nAfter=middle.service", False, True),
+        ("Wants=middle.service\nAfter=middle.service", True, True),
+        ("After=middle.service", True, False),  # which nothing starts
+    ],
+)
+def test_systemd_starts_what_ready_says_it_does(
+    tmp_path: Path, unit: str, starts: bool, waits: bool
+) -> None:
+    """The waiter fails, as without a network; `starts`: the unit does all the same, `waits`: after
+    that."""
+    with boot(tmp_path) as manager:
+        for name, text in _ORDERED.items():
+            (manager.units / name).parent.mkdir(exist_ok=True)
+            file = manager.units / name
+            file.write_text(text) if text else file.symlink_to(f"../{_WAITER}")
+        text = f"[Unit]\nDefaultDependencies=no\n{unit}\n{_SLEEPS}"
+        (manager.units / "k3s.service").write_text(text)
+        manager.run("systemctl", "daemon-reload")
+        start = manager.entered("systemctl", "start", "k3s.service")
+        done = subprocess.run(start, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode == 0) == starts, done.stderr
+        assert (manager.shows(_WAITER)["Result"] == "timeout") == waits
+    (tmp_path / "box/etc/systemd").mkdir(parents=True)
+    (tmp_path / "box/etc/systemd/system").symlink_to(tmp_path / "units")
+    found = systemd.read(tmp_path / "box")
+    assert found is not None
+    (k3s,) = found.units
+    assert bool(k3s.impossible) == (not starts)
+    assert [waiter.name for waiter in k3s.waits] == ([_WAITER] if waits else [])
 
 
 @pytest.mark.parametrize(
