@@ -382,26 +382,21 @@ def test_one_check_can_be_left_out(box: ReadyBox) -> None:
 
 
 def test_a_watch_tells_programs_too(box: ReadyBox) -> None:
-    with box.watching("--every", "200ms", "--json") as process:
-        assert process.stdout is not None
-        lines: list[str] = []
-        until = iter(process.stdout.readline, "}\n")
-        lines.extend(until)
-    assert json.loads("".join(lines) + "}")["ready"] is True
+    with box.watching("--every", "200ms", "--json") as watch:
+        told = json.loads("".join(watch.lines("}")))
+    assert told["ready"] is True
 
 
 def test_the_verdict_is_kept(box: ReadyBox, tmp_path: Path) -> None:
     """`--watch` writes it for the page and for Prometheus, and tells of a change."""
     state, text = box.directory / "state", tmp_path / "hardtack.prom"
-    with box.watching("--every", "200ms", "--textfile", text) as process:
-        assert process.stdout is not None
-        first = [line for line in iter(process.stdout.readline, "READY\n") if line]
-        assert first
+    with box.watching("--every", "200ms", "--textfile", text) as watch:
+        assert len(watch.lines("READY\n")) > 1
         told = json.loads((state / "ready.json").read_text())
         assert told["ready"] is True
         assert told["missing"] == told["checks"] == []
         _bundle(box).unlink()
-        assert any(line.startswith("NOT READY: 2") for line in iter(process.stdout.readline, ""))
+        watch.lines("NOT READY: 2")
         told = json.loads((state / "ready.json").read_text())
     assert told["ready"] is False
     assert told["checks"] == ["images.here"]

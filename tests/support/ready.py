@@ -36,6 +36,25 @@ _ROUTES = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRT
 
 
 @dataclass
+class Watch:
+    process: subprocess.Popen[str]
+    log: Path
+
+    def lines(self, last: str) -> list[str]:
+        """What it prints, up to the first line that begins with `last`. Raises EOFError with its
+        last words where it ended before."""
+        told: list[str] = []
+        while not told or not told[-1].startswith(last):
+            assert self.process.stdout is not None
+            line = self.process.stdout.readline()
+            if not line:
+                code = self.process.wait(30)
+                raise EOFError(f"it ended with {code} after {told}:\n{self.log.read_text()}")
+            told.append(line)
+        return told
+
+
+@dataclass
 class ReadyBox:
     """Everything of it lies in `directory`; its bucket is a directory too."""
 
@@ -94,14 +113,18 @@ class ReadyBox:
         return self.hardtack(*self._given, *more)
 
     @contextmanager
-    def watching(self, *more: str | Path) -> Iterator[subprocess.Popen[str]]:
+    def watching(self, *more: str | Path) -> Iterator[Watch]:
         """`ready --watch`, ended when the block is."""
-        with subprocess.Popen(
-            self.command("--watch", *more), env=clean_environment(self.env), cwd=self.directory,
-            stdout=subprocess.PIPE, text=True,
-        ) as process:  # fmt: skip
+        log = self.directory / "watch.log"
+        with (
+            log.open("w") as stderr,
+            subprocess.Popen(
+                self.command("--watch", *more), env=clean_environment(self.env),
+                cwd=self.directory, stdout=subprocess.PIPE, stderr=stderr, text=True,
+            ) as process,
+        ):  # fmt: skip
             try:
-                yield process
+                yield Watch(process, log)
             finally:
                 process.terminate()
 
