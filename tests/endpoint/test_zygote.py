@@ -135,6 +135,39 @@ def test_a_start_that_is_given_up_leaves_no_server(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_a_signal_is_not_lost_where_the_zygote_takes_no_orders_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goes_on: bool
+) -> None:
+    """Where it never does again, its servers end with it, and the next is another's."""
+    monkeypatch.setattr("hardtack.endpoint.backends.zygote._PATIENCE", 60 if goes_on else 0.1)
+    models = write_models(tmp_path, [DIGIT])
+    words = ("inference", "serve", "--model", str(models / DIGIT.id), "--port", "0")
+
+    async def story() -> None:
+        zygote = Zygote(environment(models, 1))
+        server = Process(await zygote.fork(words, 0), tmp_path / "server.log")
+        first = psutil.Process(server.pid).parent()
+        assert first is not None
+        first.suspend()
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                zygote._put({"server": 0, "signal": 0}, [])
+        async with asyncio.timeout(30):
+            ending = asyncio.create_task(server.kill())
+            await asyncio.sleep(0)
+            assert not ending.done()
+            if goes_on:
+                first.resume()
+            await ending
+        assert server.exit.result().startswith("signal 9")
+        assert first.is_running() == goes_on
+        assert await (await zygote.fork(["version"], 0)).wait() == 0
+        zygote.close()
+
+    asyncio.run(story())
+
+
 def test_an_order_that_lost_its_files_costs_no_other_server(tmp_path: Path) -> None:
     """As where the zygote has as many open as it may."""
 

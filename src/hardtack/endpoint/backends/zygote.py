@@ -7,20 +7,26 @@ endpoint is imported, so that both import at once.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import itertools
 import json
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hardtack.core.errors import EndpointError
 from hardtack.endpoint.backends.forking import ROOM
+
+_log = logging.getLogger(__name__)
+
+_PATIENCE = 10.0
+_PAUSE = 0.05
 
 
 class Zygote:
@@ -32,6 +38,7 @@ class Zygote:
         self._process: subprocess.Popen[bytes] | None = None
         self._orders: socket.socket | None = None
         self._numbers = itertools.count(1)
+        self._late: set[asyncio.Task[None]] = set()
 
     def launch(self) -> None:
         """Have one run. Raises EndpointError where none can."""
@@ -90,16 +97,42 @@ class Zygote:
         return Forked(self, server, int(answer), said, told)
 
     def pass_on(self, server: int, number: int) -> None:
-        """Send a signal to a server, where it has not ended."""
-        with contextlib.suppress(EndpointError):  # it ended with its zygote
-            self._send({"server": server, "signal": number}, [])
+        """Send a signal to a server, where it has not ended; as soon as the zygote takes orders."""
+        order = {"server": server, "signal": number}
+        if not self._passed(order):
+            task = asyncio.create_task(self._pass_on_later(order))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+
+    async def _pass_on_later(self, order: Mapping[str, Any]) -> None:
+        """A zygote that takes no orders is ended: nothing else ends the server."""
+        process, until = self._process, time.monotonic() + _PATIENCE
+        while not self._passed(order):
+            if time.monotonic() > until and process is self._process:
+                _log.error("The zygote takes no orders. It is ended, and its servers with it.")
+                self.close()
+            await asyncio.sleep(_PAUSE)
+
+    def _passed(self, order: Mapping[str, Any]) -> bool:
+        """Whether the order was taken, or needn't be any more."""
+        try:
+            self._put(order, [])
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # the server ended with its zygote
+        return True
+
+    def _put(self, order: Mapping[str, Any], files: list[int]) -> None:
+        """Raises OSError, BlockingIOError where the zygote has too much to read already."""
+        if self._orders is None:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        socket.send_fds(self._orders, [json.dumps(order).encode()], files)
 
     def _send(self, order: Mapping[str, Any], files: list[int]) -> None:
         """Raises EndpointError."""
         try:
-            if self._orders is None:
-                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-            socket.send_fds(self._orders, [json.dumps(order).encode()], files)
+            self._put(order, files)
         except OSError as error:
             why = f"the zygote can't be told ({error.strerror}); the endpoint's log says more"
             raise EndpointError(f"A server can't be started: {why}.") from None
