@@ -12,6 +12,8 @@ import pytest
 
 from hardtack.cli.main import hardtack
 from hardtack.deploy.facts import systemd
+from hardtack.deploy.facts.read import read
+from hardtack.deploy.ready import filesystems
 from tests.support.systemd import systemd as boot
 
 HERE = Path(__file__).parents[2] / "deploy/systemd"
@@ -95,6 +97,41 @@ def test_systemd_starts_what_ready_says_it_does(
     (k3s,) = found.units
     assert bool(k3s.impossible) == (not starts)
     assert [waiter.name for waiter in k3s.waits] == ([_WAITER] if waits else [])
+
+
+_FSTAB = """\
+weights /srv/a fuse.s3fs defaults 0 0
+s3fs#weights /srv/b fuse allow_other 0 0
+weights /srv/c mount-s3 defaults 0 0
+weights /srv/d fuse.rclone _netdev 0 0
+weights /srv/e fuse.s3fs nofail 0 0
+weights /srv/f rclone noauto 0 0
+weights /srv/g s3fs x-systemd.automount 0 0
+nas:/share /srv/h nfs defaults 0 0
+me@nas:/x /srv/i fuse.sshfs defaults 0 0
+UUID=1-2 /srv/j ext4 defaults 0 2
+UUID=1-2 /srv/k ext4 nofail 0 2
+"""
+
+
+@pytest.mark.needs("systemd")
+def test_systemd_takes_fstab_as_ready_does(tmp_path: Path) -> None:
+    """What must be mounted before anything starts, by the program that makes units of its lines."""
+    for name in ("box/etc/systemd/system", "box/dev/disk/by-uuid", "units", "early", "late"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "box/etc/fstab").write_text(_FSTAB)
+    generator = "/lib/systemd/system-generators/systemd-fstab-generator"
+    subprocess.run(
+        [generator, *(tmp_path / name for name in ("units", "early", "late"))], check=True,
+        env={"SYSTEMD_FSTAB": str(tmp_path / "box/etc/fstab")}, capture_output=True,
+    )  # fmt: skip
+    first = {f.name for f in (tmp_path / "units/local-fs.target.requires").glob("*.mount")}
+    assert first == {"srv-a.mount", "srv-b.mount", "srv-c.mount", "srv-j.mount"}
+    said = [detail for detail, _ in filesystems.at_boot(read(tmp_path / "box"))]
+    assert len(said) == len(first)
+    for name in first:
+        place = f"/{name.removesuffix('.mount').replace('-', '/')}"
+        assert any(place in detail for detail in said)
 
 
 @pytest.mark.parametrize(
