@@ -373,6 +373,21 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         _chained(_started("server"), _remove("usr/local/bin/k3s")), "started at boot",
         "to start /usr/local/bin/k3s, which isn't there",
     ),
+    "a condition": (
+        _k3s_unit("ConditionPathExists=/srv/licence"), "started at boot",
+        "passed over at boot: ConditionPathExists=/srv/licence doesn't hold",
+    ),
+    "a condition that something isn't there": (
+        _k3s_unit("AssertPathExists=!/etc/hostname"), "started at boot", "!/etc/hostname",
+    ),
+    "a condition of a file": (
+        _chained(_write("srv/licence", ""), _k3s_unit("ConditionFileNotEmpty=/srv/licence")),
+        "started at boot", "ConditionFileNotEmpty=/srv/licence doesn't hold",
+    ),
+    "a condition of what prepares": (
+        _write(UNITS / "hardtack-prepare.service.d/a.conf", "[Unit]\nConditionPathExists=/none\n"),
+        "prepared at boot", "passed over at boot: ConditionPathExists=/none",
+    ),
     "no unit starts k3s": (
         _chained(_remove(UNITS / "k3s.service"), _write("run/systemd/system/x.service", "")),
         "started at boot", "no unit of systemd starts k3s",
@@ -543,6 +558,10 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
              "AlwaysPullImages]"),
         _started("server --kubelet-arg 'image-gc-high-threshold=100'", "# K3S_URL=https://x\n"),
         _mount("xfs"),
+        _k3s_unit("ConditionPathExists=/srv/licence\nConditionPathIsDirectory="),
+        _k3s_unit("ConditionPathExists=!/srv/licence\nConditionPathIsDirectory=/etc"),
+        _k3s_unit("ConditionPathExists=|/srv/licence\nConditionPathExists=|/etc/hostname"),
+        _k3s_unit("ConditionPathExists=/run/site/ready"),
         _networkd("Name=en* eth*"),
         _networkd("Type=ether\nKind=!*"),
         _networkd("Name=!hardtack*"),

@@ -99,7 +99,8 @@ class Waiter:
 class Unit:
     """A systemd unit. `waits`: the waiters that are ordered before it; `impossible`: services that
     it doesn't start without, and that fail with no network or aren't there. `started`: at boot;
-    `lacks`: its program, where that isn't there; `mounts`: the places whose mounts it awaits."""
+    `lacks`: its program, where that isn't there; `mounts`: the places whose mounts it awaits;
+    `unmet`: conditions that don't hold."""
 
     name: str
     waits: tuple[Waiter, ...] = ()
@@ -107,6 +108,7 @@ class Unit:
     started: bool = False
     lacks: str = ""
     mounts: frozenset[str] = frozenset()
+    unmet: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

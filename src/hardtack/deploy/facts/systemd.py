@@ -7,6 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from hardtack.deploy.facts import fstab
+from hardtack.deploy.facts.conditions import unmet
 from hardtack.deploy.facts.links import resolved
 from hardtack.deploy.facts.model import Systemd, Unit
 from hardtack.deploy.facts.ordering import ONLINE, Ordering
@@ -53,7 +54,7 @@ def _unit(root: Path, name: str, order: Ordering) -> Unit:
     lacks = _lacking(root, commands[-1]) if commands else ""
     return Unit(
         name, order.waiters(name), order.impossible(name), _started(root, name), lacks,
-        frozenset(order.mounts(name)),
+        frozenset(order.mounts(name)), unmet(root, name),
     )  # fmt: skip
 
 

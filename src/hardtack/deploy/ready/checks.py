@@ -169,9 +169,10 @@ ABOUT: dict[Check, tuple[str, str]] = {
         "What `box prepare` does must be done again after a restart, before k3s.", _PREPARE,
     ),
     Check.BOX_STARTS: (
-        "systemd starts k3s at boot, without Kubernetes the mounts and the endpoint, and their "
-        "programs are there. Who restarts a container that runs k3s can't be seen from inside it: "
-        "`restart: always`, as `deploy/balena-k3s` has it.", _HAND,
+        "systemd starts k3s at boot, without Kubernetes the mounts and the endpoint; their "
+        "programs are there, and the conditions of their units hold. Who restarts a container that "
+        "runs k3s can't be seen from inside it: `restart: always`, as `deploy/balena-k3s` has it.",
+        _HAND,
     ),
     Check.BOX_UPCOMING: (
         "The k3s that starts next is the one that runs: another needs other images of its own. "

@@ -37,6 +37,9 @@ def prepared(facts: Facts) -> Iterable[Amiss]:
     if not units:
         yield "nothing prepares the box at its next start", PREPARE
     for unit in units:
+        for condition in unit.unmet:
+            said = f"{PREPARING} is passed over at boot: {condition} doesn't hold"
+            yield said, "Take that out of what was added to its unit file."
         if unit.lacks:
             yield (
                 f"{PREPARING} is to run {unit.lacks} at the next start, which isn't there",
@@ -91,6 +94,11 @@ def _down(systemd: Systemd, names: tuple[str, ...]) -> Iterable[Amiss]:
             yield (
                 f"{unit.name} is to start {unit.lacks}, which isn't there",
                 "Put it back, or correct the unit's ExecStart.",
+            )
+        for condition in unit.unmet:
+            yield (
+                f"{unit.name} is passed over at boot: {condition} doesn't hold",
+                "Have it hold, or take that out of its unit file.",
             )
     if started:
         return

@@ -1,0 +1,39 @@
+"""What a unit of systemd's wants to find, or is passed over at boot."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from hardtack.deploy.facts.links import resolved
+from hardtack.deploy.facts.unitfiles import settings
+
+_HOLDS: dict[str, Callable[[Path], bool]] = {
+    "PathExists": lambda _: True,
+    "PathIsDirectory": Path.is_dir,
+    "DirectoryNotEmpty": lambda path: path.is_dir() and any(path.iterdir()),
+    "FileNotEmpty": lambda path: path.is_file() and path.stat().st_size > 0,
+    "FileIsExecutable": lambda path: path.is_file() and os.access(path, os.X_OK),
+}
+"""What each says of a path that is there."""
+_MADE_ANEW = ("/run/", "/var/run/", "/tmp/", "/dev/", "/proc/", "/sys/")
+"""Below these nothing tells what a start will find."""
+
+
+def unmet(root: Path, unit: str) -> tuple[str, ...]:
+    """The conditions of the unit that don't hold, as they are written. Raises OSError where it may
+    not look."""
+    found: list[str] = []
+    for key, value in settings(root, unit):
+        kind = key.removeprefix("Condition").removeprefix("Assert")
+        if kind == key or kind not in _HOLDS:
+            continue
+        path = value.lstrip("!").strip()
+        if not value:
+            found.clear()  # so does systemd, with those of every kind
+        elif path.startswith("/") and "%" not in path and not path.startswith(_MADE_ANEW):
+            there = resolved(root, path)
+            if (there is not None and _HOLDS[kind](there)) == value.startswith("!"):
+                found.append(f"{key}={value}")
+    return tuple(found)
