@@ -50,10 +50,11 @@ def main() -> int:
     with record.step("Kubernetes, built here") as said:
         said.append(programs.directory().name)
     with record.step("our image, built here") as said:
-        said.append(image.archive().name)
+        archive = image.archive()
+        said.append(archive.name)
         chart.program()
         kubectl()
-    with ground(record) as proof:
+    with ground(record, archive) as proof:
         proof.run()
         broken.run(proof)
         broken.cut_short(proof)
@@ -83,16 +84,16 @@ def write_docs() -> None:
 
 
 @contextmanager
-def ground(record: Record) -> Iterator[Proof]:
-    """A site and a box with its power on; nothing is left at the end."""
+def ground(record: Record, archive: Path) -> Iterator[Proof]:
+    """A site with our image and a box with its power on; nothing is left at the end."""
     directory = _PLACE / f"hardtack-drill-{os.getpid()}"
     directory.mkdir()
     hosts = network.Network()
     try:
         hosts.make()
         with site.site(hosts, directory / "site") as there:
-            there.publish(image.archive(), TAG)
-            there.publish_next(image.archive(), NEXT)
+            there.publish(archive, TAG)
+            there.publish_next(archive, NEXT)
             there.publish_pause()
             box = Box(directory / "box", hosts, site.PAUSE)
             box.make()

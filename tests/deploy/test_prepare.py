@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from hardtack.deploy.facts import k3s
 from tests.support.boxes import CABLE, WAITER, KernelBox, kernel_box
 from tests.support.cgroups import cgroup2, empty
 from tests.support.commands import HARDTACK, clean_environment
@@ -266,6 +267,27 @@ def test_the_node_reaches_itself_with_every_cable_out(box: KernelBox) -> None:
     box.ok("ip", "link", "delete", "eth0")
     assert "local 203.0.113.254" in box.ok("ip", "route", "get", "203.0.113.254")
     assert "dev hardtack0" in box.ok("ip", "route", "get", "198.51.100.1")
+
+
+@pytest.mark.parametrize(("said", "opened"), [
+    ("proxy-mode=nftables", True), ("--proxy-mode=nftables", True), ("proxy-mode=iptables", False),
+    ("proxy-mode=nftables, nodeport-addresses=primary", False),
+])  # fmt: skip
+def test_cameras_reach_node_ports_by_the_address_of_the_cable(
+    box: KernelBox, said: str, opened: bool
+) -> None:
+    """kube-proxy with nftables opens them at the node's address alone, which no camera knows."""
+    box.write("etc/rancher/k3s/config.yaml.d/10-proxy.yaml", f"kube-proxy-arg: [{said}]\n")
+    box.prepared()
+    file = box.root / "etc/rancher/k3s/config.yaml.d/zz-hardtack-node-ports.yaml"
+    assert file.exists() == opened
+    if opened:
+        found = k3s.read(box.root)
+        assert found is not None
+        assert found.settings["kube-proxy-arg"] == f"{said},nodeport-addresses=0.0.0.0/0"
+    assert box.prepared() == []
+    box.prepared("--undo")
+    assert not file.exists()
 
 
 def test_a_new_container_keeps_the_old_address(box: KernelBox) -> None:

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hardtack.deploy.facts.k3s import CONFIG, DATA
-from hardtack.deploy.facts.model import Facts
+from hardtack.deploy.facts.model import Facts, K3s
 from hardtack.deploy.prepare import route
 from hardtack.deploy.prepare.step import Change, Step, Target, command, file, gone
 
 FILE = CONFIG / "config.yaml.d/zz-hardtack-address.yaml"
+PORTS = CONFIG / "config.yaml.d/zz-hardtack-node-ports.yaml"
+_EVERYWHERE = "kube-proxy-arg+:\n  - nodeport-addresses=0.0.0.0/0\n"
 NOTE = Path("var/lib/hardtack/node-address")
 """Outlives k3s's configuration, which in a container is new with each release."""
 
@@ -31,6 +33,15 @@ def plan(target: Target) -> Iterable[Change]:
     if now != wanted:
         six = [a for a in given if ":" in a]
         yield from file(target, FILE, f"node-ip: {','.join([wanted, *six])}\n")
+    if _only_there(facts.k3s):
+        yield from file(target, PORTS, _EVERYWHERE)
+
+
+def _only_there(k3s: K3s) -> bool:
+    """Whether kube-proxy would open NodePorts at the node's address alone, where no camera asks:
+    with nftables it does, with iptables it opens them at every address of the box."""
+    said = k3s.settings.get("kube-proxy-arg", "").replace("--", "")
+    return "proxy-mode=nftables" in said and "nodeport-addresses=" not in said
 
 
 def _noted(target: Target) -> str | None:
@@ -50,7 +61,9 @@ def _present(target: Target, facts: Facts) -> str:
 
 
 def undo(target: Target) -> Iterable[Change]:
-    yield from gone(target, [FILE, NOTE])
+    yield from gone(target, [FILE, PORTS, NOTE])
 
 
-STEP = Step("address", "the node's address kept the same", plan, undo)
+STEP = Step(
+    "address", "the node's address kept the same, NodePorts open at every address", plan, undo
+)
