@@ -426,21 +426,50 @@ def test_what_makes_no_yaml_is_no_crash(tmp_path: Path) -> None:
     assert found[1].startswith("cannot tell: fromYaml can't be resolved: malformed YAML")
 
 
-def test_images_that_cannot_be_read_are_told(tmp_path: Path) -> None:
-    text = "kind: Pod\nspec:\n  a: b: c\n  containers:\n  - image: a/b:{{ .Values.none }}\n"
+def test_images_of_what_cannot_be_read_are_told(tmp_path: Path) -> None:
+    text = (
+        "kind: Pod\nspec:\n  a: b: c\n  containers:\n  - image: a/b:{{ .Values.none }}\n"
+        "  - image: 'a/c:1' # c\n"
+    )
     result = chart(tmp_path, text)
-    assert named(result) == [(5, "cannot tell: this template can't be read from line 3 on")]
+    assert named(result) == [
+        (5, "cannot tell: {{ .Values.none }} has no value in the chart's values"), (6, "a/c:1")
+    ]  # fmt: skip
+    assert {i.policy.value for i in result.images if i.policy} == {None}
+    (problem,) = result.problems
+    assert (problem.place.line, problem.severity) == (3, "warning")
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "    {{- if .Values.on }}\n      size: 1\n    {{- else }}\n      {}\n    {{- end }}\n",
+        "    {{- if .Values.on }}\n    - image: a/off:1\n      x: y\n        z: {}\n"
+        "    {{- end }}\n",
+    ],
+)
+def test_branches_that_do_not_fit_beside_each_other(tmp_path: Path, block: str) -> None:
+    text = f"kind: Pod\nspec:\n  a:\n{block}  containers:\n  - image: a/b:1\n    args: [a]\n"
+    result = chart(tmp_path, text)
+    assert [name for _, name in named(result) if name != "a/off:1"] == ["a/b:1"]
+    assert ("a/off:1" in block) == ((5, "a/off:1") in named(result))
+    assert not result.problems
+    policy = next(i.policy for i in result.images if i.raw == "a/b:1")
+    assert policy and policy.value == "IfNotPresent"
 
 
 def test_a_digest_that_the_values_leave_out(tmp_path: Path) -> None:
     text = (
         "kind: Pod\nspec:\n  containers:\n  {{- if .Values.digest }}\n"
-        '  - image: "a/b@sha256:{{ .Values.digest }}"\n  {{- else }}\n  - image: a/b:1\n'
+        '  - image: "a/b@sha256:{{ .Values.digest }}"\n'
+        "  - image: a/b@sha256:{{ .Values.digest }}\n  - image: a/b@{{ .Values.digest }}\n"
+        "  {{- else }}\n  - image: a/b:1\n"
         "  {{- end }}\n"
         "  - image: a/c:1{{ if .Values.digest }}@sha256:{{ .Values.digest }}{{ end }}\n"
     )
     result = chart(tmp_path, text, **{"values.yaml": VALUES + "digest: ''\n"})
-    assert named(result) == [(7, "a/b:1"), (9, "a/c:1")]
+    assert named(result) == [(9, "a/b:1"), (11, "a/c:1")]
+    assert not result.problems
 
 
 def test_a_charts_own_tests_are_left_out(tmp_path: Path) -> None:

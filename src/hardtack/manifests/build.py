@@ -15,6 +15,8 @@ from hardtack.manifests.shell import unresolved
 
 # A template's action that isn't one plain text stands in the YAML as OPEN + number + CLOSE.
 OPEN, CLOSE = "\ue000", "\ue001"
+# `@sha256:` at a line's end, behind which a template puts no digest, would make the line a key.
+NO_DIGEST = "@sha256:-"
 _HOLE = re.compile(f"{OPEN}([0-9]+){CLOSE}")
 _MOST_TEXTS = 200
 

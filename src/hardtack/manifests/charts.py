@@ -10,18 +10,18 @@ from pathlib import Path
 
 from hardtack.core.errors import ManifestError
 from hardtack.manifests import files, helm_render, values
-from hardtack.manifests.build import CLOSE, OPEN
+from hardtack.manifests.build import NO_DIGEST, expand, found
 from hardtack.manifests.embedded import NAMES_AN_IMAGE
-from hardtack.manifests.expressions import to_yaml
-from hardtack.manifests.flatten import Inserted
+from hardtack.manifests.flatten import Flat, Inserted
+from hardtack.manifests.functions import to_yaml
 from hardtack.manifests.helm import Chart, Charts, names_below
-from hardtack.manifests.model import FoundImage, Kind
+from hardtack.manifests.model import FoundImage, Kind, PullPolicy
 from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.podspecs import CONTAINERS, fragment
 from hardtack.manifests.reference import Reference
 from hardtack.manifests.yamlpos import parse
 
-_IMAGE = re.compile(r"\s*(?:- )?image:\s*(\S.*)")
+_IMAGE = re.compile(r"\s*(?:- )?image:\s*[\"']?([^\s\"'#{]+)[\"']?\s*(?:#.*)?")
 
 
 def inserted(parts: Several[Inserted], file: Path, chart: Chart) -> Iterator[FoundImage]:
@@ -67,15 +67,17 @@ def joined(
     return found + rest
 
 
-def unread(problems: Several[Problem], text: str, file: Path) -> Iterator[FoundImage]:
-    """Images in the part of a template that can't be read."""
-    broken = [p.place.line for p in problems if p.severity is Severity.ERROR]
-    for number, line in enumerate(text.split("\n"), 1):
-        if broken and number > min(broken) and (image := _IMAGE.match(line)):
-            reason = f"cannot tell: this template can't be read from line {min(broken)} on"
-            raw = re.sub(f"{OPEN}[0-9]*{CLOSE}", "{{…}}", image[1].strip())
-            yield FoundImage(raw, None, Place(file, number), file.name, Kind.CONTAINER,
-                             reason=reason)  # fmt: skip
+def unread(flat: Flat, file: Path, images: Several[FoundImage]) -> Iterator[FoundImage]:
+    """Images of the lines that `images` has none of, in a template that can't be read as a whole
+    with all its conditions' branches."""
+    known = {image.place.line for image in images if image.place.file == file}
+    why = "this part of the template can't be read raw"
+    for number, line in enumerate(flat.text.split("\n"), 1):
+        written = _IMAGE.match(line) if number not in known else None
+        for raw, unknown in expand(written[1], flat.holes) if written else ():
+            if not raw.endswith((NO_DIGEST, "@")):
+                image = found(raw, Place(file, number), file.name, Kind.CONTAINER, unknown=unknown)
+                yield replace(image, policy=PullPolicy(None, False, why))
 
 
 def _via(place: Place, texts: Several[Inserted], file: Path) -> Place | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import posixpath
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,13 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
+from hardtack.manifests.functions import FUNCTIONS, Unknown, same, shown, walk
+from hardtack.manifests.marks import untold_entry
 from hardtack.manifests.origins import NOWHERE, Marks, Origins
-from hardtack.manifests.place import Place, Severity
+from hardtack.manifests.place import Place
 from hardtack.manifests.template import Action, Block, Branch, Node, Text, parse
-from hardtack.manifests.yamlpos import parse as parse_yaml
-from hardtack.manifests.yamlpos import untold_entry
 
 DEEPEST = 20  # templates that include one another
 _LONGEST = 1_000_000  # characters that a named template may yield
@@ -30,12 +26,7 @@ INDENT = re.compile(r"indent\s+([0-9]+)\s*$")
 _SET = re.compile(r"(\$\w+)\s*(:?=)\s*(.*)", re.DOTALL)
 _EACH = re.compile(r"(?:(\$\w+)\s*(?:,\s*(\$\w+))?\s*:=)?\s*(.*)", re.DOTALL)
 
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _NONE: Mapping[str, Any] = {}
-
-
-class Unknown(Exception):
-    """Why an expression can't be told without running Helm."""
 
 
 @dataclass
@@ -76,10 +67,6 @@ class World:
         while world:
             world.variables[variable] = Unknown(f"{variable} is set again while the template runs")
             world = world.outer
-
-
-class Context(dict[str, Any]):
-    """A template's outermost `.`: what isn't there is Helm's to say, not empty."""
 
 
 class Named(NamedTuple):
@@ -267,9 +254,9 @@ class Evaluator:
                     if at >= len(tokens):
                         raise Unknown("its brackets are not closed")
                     if field_of := tokens[at][1:]:  # `(…).field`
-                        inner = _walk(inner, field_of[1:].split("."))
+                        inner = walk(inner, field_of[1:].split("."))
                     at += 1
-                    words.append(partial(_same, inner))
+                    words.append(partial(same, inner))
                 else:
                     words.append(partial(operand, tokens[at], world))
                     at += 1
@@ -294,7 +281,7 @@ class Evaluator:
         if name == "tpl" and len(given) == 2:
             return self._rendered_of(None, parse(str(given[0])), given[1], depth)
         try:
-            return _FUNCTIONS[name](*given)
+            return FUNCTIONS[name](*given)
         except KeyError:
             raise Unknown(f"the function {name} is not resolved") from None
         except (TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
@@ -343,174 +330,11 @@ def operand(word: str, world: World) -> Any:
         name, *path = word.split(".")
         if name != "$" and name not in world.variables:
             raise Unknown(f"{name} is set while the template runs")
-        return _walk(world.root if name == "$" else world.variables[name], path)
+        return walk(world.root if name == "$" else world.variables[name], path)
     if word[0] == ".":
-        return _walk(world.dot, [step for step in word.split(".") if step])
+        return walk(world.dot, [step for step in word.split(".") if step])
     raise Unknown(f"{word[:60]} is not resolved")
-
-
-def _walk(value: Any, path: list[str]) -> Any:
-    for step in path:
-        if isinstance(value, Unknown):
-            break
-        if isinstance(value, Context) and step not in value:
-            raise Unknown(f".{'.'.join(path)} is set while the template runs")
-        value = value.get(step) if isinstance(value, dict) else None
-    if isinstance(value, Unknown):
-        raise Unknown(str(value))
-    return value
-
-
-def shown(value: Any) -> str:
-    """A value as a template prints it."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return to_yaml(value) if isinstance(value, (dict, list)) else str(value)
-
-
-def to_yaml(value: Any) -> str:
-    if value is None:
-        return ""
-    text: str = yaml.dump(value, Dumper=_DUMPER, width=1_000_000, allow_unicode=True)
-    return text.removesuffix("\n").removesuffix("\n...")
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _indented(width: int, text: str) -> str:
-    return "\n".join(" " * min(width, 100) + line for line in str(text).split("\n"))
-
-
-def _printf(form: str, *given: Any) -> str:
-    if set(re.findall(r"%(.?)", form)) - set("vdsq%"):
-        raise ValueError(f"the form {form[:60]!r} is more than %s, %d, %v and %q")
-    form = form.replace("%q", '"%s"')
-    return re.sub(r"%[vd]", "%s", form) % tuple(map(shown, given))
-
-
-def _dict(*given: Any) -> dict[str, Any]:
-    return {str(key): value for key, value in zip(given[::2], given[1::2], strict=True)}
-
-
-def _index(value: Any, *path: Any) -> Any:
-    for step in path:
-        value = value[step] if isinstance(value, list) else _walk(value, [str(step)])
-    return value
-
-
-def _first(*given: Any) -> Any:
-    return next((value for value in given if value), None)
-
-
-def _merged(into: dict[str, Any], *others: dict[str, Any]) -> dict[str, Any]:
-    """What stands first wins."""
-    both = dict(into)
-    for other in others:
-        for key, value in (other or {}).items():
-            mine = both.get(key)
-            if isinstance(mine, dict) and isinstance(value, dict):
-                both[key] = _merged(mine, value)
-            else:
-                both.setdefault(key, value)
-    return both
-
-
-def _from_yaml(text: str) -> dict[str, Any]:
-    documents, problems = parse_yaml(text, Path())
-    if wrong := next((p for p in problems if p.severity is Severity.ERROR), None):
-        raise ValueError(wrong.message)
-    found = documents[0].root.plain() if documents else {}
-    return found if isinstance(found, dict) else {}
-
-
-def _kind(value: Any) -> str:
-    """The kind Go sees in a value of a chart."""
-    if isinstance(value, bool):
-        return "bool"
-    kinds = {str: "string", int: "float64", float: "float64", dict: "map", list: "slice"}
-    return next((name for kind, name in kinds.items() if isinstance(value, kind)), "invalid")
-
-
-def _type(value: Any) -> str:
-    kind = _kind(value)
-    return {"map": "map[string]interface {}", "slice": "[]interface {}"}.get(kind, kind)
-
-
-def _and(*given: Any) -> Any:
-    return next((value for value in given if not value), given[-1])
-
-
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "default": lambda fallback, value=None: value or fallback,
-    "coalesce": _first,
-    "or": lambda *given: _first(*given) or given[-1],
-    "and": _and,
-    "not": lambda value: not value,
-    "empty": lambda value: not value,
-    "eq": lambda one, *others: one in others,
-    "ne": lambda one, other: one != other,
-    "ternary": lambda yes, no, condition: yes if condition else no,
-    "required": lambda _, value: value,
-    "quote": lambda value: f'"{shown(value)}"',
-    "squote": lambda value: f"'{shown(value)}'",
-    "toString": shown,
-    "lower": lambda value: shown(value).lower(),
-    "upper": lambda value: shown(value).upper(),
-    "trim": lambda value: shown(value).strip(),
-    "trimPrefix": lambda what, value: shown(value).removeprefix(what),
-    "trimSuffix": lambda what, value: shown(value).removesuffix(what),
-    "trimAll": lambda what, value: shown(value).strip(what),
-    "trunc": lambda length, value: shown(value)[:length] if length >= 0 else shown(value)[length:],
-    "replace": lambda old, new, value: shown(value).replace(old, new),
-    "contains": lambda part, value: part in shown(value),
-    "hasPrefix": lambda part, value: shown(value).startswith(part),
-    "hasSuffix": lambda part, value: shown(value).endswith(part),
-    "hasKey": lambda value, key: key in value,
-    "get": lambda value, key: value.get(key, ""),
-    "index": _index,
-    "dict": _dict,
-    "merge": _merged,
-    "mustMerge": _merged,
-    "mergeOverwrite": lambda *given: _merged(*reversed(given)),
-    "mustMergeOverwrite": lambda *given: _merged(*reversed(given)),
-    "deepCopy": _same,
-    "pick": lambda value, *keys: {key: value[key] for key in keys if key in value},
-    "omit": lambda value, *keys: {key: each for key, each in value.items() if key not in keys},
-    "fromYaml": _from_yaml,
-    "fromJson": json.loads,
-    "kindOf": _kind,
-    "kindIs": lambda kind, value: _kind(value) == kind,
-    "typeOf": _type,
-    "typeIs": lambda name, value: _type(value) == name,
-    "len": len,
-    "has": lambda item, value: item in value,
-    "concat": lambda *given: [item for each in given for item in each],
-    "splitList": lambda between, value: shown(value).split(between),
-    "nospace": lambda value: "".join(shown(value).split()),
-    "cat": lambda *given: " ".join(map(shown, given)),
-    "list": lambda *given: list(given),
-    "first": lambda value: value[0],
-    "last": lambda value: value[-1],
-    "append": lambda value, more: [*value, more],
-    "uniq": lambda value: list(dict.fromkeys(value)),
-    "dir": lambda path: posixpath.dirname(shown(path)) or ".",
-    "base": lambda path: posixpath.basename(shown(path)) or ".",
-    "join": lambda between, value: between.join(map(shown, value)),
-    "printf": _printf,
-    "print": lambda *given: "".join(map(shown, given)),
-    "int": int,
-    "add": lambda *given: sum(map(int, given)),
-    "mul": lambda *given: math.prod(map(int, given)),
-    "toYaml": to_yaml,
-    "toJson": json.dumps,
-    "indent": _indented,
-    "nindent": lambda width, text: "\n" + _indented(width, text),
-}

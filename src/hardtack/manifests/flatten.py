@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hardtack.manifests.build import CLOSE, OPEN, Choice, Hole
-from hardtack.manifests.expressions import INDENT, Evaluator, Unknown, World, shown, unknown_world
+from hardtack.manifests.build import CLOSE, NO_DIGEST, OPEN, Choice, Hole
+from hardtack.manifests.expressions import INDENT, Evaluator, World, unknown_world
+from hardtack.manifests.functions import Unknown, shown
+from hardtack.manifests.marks import graft_mark, graft_tag, untold_entry
 from hardtack.manifests.origins import NOWHERE, Origins
 from hardtack.manifests.template import Action, Block, Branch, Node, Text, breaks
 from hardtack.manifests.yamlpos import Mapping as Entries
 from hardtack.manifests.yamlpos import Node as Yaml
-from hardtack.manifests.yamlpos import Scalar, graft_mark, graft_tag, parse, untold_entry
+from hardtack.manifests.yamlpos import Scalar, parse
 from hardtack.manifests.yamlpos import Sequence as Items
 
 _MOST_WORLDS = 1000
@@ -24,6 +26,7 @@ _MATTERS = re.compile(
     r"image|command:|args:|containers:|env:|envFrom|name:|volume|mount|resources:|securityContext|Probe"
     r"|privileged|requests|limits|restartPolicy|hostPath|verbs|kind:|nodeSelector", re.IGNORECASE,
 )  # fmt: skip
+_SILENT = re.compile(r"/\*|(?:break|continue|fail)\b")
 _KEY = re.compile(r"\s*[\w.-]+:\s*")
 _FILE = re.compile(r'\.Files\.(?:Get|Glob|Lines)\s+"([^"]+)"')
 
@@ -55,11 +58,16 @@ class Flat:
     grafts: tuple[Yaml, ...] = ()
 
 
-def flatten(nodes: list[Node], evaluator: Evaluator, root: Any) -> Flat:
-    work = _Flattening(evaluator)
+def flatten(
+    nodes: list[Node], evaluator: Evaluator, root: Any, *, only_chosen: bool = False
+) -> Flat:
+    """With `only_chosen` a condition's branches are left blank but for the one that the values
+    choose; else all stand there, as other values may choose them."""
+    work = _Flattening(evaluator, only_chosen=only_chosen)
     work.walk(nodes, [World(root, root)])
     # A line of blanks alone would be the first of a block scalar, and give its indentation.
     text = re.sub(r"(?m)^[ \t]+$", "", "".join(work.out))
+    text = re.sub(r"(?m)@sha256:$", NO_DIGEST, text)  # which would be a key
     return Flat(
         text, tuple(work.holes), tuple(work.inserted), tuple(work.files),
         tuple(work.grafts),
@@ -69,6 +77,7 @@ def flatten(nodes: list[Node], evaluator: Evaluator, root: Any) -> Flat:
 @dataclass
 class _Flattening:
     evaluator: Evaluator
+    only_chosen: bool = False
     out: list[str] = field(default_factory=list)
     holes: list[Hole] = field(default_factory=list)
     inserted: list[Inserted] = field(default_factory=list)
@@ -116,7 +125,11 @@ class _Flattening:
         self.emit("\n" * node.breaks)
 
     def _says_nothing(self, node: Action, worlds: list[World]) -> bool:
-        if not node.body or node.body.startswith("/*") or node.body in ("break", "continue"):
+        if (
+            not node.body
+            or node.body.startswith("/*")
+            or re.match(r"(?:break|continue|fail)\b", node.body)
+        ):
             return True
         return all(self.evaluator.assigned(node.body, world) for world in worlds)
 
@@ -262,9 +275,13 @@ class _Flattening:
         if not head.bare and not breaks([block]):
             self.inline(block, worlds)
             return
-        for branch in block.branches:
+        chosen = self._chosen(block, worlds[0]) if self.only_chosen else -1
+        for number, branch in enumerate(block.branches):
             self._edge(branch.head, worlds)
-            self.walk(branch.nodes, self.inside(block, branch, worlds))
+            if block.keyword == "if" and chosen not in (-1, number):
+                self.emit("\n" * breaks(branch.nodes))
+            else:
+                self.walk(branch.nodes, self.inside(block, branch, worlds))
         if block.end:
             self._edge(block.end, worlds)
 
@@ -299,7 +316,8 @@ class _Flattening:
         self.emit(common + self.hole([option[len(common) :] for option in kept], -self.frames))
 
     def _option(self, nodes: list[Node], world: World) -> str:
-        part = _Flattening(self.evaluator, holes=self.holes, inserted=self.inserted,
+        part = _Flattening(self.evaluator, self.only_chosen,
+                           holes=self.holes, inserted=self.inserted,
                            files=self.files, grafts=self.grafts, line=self.line, below=self.below,
                            blank=False, frames=self.frames)  # fmt: skip
         part.walk(nodes, [world])

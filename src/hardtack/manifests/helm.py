@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from hardtack.manifests import files, template
-from hardtack.manifests.expressions import Context, Evaluator, Named
+from hardtack.manifests.expressions import Evaluator, Named
 from hardtack.manifests.flatten import Flat, flatten
+from hardtack.manifests.functions import Context
 from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.yamlpos import parse
 
@@ -47,11 +48,14 @@ class Chart:
         parts = file.relative_to(self.directory).parts
         return self.directory / parts[0] if len(parts) > 1 and parts[0] in _TESTS else None
 
-    def flattened(self, text: str, file: Path) -> list[Flat]:
+    def flattened(self, text: str, file: Path, *, only_chosen: bool = False) -> list[Flat]:
         """The template in `file` as YAML of the same lines, once for each set of values."""
         nodes = template.parse(text)
         evaluator = Evaluator(self.named | _defined(nodes, file))
-        return [flatten(nodes, evaluator, self._context(values)) for values in self.values]
+        return [
+            flatten(nodes, evaluator, self._context(values), only_chosen=only_chosen)
+            for values in self.values
+        ]
 
     def _context(self, values: dict[str, Any]) -> Context:
         return Context(Values=values, Chart=self.about, Release=_RELEASE)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hardtack.manifests import settings
-from hardtack.manifests.build import CLOSE, OPEN, Hole, expand, found, policy_in_force
+from hardtack.manifests.build import CLOSE, NO_DIGEST, OPEN, Hole, expand, found, policy_in_force
 from hardtack.manifests.model import FoundImage, Kind, PullPolicy
 from hardtack.manifests.place import Place
 from hardtack.manifests.programs import fetched, is_named, starts
@@ -42,6 +42,7 @@ CONTAINERS = {
     "initContainers": Kind.INIT,
     "ephemeralContainers": Kind.EPHEMERAL,
 }
+_NO_DIGEST = ("@", "@sha256:", NO_DIGEST)
 _REFERENCE = re.compile(r"\$\(([A-Za-z_][\w.-]*)\)")
 _ACTION = re.compile(f"{OPEN}[0-9]*{CLOSE}")
 
@@ -114,7 +115,7 @@ class _Reader:
         for raw, unknown in [each for each in texts if any(each)] or texts:
             image = found(raw, self.document.place(node), path, kind, platforms=platforms,
                           hidden=self.document.hidden, unknown=unknown)  # fmt: skip
-            if self.document.template and raw.endswith("@sha256:"):
+            if self.document.template and raw.endswith(_NO_DIGEST):
                 continue  # for those whose values give a digest
             yield replace(image, policy=self.policy(owner, image, kind))
 

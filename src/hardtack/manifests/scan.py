@@ -34,17 +34,11 @@ from hardtack.manifests import (
 from hardtack.manifests.build import Hole, found
 from hardtack.manifests.flatten import Flat
 from hardtack.manifests.helm import Charts, faults
+from hardtack.manifests.marks import without_comments, without_grafts, without_untold
 from hardtack.manifests.model import FoundImage, Kind, Scan
 from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.walking import below
-from hardtack.manifests.yamlpos import (
-    Document,
-    Node,
-    parse,
-    without_comments,
-    without_grafts,
-    without_untold,
-)
+from hardtack.manifests.yamlpos import Document, Node, parse
 
 _YAML = (".yaml", ".yml", ".json")
 _SCRIPTS = (".sh", ".bash")
@@ -161,8 +155,15 @@ class _Scan:
             return
         if "templates" in file.relative_to(chart.directory).parts:
             self.problems += faults(template.parse(text), file)
-        for flat in chart.flattened(text, file):
+        for number, every in enumerate(chart.flattened(text, file)):
+            flat = every
             documents, problems = _parsed(flat, file)
+            is_whole = not _is_broken(problems)
+            if not is_whole:  # other branches may not fit beside those that the values choose
+                chosen = chart.flattened(text, file, only_chosen=True)[number]
+                read, wrong = _parsed(chosen, file)
+                if not _is_broken(wrong):
+                    flat, documents, problems = chosen, read, wrong
             # Both branches of a condition stand in the text: what is twice there is no error.
             self.problems += [
                 replace(p, message=f"part of this template can't be read raw: {p.message}",
@@ -180,7 +181,8 @@ class _Scan:
             self.images[before:] = charts.joined(
                 self.images[before:], inserted, flat.inserted, file
             )
-            self.images += charts.unread(problems, flat.text, file)
+            if not is_whole:
+                self.images += charts.unread(every, file, self.images[before:])
 
     def _documents(
         self, documents: list[Document], text: str, file: Path, holes: tuple[Hole, ...]
@@ -307,9 +309,13 @@ def _parsed(flat: Flat, file: Path) -> tuple[list[Document], list[Problem]]:
     """The template's documents, with what its actions put in, unless that doesn't fit there."""
     for text in (flat.text, without_untold(flat.text)):
         documents, problems = parse(text, file, grafts=flat.grafts)
-        if not any(problem.severity is Severity.ERROR for problem in problems):
+        if not _is_broken(problems):
             return documents, problems
     return parse(without_grafts(flat.text), file)
+
+
+def _is_broken(problems: list[Problem]) -> bool:
+    return any(problem.severity is Severity.ERROR for problem in problems)
 
 
 def _is_template(image: FoundImage, done: set[Path]) -> bool:

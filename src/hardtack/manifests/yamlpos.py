@@ -9,7 +9,6 @@ this one stands for, mostly of another file (`.file`).
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Several
@@ -19,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from hardtack.manifests.marks import GRAFT, GRAFT_TAG, UNTOLD
 from hardtack.manifests.place import Place, Problem, Severity
 
 # Nodes in one file, nodes that aliases may stand for in all, and depth: what a deployment never
@@ -28,7 +28,6 @@ MOST_NODES = 2_000_000
 DEEPEST = 100
 
 _COMMENT = re.compile(r"(?:^|\s)#(.*)$")
-_JSON_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
 _TRUE = {"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"}
 _SHORT_TAG = "tag:yaml.org,2002:"
 
@@ -123,42 +122,12 @@ class Mapping:
 
 Node = Mapping | Sequence | Scalar
 Grafts = Several[Node]
-_UNTOLD = "\ue016"
-_GRAFT_TAG = re.compile("!graft-([0-9]+)")
-_GRAFT = re.compile("\ue014([0-9]+)\ue015")
-
-
-def graft_mark(number: int) -> str:
-    """What stands in a text for the graft of this number, counted from 0: as the value of `<<` its
-    entries join those of the mapping, as an item of a sequence its items join the others."""
-    return f"\ue014{number}\ue015"
-
-
-def graft_tag(number: int) -> str:
-    """What stands before a value, of several lines or of none, that the graft's entries or items
-    join."""
-    return f"!graft-{number}"
-
-
-def without_grafts(text: str) -> str:
-    """The text with the marks taken out, its lines as they were."""
-    text = re.sub(f"(?m)^ *(?:<<: |- ){_GRAFT.pattern}", "", text)
-    return without_untold(re.sub(r" ?!graft-[0-9]+", "", text))
-
-
-def untold_entry(what: str) -> str:
-    """An entry that stands for those of a mapping which can't be told, as `what` puts them in."""
-    return f"{json.dumps(_UNTOLD + what, ensure_ascii=False)}: ~"
-
-
-def without_untold(text: str) -> str:
-    return re.sub(f'(?m)^ *"{_UNTOLD}.*$', "", text)
 
 
 def untold_in(node: Node) -> str:
     """What puts entries into a mapping that can't be told; empty where all are there."""
     names = node.by_key if isinstance(node, Mapping) else ()
-    return next((name[1:] for name in names if name.startswith(_UNTOLD)), "")
+    return next((name[1:] for name in names if name.startswith(UNTOLD)), "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,15 +174,6 @@ def standing_at(key: Scalar, value: Scalar) -> Scalar:
 def children(node: Node | None) -> tuple[Node, ...]:
     """The items of a sequence; nothing for anything else."""
     return node.children if isinstance(node, Sequence) else ()
-
-
-def without_comments(text: str) -> str:
-    """JSON with `//` and `/* */` blanked out, its lines and columns as they were."""
-
-    def blank(found: re.Match[str]) -> str:
-        return found[0] if found[0][0] == '"' else re.sub(r"[^\n]", " ", found[0])
-
-    return _JSON_COMMENT.sub(blank, text)
 
 
 def parse(
@@ -344,9 +304,9 @@ class _Builder:
     def _graft(self, node: Any) -> Node | None:
         if not self.grafts:
             return None
-        if tag := _GRAFT_TAG.fullmatch(node.tag):
+        if tag := GRAFT_TAG.fullmatch(node.tag):
             number = int(tag[1])
-        elif isinstance(node, yaml.ScalarNode) and (mark := _GRAFT.fullmatch(node.value)):
+        elif isinstance(node, yaml.ScalarNode) and (mark := GRAFT.fullmatch(node.value)):
             number = int(mark[1])
         else:
             return None
