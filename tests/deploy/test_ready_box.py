@@ -547,6 +547,8 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
                  _link(UNITS / "systemd-time-wait-sync.service", "/dev/null")),
         _k3s_unit(f"Requires={ONLINE}"),  # it is reached when those that it waits for have failed
         _chained(_k3s_unit("Requires=docker.service"), _starts("docker.service", "")),
+        _chained(_k3s_unit("Requires=site.service"),
+                 _write("usr/local/lib/systemd/system/site.service", "[Service]\n")),
         _node("box"),
         _chained(_node("edge-7"), _k3s("node-name: Edge-7")),
         _chained(_node("edge-7"), _started("server", "K3S_NODE_NAME=edge-7\n")),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-PLACES = ("etc/systemd/system", "run/systemd/system", "usr/lib/systemd/system",
-          "lib/systemd/system")  # fmt: skip
+PLACES = ("etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system",
+          "usr/lib/systemd/system", "lib/systemd/system")  # fmt: skip
 """The foremost goes first."""
 _MADE = ("run/systemd/generator", "run/systemd/generator.late", "run/systemd/transient")
 """Where units lie that are made anew at each start."""

@@ -67,7 +67,8 @@ def _mounted(space: Space, facts: Facts, systemd: Systemd) -> Iterable[Amiss]:
         yield (
             f"{space.place} was mounted by hand: nothing that systemd knows of does it at the next "
             "start",
-            "Write a line for it into /etc/fstab.",
+            "Write a line for it into /etc/fstab; where something else mounts it at each start: "
+            "--without box.mounts.",
         )
 
 
