@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hardtack.manifests.model import Kind
+from hardtack.manifests.shell import pulled
 from tests.manifests.test_scan import brief, scanned
 
 
@@ -153,3 +156,15 @@ def test_commands_of_containers_and_configmaps(tmp_path: Path) -> None:
         (Kind.CONTAINER, 4, "a/docker:1"), (Kind.STARTED, 6, "a/b:1"), (Kind.COMMAND, 10, "a/c:1"),
         (Kind.STARTED, 5, "a/d:1"),
     ]  # fmt: skip
+
+
+PIECES = ["docker", " run ", " pull ", "-e ", "--x=", "a/b:1", "$(", ")", "`", "'", '"', "|",
+          "\\\n", "\n", "for i in ", "; do ", "A=(", "$A", "${A[@]}", "<<E", "E\n", "sh -c ",
+          "ssh b ", "&&", "{ ", "}", "# "]  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=40).map("".join))
+def test_any_text_passes_the_shell_reader(text: str) -> None:
+    lines = text.count("\n") + 1
+    assert all(0 <= line < lines for line, *_ in pulled(text))

@@ -62,6 +62,18 @@ def test_patches_in_strings_and_files(tmp_path: Path) -> None:
         ("p.yaml", 3, "a/b:2"),
     ]  # fmt: skip
     assert not result.problems
+    assert [i.policy and i.policy.value for i in result.images[2:]] == [None, None, None]
+
+
+def test_a_patch_says_nothing_of_a_pull_policy_that_it_leaves(tmp_path: Path) -> None:
+    patch = DEPLOYMENT.replace("{image: 'a/b:1'}", "{image: 'a/b:2', imagePullPolicy: Never}")
+    result = scanned(tmp_path, {
+        "kustomization.yaml": "resources: [d.yaml]\npatchesStrategicMerge: [p.yaml]\n",
+        "d.yaml": DEPLOYMENT, "p.yaml": patch,
+    })  # fmt: skip
+    assert [i.policy and i.policy.value for i in result.images] == [
+        "IfNotPresent", "IfNotPresent", None, "Never"
+    ]  # fmt: skip
 
 
 def test_settings_that_it_makes(tmp_path: Path) -> None:

@@ -479,3 +479,11 @@ def test_a_charts_own_tests_are_left_out(tmp_path: Path) -> None:
     result = chart(tmp_path, "", **{"values.yaml": "a: b\n", **files})
     assert [i.raw for i in result.images] == ["a/z:1"]
     assert [p.place.file.name for p in result.problems] == ["ci", "tests"]
+
+
+def test_charts_that_hold_themselves_come_to_an_end(tmp_path: Path) -> None:
+    (tmp_path / "charts").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "charts" / name).symlink_to(tmp_path)
+    result = chart(tmp_path, "kind: Pod\nspec: {containers: [{image: 'a/b:1'}]}\n")
+    assert named(result) == [(2, "a/b:1")]

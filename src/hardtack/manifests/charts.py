@@ -77,7 +77,7 @@ def unread(flat: Flat, file: Path, images: Several[FoundImage]) -> Iterator[Foun
         for raw, unknown in expand(written[1], flat.holes) if written else ():
             if not raw.endswith((NO_DIGEST, "@")):
                 image = found(raw, Place(file, number), file.name, Kind.CONTAINER, unknown=unknown)
-                yield replace(image, policy=PullPolicy(None, False, why))
+                yield replace(image, policy=PullPolicy(None, True, why))
 
 
 def _via(place: Place, texts: Several[Inserted], file: Path) -> Place | None:

@@ -108,8 +108,10 @@ class Charts:
                         chart.named.setdefault(name, each)
                     self.problems += faults(nodes, file)
         self.known[directory] = chart
+        here = directory.resolve()
         for inner in sorted((directory / "charts").glob("*/Chart.yaml")):
-            self.of(inner)
+            if inner.resolve().parent not in (here, *here.parents):  # no link back
+                self.of(inner)
         return chart
 
     def _plain(self, file: Path) -> dict[str, Any]:

@@ -53,6 +53,7 @@ class Kustomization:
     takes_in: tuple[Path, ...]
     components: tuple[Path, ...]
     images: tuple[Override, ...]
+    patches: tuple[Path, ...]
 
 
 @dataclass
@@ -76,17 +77,27 @@ class Kustomizations:
             for entry in children(document.root.get("images"))
         )
         self.known[here] = Kustomization(
-            here, (*taken["resources"], *taken["bases"]), taken["components"], images
-        )
+            here, (*taken["resources"], *taken["bases"]), taken["components"], images,
+            tuple(Path(os.path.realpath(here / text)) for text in _patch_files(document)),
+        )  # fmt: skip
 
     def applied(self, image: FoundImage) -> Sequence[FoundImage]:
         """The image as each outermost kustomization leaves it. The place stays the manifest's."""
+        image = self._patched(image)
         if image.reference is None or image.hidden or image.kind not in _MOVED:
             return [image]
         file = Path(os.path.realpath(image.place.file))
         ways = [way for top in self._tops() for way in self._ways(top, file, frozenset())]
         left = [self._left(image, way) for way in ways]
         return list({(each.reference, each.reason): each for each in left}.values()) or [image]
+
+    def _patched(self, image: FoundImage) -> FoundImage:
+        """A patch that says nothing of the pull policy leaves what it patches with its own."""
+        if not self.known or image.policy is None or image.policy.explicit:
+            return image
+        file = Path(os.path.realpath(image.place.file))
+        is_patch = file.name in FILES or any(file in each.patches for each in self.known.values())
+        return replace(image, policy=None) if is_patch else image
 
     def _tops(self) -> list[Kustomization]:
         """Those that no other takes in."""
@@ -131,6 +142,14 @@ class Kustomizations:
         if reference == image.reference:
             return image
         return replace(image, reference=reference, path=f"{image.path} › kustomize images")
+
+
+def _patch_files(document: Document) -> Iterator[str]:
+    for name, _ in _PATCHES:
+        for entry in children(document.root.get(name)):
+            text = text_of(entry) or text_of(entry.get("path"))
+            if text and "\n" not in text:
+                yield text
 
 
 def patches(document: Document) -> Iterator[Document]:

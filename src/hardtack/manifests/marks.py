@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-_JSON_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)
+_JSON_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*(?:[^*]|\*(?!/))*(?:\*/)?')
 UNTOLD = "\ue016"
 GRAFT_TAG = re.compile("!graft-([0-9]+)")
 GRAFT = re.compile("\ue014([0-9]+)\ue015")

@@ -271,8 +271,7 @@ class _Reader:
                 continue
             way = " › ".join(part for part in (self.document.path, f"[{number}] {path}") if part)
             if path.endswith("/image") and isinstance(value, Scalar):
-                image = found(value.text, self.document.place(value), way, Kind.CONTAINER)
-                yield replace(image, policy=PullPolicy(None, False, "what it patches says"))
+                yield found(value.text, self.document.place(value), way, Kind.CONTAINER)
             else:
                 yield from self.custom(way, value)
 
