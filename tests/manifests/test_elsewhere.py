@@ -93,3 +93,21 @@ def test_charts_that_flux_and_argo_take_from_a_repository(tmp_path: Path) -> Non
         (4, "?", "redis"), (5, "a/b:2", "a/b:2"), (5, "?", "nats"), (8, "a/c:3", "a/c:3")
     ]  # fmt: skip
     assert "Flux takes this chart from a repository" in result.images[0].reason
+
+
+def test_variables_of_compose_in_all_their_forms(tmp_path: Path) -> None:
+    text = (
+        "services:\n  a: {image: 'x/a:${TAG:?set it}'}\n  b: {image: 'x/b:${TAG-2}'}\n"
+        "  c: {image: '${REG:-reg.example.com}/c:1'}\n  d: {image: 'x/d${TAG:+-new}:1'}\n"
+        "  e: {image: 'x/e${NONE:+-new}:1'}\n  f: {image: 'x/f:${NONE:?set it}'}\n"
+    )
+    result = scanned(tmp_path, {"compose.yaml": text, ".env": "TAG=7\n"})
+    assert [brief(i)[2] for i in result.images] == [
+        "x/a:7", "x/b:7", "reg.example.com/c:1", "x/d-new:1", "x/e:1", "?"
+    ]  # fmt: skip
+
+
+def test_a_dockerfile_with_tabs_and_quotes(tmp_path: Path) -> None:
+    text = 'from\talpine:3.20 as A\nCOPY --from=a / /\nFROM "a/f:6"\n'
+    images = scanned(tmp_path, {"Dockerfile": text}).images
+    assert [brief(i)[::2] for i in images] == [(1, "alpine:3.20"), (3, "a/f:6")]

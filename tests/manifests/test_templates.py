@@ -371,6 +371,9 @@ def test_a_subcharts_values_that_are_set_over_are_no_images(tmp_path: Path) -> N
         ('{{ last (splitList "/" .Values.repo) }}:1', "b:1"),
         ('{{ (omit .Values.image "tag").repository }}:9', "quay.io/w/only:9"),
         ("{{ if not .Values.on }}a/b:1{{ end }}", "a/b:1"),
+        ('a/b:{{ dig "image" "tag" "7" .Values }}', "a/b:5"),
+        ('a/b:{{ dig "image" "none" "7" .Values }}', "a/b:7"),
+        ('{{ list "" "a" "b" | compact | join "/" }}:{{ .Values.tag | int64 }}', "a/b:1"),
     ],
 )  # fmt: skip
 def test_functions_of_helm(tmp_path: Path, action: str, image: str) -> None:
@@ -487,3 +490,35 @@ def test_charts_that_hold_themselves_come_to_an_end(tmp_path: Path) -> None:
         (tmp_path / "charts" / name).symlink_to(tmp_path)
     result = chart(tmp_path, "kind: Pod\nspec: {containers: [{image: 'a/b:1'}]}\n")
     assert named(result) == [(2, "a/b:1")]
+
+
+def test_loops_over_words_numbers_and_variables(tmp_path: Path) -> None:
+    text = (
+        'kind: Pod\nspec:\n  containers:\n  {{- range tuple "a" "b" }}\n'
+        '  - image: {{ printf "q/%s:1" . | quote }}\n  {{- end }}\n  {{- range until 2 }}\n'
+        "  - image: r/x:{{ . }}\n  {{- end }}\n  - image: a/main:1\n    env:\n"
+        "    {{- range $name, $value := .Values.env }}\n    - name: {{ $name }}\n"
+        "      value: {{ $value | quote }}\n    {{- end }}\n"
+    )
+    values = {"values.yaml": "env: {WORKER_IMAGE: 'a/w:1', LOG: debug, OTHER_IMAGE: 'a/o:2'}\n"}
+    result = chart(tmp_path, text, **values)
+    assert [(i.place.file.name, i.place.line, i.raw) for i in result.images] == [
+        ("p.yaml", 5, "q/a:1"), ("p.yaml", 5, "q/b:1"), ("p.yaml", 8, "r/x:0"),
+        ("p.yaml", 8, "r/x:1"), ("p.yaml", 10, "a/main:1"), ("p.yaml", 14, "a/w:1"),
+        ("p.yaml", 14, "a/o:2"),
+    ]  # fmt: skip
+
+
+def test_values_with_templates_in_them(tmp_path: Path) -> None:
+    """`tpl` makes images of them; of what no template resolves to the rest can't be told."""
+    values = {"values.yaml": "tag: '4'\ncontainers:\n- image: a/t:{{ .Values.tag }}\n"
+                             "other:\n  image: a/u:{{ .Values.tag }}\n"}  # fmt: skip
+    text = (
+        "kind: Pod\nspec:\n  containers:\n"
+        "    {{- tpl (toYaml .Values.containers) . | nindent 4 }}\n"
+    )
+    result = chart(tmp_path, text, **values)
+    values_only, resolved = result.images
+    assert (resolved.place.line, resolved.raw) == (4, "a/t:4")
+    assert (values_only.place.line, values_only.malformed) == (5, False)
+    assert "a template stands in it" in values_only.reason

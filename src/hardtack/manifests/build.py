@@ -46,7 +46,7 @@ def expand(text: str, holes: Sequence[Hole]) -> list[tuple[str, str]]:
             why = next((hole for hole in found.values() if isinstance(hole, str)), "")
             unclear = OPEN in here
             reason = f"cannot tell: {why or 'it is made by a template'}" if unclear else ""
-            done[_HOLE.sub("{{…}}", here)] = reason
+            done[_HOLE.sub("{{…}}", _unquoted(here))] = reason
             continue
         frames: dict[int, int] = {}
         for hole in choices.values():
@@ -56,6 +56,11 @@ def expand(text: str, holes: Sequence[Hole]) -> list[tuple[str, str]]:
             at = dict(zip(frames, way, strict=True))
             pending.append((_chosen(here, choices, at), depth + 1))
     return list(done.items())
+
+
+def _unquoted(text: str) -> str:
+    """Without the quotes that an action put in: YAML would have read them."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
 
 
 def _chosen(text: str, choices: dict[int, Choice], at: dict[int, int]) -> str:

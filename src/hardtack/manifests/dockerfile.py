@@ -50,9 +50,9 @@ def instructions(text: str) -> Iterator[tuple[int, str, str]]:
                 if body[-1].strip() == word:
                     break
         whole = "\n".join(body).lstrip()
-        name, _, rest = whole.partition(" ")
+        name, *rest = re.split(r"[ \t]", whole, maxsplit=1)
         if name.strip():
-            yield start, name.upper(), rest
+            yield start, name.upper(), "".join(rest)
 
 
 def images(text: str, file: Path) -> Iterator[FoundImage]:
@@ -81,7 +81,7 @@ def images(text: str, file: Path) -> Iterator[FoundImage]:
             stage += 1
             words = substitute(flat, outer).split()
             platform = next((w[11:] for w in words if w.startswith("--platform=")), "")
-            words = [word for word in words if not word.startswith("--")]
+            words = [word.strip("\"'") for word in words if not word.startswith("--")]
             named = words[0].lower() if words else "scratch"
             if named != "scratch" and (named.isdigit() or named not in stages):
                 yield _image(words[0], place, f"stage {stage} › FROM", Kind.DOCKERFILE, platform)

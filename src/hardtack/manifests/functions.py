@@ -120,6 +120,19 @@ def _type(value: Any) -> str:
     return {"map": "map[string]interface {}", "slice": "[]interface {}"}.get(kind, kind)
 
 
+def _dig(*given: Any) -> Any:
+    *path, fallback, value = given
+    for step in path:
+        if not isinstance(value, dict) or step not in value:
+            return fallback
+        value = value[step]
+    return value
+
+
+def _until(count: Any) -> list[int]:
+    return list(range(min(int(count), 1000)))
+
+
 def _and(*given: Any) -> Any:
     return next((value for value in given if not value), given[-1])
 
@@ -173,6 +186,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "nospace": lambda value: "".join(shown(value).split()),
     "cat": lambda *given: " ".join(map(shown, given)),
     "list": lambda *given: list(given),
+    "tuple": lambda *given: list(given),
+    "compact": lambda value: [each for each in value if each],
+    "until": _until,
+    "dig": _dig,
     "first": lambda value: value[0],
     "last": lambda value: value[-1],
     "append": lambda value, more: [*value, more],
@@ -183,6 +200,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "printf": _printf,
     "print": lambda *given: "".join(map(shown, given)),
     "int": int,
+    "int64": int,
     "add": lambda *given: sum(map(int, given)),
     "mul": lambda *given: math.prod(map(int, given)),
     "toYaml": to_yaml,

@@ -212,10 +212,20 @@ class _Reader:
         others = {"_".join(settings.words(name)): text for name, text in variables.items()}
         for entry in children(given):
             name, value = text_of(entry.get("name")), entry.get("value")
-            if isinstance(value, Scalar):
-                value = replace(value, text=_expanded(value.text, variables))
-                for each in settings.entry(name, value, others):
-                    yield from self.setting(each, f"{way} › env.{name}")
+            if not isinstance(value, Scalar):
+                continue
+            text = _expanded(value.text, variables)
+            for called, raw in self.pairs(name, text):
+                for each in settings.entry(called, replace(value, text=raw), others):
+                    yield from self.setting(each, f"{way} › env.{called}")
+
+    def pairs(self, name: str, value: str) -> list[tuple[str, str]]:
+        """Name and value; several where a template's loop gives both together."""
+        if OPEN not in name:
+            return [(name, value)]
+        texts = expand(f"{name}\n{value}", self.holes)
+        found = [text.partition("\n") for text, _ in texts]
+        return [(called, raw.strip("\"'")) for called, _, raw in found]
 
     def configured(self, way: str, root: Mapping) -> Iterator[FoundImage]:
         """Images that the strings of a ConfigMap or Secret name, or fetch."""

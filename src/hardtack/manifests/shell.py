@@ -27,19 +27,22 @@ _LOOP = re.compile(r"for\s+([A-Za-z_]\w*)\s+in\s+(.*)", re.DOTALL)
 _SHELLS = {"sh", "bash", "ash", "dash", "su", "eval", "ssh"}
 _REDIRECTION = re.compile(r"[0-9]*(?:&>>?|>>|>&|>\||>|<<<|<<-?|<&|<)")
 _DASH_C = re.compile(r"-[a-z]*c")
-_VARIABLE = re.compile(r"\$(?:\{(\w+)(?:\[[@*]\])?(?::?-([^}]*))?\}|(\w+))")
+_VARIABLE = re.compile(r"\$(?:\{(\w+)(?:\[[@*]\])?(?::?([-?+])([^}]*))?\}|(\w+))")
 _MADE = re.compile("\ue010([0-9]+)\ue011")  # stands for $(…) while a command is taken apart
 _MOST = 200  # texts that the variables of one command may make of it
 DEEPEST = 5  # scripts within scripts
 
 
 def substitute(text: str, variables: Mapping[str, str]) -> str:
-    """`$NAME`, `${NAME}` and `${NAME:-default}` replaced where they are known; others stay."""
+    """`$NAME`, `${NAME}`, `${NAME:-default}`, `${NAME:?what is wrong}` and `${NAME:+other}` put in
+    where they are known; others stay."""
 
     def value(found: re.Match[str]) -> str:
-        known = variables.get(found[1] or found[3])
-        if known is None:
-            known = found[2]
+        known = variables.get(found[1] or found[4])
+        if found[2] == "+":
+            return "" if known is None else found[3]
+        if known is None and found[2] == "-":
+            known = found[3]
         return found[0] if known is None else known
 
     return _VARIABLE.sub(value, text)
@@ -170,7 +173,7 @@ class _Script:
 
     def texts(self, text: str) -> Iterator[str]:
         """The text once for each value that its variables may have."""
-        names = {found[1] or found[3] for found in _VARIABLE.finditer(text)}
+        names = {found[1] or found[4] for found in _VARIABLE.finditer(text)}
         several = [name for name in sorted(names) if self.known.get(name)]
         ways = itertools.product(*(self.known[name] for name in several))
         for way in itertools.islice(ways, _MOST):

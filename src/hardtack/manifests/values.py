@@ -20,7 +20,8 @@ def images(document: Document) -> Iterator[FoundImage]:
     """What the values file names. `reason` is ONLY; those that templates resolve to are the
     caller's to leave out."""
     for path, node in _named(document.root, "values", 0):
-        image = found(node.text, document.place(node), path, Kind.CONTAINER)
+        unclear = f"cannot tell: {ONLY}, and a template stands in it" if "{{" in node.text else ""
+        image = found(node.text, document.place(node), path, Kind.CONTAINER, unknown=unclear)
         if image.reference is None:
             yield image
         elif image.reference.tag is None and image.reference.digest is None:
@@ -56,8 +57,8 @@ def _named(node: Node, path: str, depth: int) -> Iterator[tuple[str, Scalar]]:
 
 
 def reference_of(image: FoundImage) -> Reference | None:
-    """What the text says, even where it lacks the tag that a lock needs."""
+    """What the text says, even where it lacks the tag that a lock needs, or a template gives it."""
     try:
-        return Reference.parse(image.raw)
+        return Reference.parse(image.raw.partition("{{")[0].rstrip(":@"))
     except BadReference:
         return None
