@@ -197,6 +197,12 @@ BREAKS: dict[str, tuple[Callable[[ReadyBox], object], str, str]] = {
         ),
         "images.named", "k3s takes this chart from a repository",
     ),
+    "an image that a program starts": (
+        lambda b: (b.manifests / "settings.yaml").write_text(
+            "kind: ConfigMap\nmetadata: {name: c}\ndata: {WORKER_IMAGE: 'a/worker:1'}\n"
+        ),
+        "images.locked", "settings.yaml:3 names it",
+    ),
     "a cache that another owns": (_own, "weights.read", "cache"),
     "no detector": (
         lambda b: (b.directory / "detectors.json").write_text('{"detectors": []}'),

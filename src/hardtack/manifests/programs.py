@@ -25,11 +25,13 @@ class Fetched(NamedTuple):
 class _Program:
     """`verbs`: what fetches an image's layers, or starts it, with the options that stand alone
     there; `alone`: those that do anywhere. crane digest, skopeo inspect and their like ask about
-    an image only. `go`: options in Go's own way, where `-name` is `--name`, none behind a word."""
+    an image only. `go`: options in Go's own way, where `-name` is `--name`, none behind a word.
+    `ends`: the options of `run` and `create` end behind the image, with its command."""
 
     alone: str
     verbs: dict[str, str] = field(default_factory=dict)
     go: bool = False
+    ends: bool = True
 
 
 _RUN = (
@@ -94,7 +96,7 @@ _PROGRAMS = {
     "crictl": _Program("-D --debug --enable-tracing", {"pull": ""}, go=True),
     "skopeo": _Program("--debug --insecure-policy --tls-verify", _SKOPEO),
     "buildah": _Program("--debug", _BUILDAH),
-    "kubectl": _Program(_KUBECTL, dict.fromkeys(
+    "kubectl": _Program(_KUBECTL, ends=False, verbs=dict.fromkeys(
         ("run", "debug", "set image", "create deployment", "create deploy", "create job",
          "create cronjob", "create cj"), "")),
 }  # fmt: skip
@@ -169,7 +171,7 @@ def _parsed(program: _Program, words: Sequence[str]) -> _Line | None:
 
 def _ends(program: _Program, line: _Line) -> bool:
     """Whether the options end behind the last word: what follows is the container's own."""
-    runs = line.verb.endswith(("run", "create")) and program.alone != _KUBECTL
+    runs = program.ends and line.verb.endswith(("run", "create"))
     return bool(line.words) and (program.go or runs) and not _VARIABLE.fullmatch(line.words[-1])
 
 
