@@ -19,7 +19,7 @@ from environment import PYTHON, ROOT
 
 DRILL = "tests/drill/test_drill.py"
 IMAGE_PARTS = ("nice", "mmdebstrap", "buildah")
-WORKERS = "3"
+WORKERS = "4"
 """Of tests, on the two processors of CI: tests wait for half of their time."""
 
 # Tests start a thousand processes: with this set each would compile the checkout's code again.
