@@ -8,7 +8,7 @@ import os
 import stat
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,8 @@ PINNED = "io.cri-containerd.pinned"
 _SERVICES = "/containerd.services."
 _SNAPSHOTTER = "io.containerd.snapshotter.v1."
 _STEP = 1 << 20
+_SLOW = 1800.0
+"""Seconds that a layer may take to be laid out, on a slow disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +241,8 @@ class Containerd:
                 encode([(1, snapshotter), (2, name), (3, key)]), lease,
             )  # fmt: skip
         except ContainerdError as error:
-            self._call("snapshots.v1.Snapshots/Remove", encode([(1, snapshotter), (2, key)]))
+            with suppress(ContainerdError):  # what is left over goes with the lease
+                self._call("snapshots.v1.Snapshots/Remove", encode([(1, snapshotter), (2, key)]))
             if not isinstance(error, _There):
                 raise
 
@@ -268,7 +271,7 @@ class Containerd:
         try:
             return decode(
                 self._channel.unary_unary(_SERVICES + method, None, None)(
-                    request, metadata=metadata, timeout=None if slow else self._timeout
+                    request, metadata=metadata, timeout=_SLOW if slow else self._timeout
                 )
             )
         except grpc.RpcError as error:

@@ -47,8 +47,8 @@ def load(path: Path, containerd: Containerd, progress: Progress | None = None) -
             labels = {**(old.labels if old else {}), PINNED: "pinned"}
             record = Record(named.name, named.media_type, named.digest, named.size, labels)
             containerd.put_image(record, exists=old is not None)
-        for manifest in manifests.values():
-            unpack(manifest, containerd, lease)
+        for named in {n.digest: n for n in table.names}.values():
+            unpack(named.name, manifests[named.digest], containerd, lease)
     show.done(path.name)
     return tuple(n.name for n in table.names)
 
