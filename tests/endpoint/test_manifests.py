@@ -163,6 +163,9 @@ def test_another_programs_server_is_examined_beside_it() -> None:
     assert probe["httpGet"] == {"path": "/health/ready", "port": examiner["ports"][0]["name"]}
     assert probe["failureThreshold"] == 1
     assert examiner["terminationMessagePolicy"] == "FallbackToLogsOnError"
+    # A pod that was deleted is ready, and so is sent pictures to, while both of them stay.
+    assert examiner["lifecycle"] == program["lifecycle"]
+    assert examiner["lifecycle"]["preStop"]["exec"]["command"][0] == "sleep"
     assert program["volumeMounts"][0] == examiner["volumeMounts"][0]
     # The Service's port is the program's.
     assert manifests.service(DETECTOR)["spec"]["ports"][0]["targetPort"] == "http"

@@ -27,6 +27,8 @@ HASH = "hardtack.dev/hash"
 OWNED = f"app.kubernetes.io/managed-by={MANAGER},app.kubernetes.io/component=inference"
 _USER = 65532
 _DRAIN = 10
+_LIFECYCLE = {"preStop": {"exec": {"command": ["sleep", str(_DRAIN)]}}}
+"""Endpoints drain before a container is told to end; all of a pod's are at the same time."""
 _EXAMINER = {"requests": {"cpu": "10m", "memory": "48Mi"}, "limits": {"memory": "128Mi"}}
 """It takes 30 MB, and its picture for the time that it is asked."""
 
@@ -152,8 +154,7 @@ def _pod(detector: str, version: Version, pods: Pods, program: Program | None) -
         "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         **_probes(own=program is None),
-        # Endpoints drain before the server is told to end.
-        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(_DRAIN)]}}},
+        "lifecycle": _LIFECYCLE,
         "resources": _resources(pods),
         # The last words of a server that failed become the reason that people are told.
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -230,6 +231,8 @@ def _examiner(version: Version, pods: Pods) -> Object:
             "httpGet": {"path": "/health/ready", "port": "examiner"},
             "timeoutSeconds": 5, "periodSeconds": 1, "failureThreshold": 1,
         },
+        # A pod that was deleted is sent pictures to as long as it is ready, and both make it so.
+        "lifecycle": _LIFECYCLE,
         "resources": _EXAMINER,
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": {
