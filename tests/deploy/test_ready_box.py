@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from hardtack.core.errors import ConfigError
-from hardtack.deploy.facts import helpers, kubelet
+from hardtack.deploy.facts import helpers, kubelet, names
 from hardtack.deploy.facts.model import Clock, Facts, K3s, Network, Space
 from hardtack.deploy.facts.read import read
 from hardtack.deploy.ready import box, certificates
@@ -293,6 +293,13 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "images collected": (
         _kubelet("image-gc-high-threshold=1"), "image collection", "from 1 % on",
     ),
+    "a threshold that is no number": (
+        _kubelet("image-gc-high-threshold=85%"), "image collection",
+        "'85%', no number from 0 to 100",
+    ),
+    "a threshold that is too high": (
+        _kubelet("image-gc-high-threshold=850"), "image collection", "'850', no number",
+    ),
     "old images collected": (
         _drop_in("imageMaximumGCAge: 24h"), "image collection", "used for a while",
     ),
@@ -556,6 +563,8 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
                  _started("server --with-node-id")),
         _chained(_remove("etc/hostname"), _k3s("node-name: '7'")),
         _write("var/lib/rancher/k3s/agent/client-kubelet.crt", "none\n"),
+        _drop_in("imageMaximumGCAge:"),  # as if it weren't there
+        _kubelet("eviction-hard=nodefs.available<inf%"),
         _k3s("kube-apiserver-arg: [enable-admission-plugins=A,disable-admission-plugins="
              "AlwaysPullImages]"),
         _started("server --kubelet-arg 'image-gc-high-threshold=100'", "# K3S_URL=https://x\n"),
@@ -598,6 +607,18 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
 def test_what_stays_here_is_ready(root: Path, damage: Callable[[Path], None]) -> None:
     damage(root)
     assert _amiss(root) == []
+
+
+def test_a_certificate_that_a_power_cut_cut_off(root: Path) -> None:
+    """Wherever it ends: it names the whole node or none."""
+    _node("edge-7")(root)
+    file = root / "var/lib/rancher/k3s/agent/client-kubelet.crt"
+    whole = file.read_bytes()
+    found = []
+    for length in range(whole.index(b"-----END")):
+        file.write_bytes(whole[:length])
+        found.append(names.of_node(root, with_id=False))
+    assert set(found) == {"", "edge-7"}
 
 
 def test_the_command_that_starts_k3s_goes_first(root: Path) -> None:

@@ -37,7 +37,7 @@ def read(root: Path, flags: Mapping[str, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in _files(root, flags):
         for field, value in _document(file).items():
-            if field in _FLAGS or field in _FIELDS:
+            if value is not None and (field in _FLAGS or field in _FIELDS):
                 found[_FLAGS.get(field, field)] = _text(field, value)
     gates = [each for each in (found.get(GATES), flags.get(GATES)) if each]
     return found | dict(flags) | ({GATES: ",".join(gates)} if gates else {})

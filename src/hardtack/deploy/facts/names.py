@@ -41,15 +41,17 @@ def of_node(root: Path, *, with_id: bool) -> str:
 
 
 def _in_certificate(pem: bytes) -> str:
-    """The node that the first certificate is for; empty where it is none, or for nobody."""
+    """The node that the first certificate is for; empty where it is none, is cut off
+    before that, or for nobody."""
     body = pem.partition(b"-----BEGIN CERTIFICATE-----")[2].partition(b"-----END")[0]
     try:
         der = base64.b64decode(body)
     except binascii.Error:
         return ""
     for part in der.split(_COMMON_NAME)[1:]:  # after it: the kind of text, its length, the text
-        text = part[2 : 2 + part[1]]
-        if text.startswith(_NODE):
+        text = part[2:]
+        if text.startswith(_NODE) and len(text) >= part[1]:
+            text = text[: part[1]]
             return text.removeprefix(_NODE).decode(errors="replace")
     return ""
 

@@ -40,6 +40,6 @@ def _eviction(facts: Facts, space: Space) -> int:
             percent = text.endswith("%")
             part = float(text[:-1]) / 100 * space.total if percent else parse_size(text)
             found.append(int(part))
-        except (ValueError, ConfigError):
+        except (ValueError, OverflowError, ConfigError):
             continue  # the kubelet itself refuses it
     return max(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 from hardtack.core.units import format_duration, format_size
@@ -17,6 +18,8 @@ from hardtack.deploy.ready.report import Row, State
 
 _LISTENING = {"bind-address": "listens", "advertise-address": "is told to pods"}
 _STALE = 86400.0
+_HIGH = "image-gc-high-threshold"
+_PER_CENT = re.compile(r"\d\d?|100", re.ASCII)
 _NEARLY = 5  # per cent below the threshold from which images are collected
 
 
@@ -135,8 +138,13 @@ def image_collection(facts: Facts) -> Iterable[Amiss]:
             f"kubelet-arg says {NO_FLAG}, which is no flag of the kubelet's: k3s won't start",
             "Take it out of kubelet-arg; if an earlier hardtack wrote it: hardtack box prepare.",
         )
-    high = facts.k3s.kubelet.get("image-gc-high-threshold", "85")
-    if high != "100":
+    high = facts.k3s.kubelet.get(_HIGH, "85")
+    if not _PER_CENT.fullmatch(high):
+        yield (
+            f"{_HIGH} is {high!r}, no number from 0 to 100: the kubelet refuses it, and k3s ends",
+            "Correct it where k3s's kubelet-arg or a file of the kubelet's says so.",
+        )
+    elif high != "100":
         for space in facts.spaces:
             used = 100 - 100 * space.free // max(1, space.total)
             if "k3s" in space.path.parts and used >= int(high) - _NEARLY:
