@@ -95,8 +95,11 @@ class Examiner:
         return self._log.read_text()
 
     def asked(self, path: str = "/health/ready") -> tuple[int, str]:
-        reply = urllib3.request("GET", self._url + path, retries=False, timeout=10)
+        reply = self.replied("GET", path)
         return reply.status, reply.data.decode()
+
+    def replied(self, method: str, path: str = "/health/ready") -> urllib3.BaseHTTPResponse:
+        return urllib3.request(method, self._url + path, retries=False, timeout=10)
 
     def passed(self) -> None:
         until(lambda: self.asked()[0] == 200, self.asked)
@@ -147,7 +150,45 @@ def test_the_right_answer_passes_and_is_asked_for_once(tmp_path: Path, package: 
             examining.passed()
             assert served.pictures == 1
         examining.process.terminate()
-        assert examining.process.wait(30) == 0
+        assert examining.process.wait(30) == 128 + signal.SIGTERM
+        assert examining.said.endswith("hardtack: ended by SIGTERM\n")
+
+
+def test_methods_other_than_get_are_told_so_as_json_and_head_is_answered_without_a_body(
+    tmp_path: Path, package: Path
+) -> None:
+    with examiner(tmp_path, package, free_port()) as examining:
+        examining.waits("Nobody listens")
+        for path, status in (("/health/ready", 503), ("/health/live", 200), ("/other", 404)):
+            get, head = (examining.replied(method, path) for method in ("GET", "HEAD"))
+            assert get.status == head.status == status
+            assert get.headers["content-type"] == "application/json"
+            assert get.headers["content-length"] == head.headers["content-length"]
+            assert json.loads(get.data) and not head.data
+        for method in ("POST", "DELETE"):
+            refused = examining.replied(method)
+            assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD")
+            assert f"{method} isn't answered" in json.loads(refused.data)["reason"]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("inference examine --model . --answer-time 0", "--answer-time"),
+        ("inference serve --model . --answer-time 0s", "--answer-time"),
+        ("endpoint serve --answer-time 0", "--answer-time"),
+        (
+            "inference examine --model . --port 8123 --server-port 8123",
+            "8123 is the program's port",
+        ),
+    ],
+)
+def test_no_time_to_answer_in_and_one_port_for_both_are_wrong_usage(
+    command: str, said: str
+) -> None:
+    done = run(*command.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
 
 
 def test_a_wrong_answer_ends_it_and_its_last_words_say_which_picture(
@@ -228,7 +269,7 @@ def test_it_ends_when_told_to_while_it_waits_for_an_answer(tmp_path: Path, packa
         until(lambda: served.pictures)
         examining.waits("is asked its golden picture")
         examining.process.send_signal(signal.SIGTERM)
-        assert examining.process.wait(30) == 0
+        assert examining.process.wait(30) == 128 + signal.SIGTERM
 
 
 def test_a_package_without_a_golden_picture_passes_at_once(tmp_path: Path) -> None:

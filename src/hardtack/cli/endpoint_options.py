@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from hardtack.cli.options import BATCH_WINDOW, DURATION, SIZE, option
+from hardtack.cli.options import BATCH_WINDOW, DURATION, PAUSE, SIZE, option
 from hardtack.endpoint.backends.telling import FLAVORS
 
 _option: Any = functools.partial(option, of="ENDPOINT")
@@ -123,7 +123,7 @@ SERVERS = [
         help="Detectors that may load at a time.",
     ),
     _option(
-        "--answer-time", default="30s", show_default=True, type=DURATION,
+        "--answer-time", default="30s", show_default=True, type=PAUSE,
         help="A picture without an answer for so long: its server hangs and is started again.",
     ),
     _option(

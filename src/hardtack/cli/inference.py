@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import socket
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import click
 
 from hardtack.cli.extras import INFERENCE, needs_extra
-from hardtack.cli.options import BATCH_WINDOW, DURATION
+from hardtack.cli.options import BATCH_WINDOW, DURATION, PAUSE
 from hardtack.core.errors import ConfigError, HardtackError
 from hardtack.core.units import parse_size
 
@@ -55,7 +54,7 @@ def inference() -> None:
     help="Its out-of-distribution model. Default: the newest one in a detector's directory.",
 )  # fmt: skip
 @click.option(
-    "--answer-time", default="30s", show_default=True, type=DURATION,
+    "--answer-time", default="30s", show_default=True, type=PAUSE,
     help="A picture without an answer for so long means that this hangs: /health/live says 503.",
 )  # fmt: skip
 @click.option(
@@ -134,7 +133,7 @@ def serve(
     help="Its out-of-distribution model, which lowers confidences: the answer alone counts.",
 )  # fmt: skip
 @click.option(
-    "--answer-time", default="30s", show_default=True, type=DURATION,
+    "--answer-time", default="30s", show_default=True, type=PAUSE,
     help="How long the answer to the golden picture may take.",
 )  # fmt: skip
 def examine(
@@ -151,7 +150,10 @@ def examine(
     from hardtack.endpoint.backends.examining import Examining, Wanted, serve
     from hardtack.inference.ondisk import name_of
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if port == server_port:
+        raise click.BadParameter(
+            f"{port} is the program's port (--server-port); choose another.", param_hint="'--port'"
+        )
     examining = Examining(Wanted(name_of(directory), directory, server_port, outliers, answer_time))
     listener = listen(host, port)
     serve(examining, listener)

@@ -6,6 +6,7 @@ is known as another one, and is examined again before anybody else may ask it.
 
 from __future__ import annotations
 
+import http
 import http.server
 import json
 import logging
@@ -138,18 +139,33 @@ def serve(examining: Examining, listener: socket.socket) -> None:
         timeout = _PATIENCE
 
         def do_GET(self) -> None:
-            why_not = examining.why_not() if self.path == "/health/ready" else ""
-            if self.path not in ("/health/ready", "/health/live"):
-                self.send_error(404)
-                return
             word = self.path.rpartition("/")[2]
-            told = {word: False, "reason": why_not} if why_not else {word: True}
+            if self.path not in ("/health/ready", "/health/live"):
+                self._reply(404, {"reason": f"There is no {self.path}, but /health/ready."})
+            elif word == "ready" and (why_not := examining.why_not()):
+                self._reply(503, {word: False, "reason": why_not})
+            else:
+                self._reply(200, {word: True})
+
+        do_HEAD = do_GET
+
+        def send_error(self, code: int, message: str | None = None, _: str | None = None) -> None:
+            """What the library refuses of itself, such as another method."""
+            if code == 501:
+                self._reply(405, {"reason": f"{self.command} isn't answered here, but GET."})
+            else:
+                self._reply(code, {"reason": message or http.HTTPStatus(code).phrase})
+
+        def _reply(self, status: int, told: dict[str, object]) -> None:
             body = json.dumps(told).encode()
-            self.send_response(503 if why_not else 200)
+            self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
+            if status == 405:
+                self.send_header("allow", "GET, HEAD")
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
         def log_message(self, format: str, *arguments: object) -> None:
             """A probe a second is no news."""
