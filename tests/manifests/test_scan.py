@@ -171,7 +171,8 @@ def test_any_text_passes_the_dockerfile_reader(text: str) -> None:
 ACTIONS = ["{{", "}}", "-", "if .Values.a", "end", "| default ", '"', "`", "(", "printf ", "\n",
            ".Values.a", 'include "t" .', "trunc 3", "{{ else }}", "{{ end }}",
            "{{ range .Values.l }}", "{{ $x := ", "{{ with ", "$x", ".", 'define "t"', "/* ", "*/",
-           "tpl ", ")", "image: "]  # fmt: skip
+           "tpl ", ")", "image: ", "{{ toYaml . }}", "{{ $x := . }}", "{{ quote $ }}",
+           "{{ dict \"c\" $ | ", "toYaml", "print $"]  # fmt: skip
 
 
 @settings(max_examples=200)

@@ -382,6 +382,23 @@ def test_functions_of_helm(tmp_path: Path, action: str, image: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "action",
+    ["toYaml .", "toYaml . | sha256sum", "quote .", "print .", 'printf "%v" .', ".", "upper $",
+     'toYaml (dict "ctx" $)', 'dict "c" $', 'include "all" .', "$x := . }}{{ $x",
+     "with . }}{{ . }}{{ end", "range list . }}{{ toYaml . }}{{ end", 'tpl "{{ toYaml . }}" .',
+     'list "\\ud800"', 'include "deep" .'],
+)  # fmt: skip
+def test_what_holds_the_root_is_no_crash(tmp_path: Path, action: str) -> None:
+    """`checksum: {{ toYaml . | sha256sum }}` as charts have it, and all that prints as it does."""
+    text = f"kind: Pod\nchecksum: {{{{ {action} }}}}\nspec:\n  containers:\n  - image: a/b:1\n"
+    helper = (
+        '{{ define "all" }}{{ toYaml . }}{{ end }}{{ define "deep" }}{{ $x := list }}'
+        "{{ range until 1000 }}{{ $x = list $x }}{{ end }}{{ $x }}{{ end }}"
+    )
+    assert named(chart(tmp_path, text, **{"templates/_h.tpl": helper})) == [(5, "a/b:1")]
+
+
+@pytest.mark.parametrize(
     "before",
     [
         "resources: {{- toYaml .Values.empty | nindent 4 }}\n",

@@ -40,7 +40,7 @@ def walk(value: Any, path: list[str]) -> Any:
 
 
 def shown(value: Any) -> str:
-    """A value as a template prints it."""
+    """A value as a template prints it. Raises Unknown."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -49,10 +49,15 @@ def shown(value: Any) -> str:
 
 
 def to_yaml(value: Any) -> str:
-    """A value as `toYaml` prints it."""
+    """A value as `toYaml` prints it. Raises Unknown where a part of it can't be told."""
     if value is None:
         return ""
-    text: str = yaml.dump(value, Dumper=_DUMPER, width=1_000_000, allow_unicode=True)
+    try:
+        text: str = yaml.dump(value, Dumper=_DUMPER, width=1_000_000, allow_unicode=True)
+    except yaml.YAMLError:  # a Context, or an Unknown, in it: plain values are all it takes
+        raise Unknown("a part of the value is set while the template runs") from None
+    except (RecursionError, UnicodeEncodeError) as error:
+        raise Unknown(f"the value can't be written as YAML: {error}") from None
     return text.removesuffix("\n").removesuffix("\n...")
 
 
