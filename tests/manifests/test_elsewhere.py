@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.manifests.test_scan import brief, scanned
 
 
@@ -103,8 +105,46 @@ def test_variables_of_compose_in_all_their_forms(tmp_path: Path) -> None:
     )
     result = scanned(tmp_path, {"compose.yaml": text, ".env": "TAG=7\n"})
     assert [brief(i)[2] for i in result.images] == [
-        "x/a:7", "x/b:7", "reg.example.com/c:1", "x/d-new:1", "x/e:1", "?"
+        "x/a:7", "x/b:7", "reg.example.com/c:1", "x/d-new:1", "?", "?"
     ]  # fmt: skip
+
+
+FORMS = [  # (image as written, with T=7 written before, with T= before, with nothing before)
+    ("q/d${T:+:$T}", "q/d:7", "q/d", "?"),
+    ("q/d${T:+:${T}}", "q/d:7", "q/d", "?"),
+    ("q/d:1${T+-x}", "q/d:1-x", "q/d:1-x", "?"),
+    ("q/d:${T:-9}", "q/d:7", "q/d:9", "q/d:9"),
+    ("q/d:x${T-9}", "q/d:x7", "q/d:x", "q/d:x9"),
+    ("q/d:${N:-${T:-9}}", "q/d:7", "q/d:9", "q/d:9"),
+    ("q/d:${N:-${M:-${T:-9}}}", "q/d:7", "q/d:9", "q/d:9"),
+    ("q/d:${T:?none}", "q/d:7", "?", "?"),
+    ("q/d:x${T?none}", "q/d:x7", "q/d:x", "?"),
+]
+
+
+@pytest.mark.parametrize(("image", "given", "empty", "unset"), FORMS)
+def test_a_variable_that_is_set_empty_and_from_outside(
+    tmp_path: Path, image: str, given: str, empty: str, unset: str
+) -> None:
+    """Told alike of compose, a script, a Dockerfile's FROM and its RUN."""
+    service = f"services:\n  a: {{image: '{image}'}}\n"
+    for env, told in (("T=7\n", given), ("T=\n", empty), ("", unset)):
+        arg = f"ARG {env}" if env else "ARG T\n"
+        for files in (
+            {"compose.yaml": service, ".env": env},
+            {"get.sh": f"{env}docker pull {image}\n"},
+            {"Dockerfile": f"{arg}FROM {image}\n"},
+            {"Dockerfile": f"FROM scratch\n{arg}RUN docker pull {image}\n"},
+        ):
+            directory = tmp_path / str(len(list(tmp_path.iterdir())))
+            directory.mkdir()
+            assert [brief(i)[2] for i in scanned(directory, files).images] == [told], files
+
+
+def test_a_variable_of_a_loop_in_the_word_of_another(tmp_path: Path) -> None:
+    text = "for v in 1 2; do docker pull a/b:${T:-x$v}; done\n"
+    images = scanned(tmp_path, {"get.sh": text}).images
+    assert [brief(i)[2] for i in images] == ["a/b:x1", "a/b:x2"]
 
 
 def test_a_dockerfile_with_tabs_and_quotes(tmp_path: Path) -> None:

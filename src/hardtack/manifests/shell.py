@@ -27,7 +27,13 @@ _LOOP = re.compile(r"for\s+([A-Za-z_]\w*)\s+in\s+(.*)", re.DOTALL)
 _SHELLS = {"sh", "bash", "ash", "dash", "su", "eval", "ssh"}
 _REDIRECTION = re.compile(r"[0-9]*(?:&>>?|>>|>&|>\||>|<<<|<<-?|<&|<)")
 _DASH_C = re.compile(r"-[a-z]*c")
-_VARIABLE = re.compile(r"\$(?:\{(\w+)(?:\[[@*]\])?(?::?([-?+])([^}]*))?\}|(\w+))")
+_WORD = r"[^}]*+"  # of `${NAME:-word}`, which may hold such ones itself
+for _ in range(3):
+    _WORD = rf"(?:[^$}}]++|\$(?!\{{)|\$\{{{_WORD}\}})*+"
+BRACED = rf"\$\{{{_WORD}\}}"
+_VARIABLE = re.compile(rf"\$(?:\{{(\w+)(?:\[[@*]\])?(?:(:?[-?+])({_WORD}))?\}}|(\w+))")
+_NAME = re.compile(r"\$\{?(\w+)")
+_UNRESOLVED = re.compile(rf"\$\(.*|`.*|{BRACED}|\$\{{[^}}]*\}}|\$[@*]", re.DOTALL)
 _MADE = re.compile("\ue010([0-9]+)\ue011")  # stands for $(…) while a command is taken apart
 _MOST = 200  # texts that the variables of one command may make of it
 DEEPEST = 5  # scripts within scripts
@@ -35,22 +41,27 @@ DEEPEST = 5  # scripts within scripts
 
 def substitute(text: str, variables: Mapping[str, str]) -> str:
     """`$NAME`, `${NAME}`, `${NAME:-default}`, `${NAME:?what is wrong}` and `${NAME:+other}` put in
-    where they are known; others stay."""
+    where they are known; others stay. With the colon an empty value is as good as none."""
 
     def value(found: re.Match[str]) -> str:
         known = variables.get(found[1] or found[4])
-        if found[2] == "+":
-            return "" if known is None else found[3]
-        if known is None and found[2] == "-":
-            known = found[3]
-        return found[0] if known is None else known
+        form = found[2] or ""
+        is_given = known is not None and not (form[:1] == ":" and not known)
+        match form[-1:]:
+            case "-" if not is_given:
+                return substitute(found[3], variables)
+            case "+" if known is not None:  # else what starts it decides whether there is one
+                return substitute(found[3], variables) if is_given else ""
+            case "" | "-" | "?" if is_given and known is not None:
+                return known
+        return found[0]
 
     return _VARIABLE.sub(value, text)
 
 
 def unresolved(text: str) -> str:
     """The first variable, or command, whose value is still to be put into `text`, or nothing."""
-    if made := re.search(r"\$\(.*|`.*|\$\{[^}]*\}|\$[@*]", text, re.DOTALL):
+    if made := _UNRESOLVED.search(text):
         return made[0][:60]
     found = _VARIABLE.search(text)
     return found[0] if found else ""
@@ -173,7 +184,7 @@ class _Script:
 
     def texts(self, text: str) -> Iterator[str]:
         """The text once for each value that its variables may have."""
-        names = {found[1] or found[4] for found in _VARIABLE.finditer(text)}
+        names = set(_NAME.findall(text))
         several = [name for name in sorted(names) if self.known.get(name)]
         ways = itertools.product(*(self.known[name] for name in several))
         for way in itertools.islice(ways, _MOST):
