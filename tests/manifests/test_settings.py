@@ -57,6 +57,18 @@ def found(images: tuple[FoundImage, ...]) -> list[tuple[int, str, str]]:
         ("SCHEDULE", "12/30:15", []),
         ("IMAGES", "one:1 two", []),
         ("IMAGINARY", "a/b:1", []),
+        ("CAMERA_IMAGE_TOPIC", "camera/front:0", []),
+        ("image-topic", "camera/front:raw", []),
+        ("IMAGE_SOURCE", "camera/front:0", []),
+        ("IMAGE_TOPICS", "camera/front:0, camera/back:0", []),
+        ("IMAGE_OF_WORKERS", "reg.example.com:5000/a/b:1", ["reg.example.com:5000/a/b:1"]),
+        ("IMAGE_OF_WORKERS", "quay.io/a/b:1", ["quay.io/a/b:1"]),
+        ("RELATED_IMAGE_ENGINE", "a/b:1", ["a/b:1"]),
+        ("_", "b:1", []),
+        ("WORKER_IMAGE_DEFAULT", "a/b:1", ["a/b:1"]),
+        ("IMAGE_2", "a/b:1", ["a/b:1"]),
+        ("IMAGES_TO_PULL", "a/b:1, a/c:1", ["a/b:1", "a/c:1"]),
+        ("IMAGE_PIN", f"a/b@sha256:{'0a' * 32}", [f"a/b@sha256:{'0a' * 32}"]),
     ],
 )  # fmt: skip
 def test_names_and_values(tmp_path: Path, name: str, value: str, images: list[str]) -> None:

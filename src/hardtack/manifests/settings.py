@@ -24,6 +24,7 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _SWITCHES = {"allow", "disable", "enable", "enabled", "has", "is", "keep", "no", "pull", "push",
              "save", "send", "show", "skip", "use", "with"}  # fmt: skip
 _NAME = {"name", "ref", "reference", "uri", "full", "repository", "repo"}
+_BEHIND = {"default", "override", "list", "to", "pull", "preload", "prefetch"}
 _TAGS = ("image_tag", "tag", "image_version", "version", "image_digest", "digest")
 _FILE = re.compile(
     r"\.(?:png|jpe?g|gif|webp|svg|bmp|tiff?|ico|avif|iso|img|qcow2|vmdk|raw|bin|tar|t?gz|zst|zip|sif)"
@@ -56,10 +57,15 @@ def words(name: str) -> list[str]:
 
 def names_one(name: str) -> bool:
     """Whether a setting of this name holds an image, whatever its value: `WORKER_IMAGE`."""
-    parts = words(name)
+    parts = _without_tail(words(name))
+    return parts[-1:] in (["image"], ["img"]) and parts[0] not in _SWITCHES
+
+
+def _without_tail(parts: list[str]) -> list[str]:
+    """The words of a name without what may stand behind the image: `image`, of `IMAGE_NAME`."""
     while len(parts) > 1 and parts[-1] in _NAME:
         parts.pop()
-    return bool(parts) and parts[-1] in ("image", "img") and parts[0] not in _SWITCHES
+    return parts
 
 
 def images(name: str, value: str) -> list[tuple[str, str]]:
@@ -148,9 +154,26 @@ def _is_pinned(name: str, value: str) -> bool:
         return False
     if _REGISTRIES.match(value):
         return True
-    called = {"image", "images", "img"} & set(words(name))
-    return bool(called) and ("/" in value or bool(reference.digest) or names_one(name)
-                             or words(name)[-1] == "images")  # fmt: skip
+    if "/" in value or reference.digest:
+        return _is_called_image(name) or _is_elsewhere(name, value, reference)
+    return names_one(name) or words(name)[-1:] == ["images"]
+
+
+def _is_called_image(name: str) -> bool:
+    """As `names_one`, and of several; a switch that has an image for its value is none."""
+    parts = _without_tail(words(name))
+    while parts[-1:] and (parts[-1] in _BEHIND or parts[-1].isdigit()):
+        parts.pop()
+    return parts[-1:] in (["image"], ["images"], ["img"]) or parts[:2] == ["related", "image"]
+
+
+def _is_elsewhere(name: str, value: str, reference: Reference) -> bool:
+    """Whether the value alone is almost an image: `IMAGE_OF_WORKERS` at a registry of one's own.
+    A name such as `IMAGE_TOPIC` stands before `camera/front:0` as well."""
+    host, _, path = value.partition("/")
+    has_host = bool(path) and ("." in host or ":" in host or host == "localhost")
+    is_about_images = bool({"image", "images", "img"} & set(words(name)))
+    return is_about_images and (has_host or bool(reference.digest))
 
 
 def _could_be(value: str) -> bool:
@@ -174,9 +197,7 @@ def joined_of(name: str, value: str, others: Mapping[str, str]) -> str:
     `X_TAG`, `X_VERSION`."""
     if not names_one(name):
         return value
-    parts = words(name)
-    while parts[-1] in _NAME:
-        parts.pop()
+    parts = _without_tail(words(name))
     stem = "_".join(parts[:-1])
     for tag in _TAGS:
         given = others.get(f"{stem}_{tag}".strip("_"))
