@@ -38,11 +38,11 @@ def test_each_probe_of_the_mount_reads_through_it_in_time(name: str) -> None:
         assert parse_duration(seconds) < probe["timeoutSeconds"]
 
 
-def test_what_starts_after_the_mount_waits_two_seconds_for_a_look_at_it_not_ten() -> None:
+def test_what_starts_after_the_mount_waits_five_seconds_for_a_look_at_it_not_ten() -> None:
     values = over(SIGNED, {"mount": {"startupProbe": {"failureThreshold": 7}}})
     ((_, mount),) = _mounts(values)
     probe = mount["startupProbe"]
-    assert (probe["periodSeconds"], probe["failureThreshold"]) == (2, 35)  # 7 times 10 s, still
+    assert (probe["periodSeconds"], probe["failureThreshold"]) == (5, 14)  # 7 times 10 s, still
 
 
 @pytest.mark.parametrize("kind", ["Sidecar", "DaemonSet"])

@@ -94,12 +94,12 @@ timeoutSeconds: 10
     {{- with include "hardtack.env" .Values.mount.env }}
     {{- . | nindent 4 }}
     {{- end }}
-  # For a first listing over a slow link; with no network and nothing known it waits. Often, for the
-  # endpoint is started after it: each replacement and each boot would wait for half the time between.
+  # For a first listing over a slow link; with no network and nothing known it waits. Twice in 10 s,
+  # for the endpoint is started after it; not oftener, for each try starts a Python.
   startupProbe:
     {{- include "hardtack.mountProbe" . | nindent 4 }}
-    periodSeconds: 2
-    failureThreshold: {{ mul 5 .Values.mount.startupProbe.failureThreshold }}
+    periodSeconds: 5
+    failureThreshold: {{ mul 2 .Values.mount.startupProbe.failureThreshold }}
   livenessProbe:
     {{- include "hardtack.mountProbe" . | nindent 4 }}
     periodSeconds: 30
