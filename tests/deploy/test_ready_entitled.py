@@ -104,14 +104,25 @@ def test_of_images_that_the_kubelet_pulled_its_notes_decide(
     told = [line for line in _asked(tmp_path, {POLICY: policy}, *held) if CAMERA in line]
     assert bool(told) == bool(said)
     assert all(said in line for line in told)
-    assert _asked(tmp_path, {POLICY: "NeverVerify"}, *held) == []
 
 
-def test_an_allowlist_is_only_for_what_was_preloaded(tmp_path: Path) -> None:
-    settings = {POLICY: "NeverVerifyAllowlistedImages", ALLOWED: "docker.io/app/*"}
-    assert [line.partition(": ")[0] for line in _asked(tmp_path, settings)] == [READER]
-    _pulled(tmp_path / "var/lib/kubelet/image_manager", OURS[CAMERA], {})
-    assert len(_asked(tmp_path, settings)) == 2
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {POLICY: "NeverVerifyAllowlistedImages", ALLOWED: "docker.io/app/*,registry.example/*"},
+        {POLICY: "NeverVerify"},
+    ],
+)
+def test_what_is_free_is_so_whoever_pulled_it(tmp_path: Path, settings: dict[str, str]) -> None:
+    """But for a note that the kubelet can't read: then it pulls without looking at its policy."""
+    top = tmp_path / "var/lib/kubelet/image_manager"
+    _pulling(top, READER)
+    for credentials in ({}, {"docker.io/app/camera": {"kubernetesSecrets": [_SECRET]}}):
+        _pulled(top, OURS[CAMERA], credentials)
+        assert _asked(tmp_path, settings) == []
+    _pulled(top, OURS[CAMERA], "{")
+    (told,) = _asked(tmp_path, settings)
+    assert told.startswith(f"{CAMERA}: the kubelet pulled it")
 
 
 def test_a_pull_that_a_power_cut_ended(tmp_path: Path) -> None:

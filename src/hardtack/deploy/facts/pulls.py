@@ -31,17 +31,23 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Pulls:
-    """`pulled`: file → repository → credentials; `pulling`: image → file, where a pull began and
-    its end was never noted."""
+    """`pulled`: file → repository → credentials, None where the note can't be understood;
+    `pulling`: image → file, where a pull began and its end was never noted."""
 
     directory: Path
-    pulled: Mapping[str, Mapping[str, Credentials]] = field(default_factory=dict)
+    pulled: Mapping[str, Mapping[str, Credentials] | None] = field(default_factory=dict)
     pulling: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, image: str) -> Mapping[str, Credentials] | None:
         """Repository → credentials of the image with this id; None where the kubelet didn't pull
-        it."""
-        return self.pulled.get(self.file(image).name)
+        it. Of a note that can't be understood nobody's."""
+        return {} if self.unreadable(image) else self.pulled.get(self.file(image).name)
+
+    def unreadable(self, image: str) -> bool:
+        """Whether there is a note of the image with this id that can't be understood: then the
+        kubelet pulls it again, whatever it is told."""
+        name = self.file(image).name
+        return name in self.pulled and self.pulled[name] is None
 
     def file(self, image: str) -> Path:
         """Where the kubelet notes the image with this id."""
@@ -82,8 +88,8 @@ def _notes(directory: Path) -> Iterator[tuple[str, Any]]:
                 raise unreadable(directory / name, error, "Mend it, then look again.") from None
 
 
-def _credentials(note: Any) -> dict[str, Credentials]:
-    """Of a note that can't be understood nobody's, as with the kubelet."""
+def _credentials(note: Any) -> dict[str, Credentials] | None:
+    """None for a note that can't be understood."""
     try:
         return {
             _repository(name): Credentials(
@@ -97,7 +103,7 @@ def _credentials(note: Any) -> dict[str, Credentials]:
             for name, given in (note.get("credentialMapping") or {}).items()
         }
     except (AttributeError, TypeError, KeyError):
-        return {}
+        return None
 
 
 def _repository(name: str) -> str:

@@ -21,6 +21,7 @@ from hardtack.manifests.yamlpos import Node, text_of
 
 _GATE = "KubeletEnsureSecretPulledImages"
 _USUAL, _LISTED = "NeverVerifyPreloadedImages", "NeverVerifyAllowlistedImages"
+_NEVER = "NeverVerify"
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,15 @@ def rows(k3s: K3s, pulls: Pulls, images: Iterable[Image], held: Collection[str])
     """A row for each image whose registry the kubelet would ask. `held`: the pull secrets that
     the deployment's pods name."""
     policy = k3s.kubelet.get(CREDENTIALS) or _USUAL
-    if policy == "NeverVerify" or _off(k3s.kubelet.get(GATES, "")):
+    if _off(k3s.kubelet.get(GATES, "")):
         return
     allowed = k3s.kubelet.get(ALLOWED, "").split(",") if policy == _LISTED else []
     for image in images:
+        free = policy == _NEVER or _allows(allowed, Reference.parse(image.name).full_repository)
+        if free and not pulls.unreadable(image.id):  # the kubelet reads its note first
+            continue
         amiss = _noted(pulls, image, held)
-        repository = Reference.parse(image.name).full_repository
-        if amiss is None and policy != _USUAL and not _allows(allowed, repository):
+        if amiss is None and policy != _USUAL:
             amiss = (
                 "the kubelet asks its registry whether a pod may have it "
                 f"({CREDENTIALS}: {policy})",
