@@ -357,6 +357,14 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
                  _write(UNITS / "site.service", "[Unit]\nAfter=time-sync.target\n")),
         "order of starts", "k3s.service starts after systemd-time-wait-sync.service",
     ),
+    "a wait that puts itself first": (
+        _starts("NetworkManager-wait-online.service", "Before=k3s.service", by="k3s.service"),
+        "order of starts", "k3s.service starts after NetworkManager-wait-online.service",
+    ),
+    "a wait through what puts itself first": (
+        _chained(_starts("site.service", "Before=k3s.service\nAfter=time-sync.target"), _TIME),
+        "order of starts", "k3s.service starts after systemd-time-wait-sync.service",
+    ),
     "a wait required": (
         _k3s_unit(f"Requires={WAITER}"), "order of starts",
         f"requires {WAITER}, which fails without a network",
@@ -386,6 +394,10 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     ),
     "a condition that something isn't there": (
         _k3s_unit("AssertPathExists=!/etc/hostname"), "started at boot", "!/etc/hostname",
+    ),
+    "a condition that an empty assertion leaves": (
+        _k3s_unit("ConditionPathExists=/srv/licence\nAssertPathExists="), "started at boot",
+        "ConditionPathExists=/srv/licence doesn't hold",
     ),
     "a condition of a file": (
         _chained(_write("srv/licence", ""), _k3s_unit("ConditionFileNotEmpty=/srv/licence")),
@@ -428,6 +440,10 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     ),
     "a disk not mounted at boot": (
         _chained(_mount("ext4"), _fstab(f"{_DISK} noauto 0 2")), "mounts", "(noauto)",
+    ),
+    "a mount that is not automatic, with a slash": (
+        _chained(_mount("ext4"), _fstab("LABEL=data /var/lib/rancher/ ext4 noauto 0 2")),
+        "mounts", "(noauto)",
     ),
     "a disk by the network": (
         _chained(_mount("ext4"), _fstab(f"{_DISK} _netdev 0 2")), "mounts", "(_netdev)",
@@ -570,6 +586,7 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
         _started("server --kubelet-arg 'image-gc-high-threshold=100'", "# K3S_URL=https://x\n"),
         _mount("xfs"),
         _k3s_unit("ConditionPathExists=/srv/licence\nConditionPathIsDirectory="),
+        _k3s_unit("ConditionPathExists=/srv/licence\nConditionKernelCommandLine="),
         _k3s_unit("ConditionPathExists=!/srv/licence\nConditionPathIsDirectory=/etc"),
         _k3s_unit("ConditionPathExists=|/srv/licence\nConditionPathExists=|/etc/hostname"),
         _k3s_unit("ConditionPathExists=/run/site/ready"),

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from hardtack.cli.main import hardtack
-from hardtack.deploy.facts import systemd
+from hardtack.deploy.facts import fstab, systemd, unitfiles
 from hardtack.deploy.facts.read import read
 from hardtack.deploy.ready import filesystems
 from tests.support.systemd import systemd as boot
@@ -57,6 +57,8 @@ _ORDERED = {
     "network-online.target": "[Unit]\nDefaultDependencies=no\n",
     "middle.service": "[Unit]\nDefaultDependencies=no\nAfter=site-wait-online.service\n"
     f"Requires=site-wait-online.service\n{_SLEEPS}",
+    "sooner.service": "[Unit]\nDefaultDependencies=no\nBefore=k3s.service\n"
+    f"Wants=network-online.target\nAfter=network-online.target\n{_SLEEPS}",
 }
 _WAITER = "site-wait-online.service"
 
@@ -71,6 +73,7 @@ _WAITER = "site-wait-online.service"
         ("Requires=middle.service\nAfter=middle.service", False, True),
         ("Wants=middle.service\nAfter=middle.service", True, True),
         ("After=middle.service", True, False),  # which nothing starts
+        ("Wants=sooner.service", True, True),  # that has k3s wait
     ],
 )
 def test_systemd_starts_what_ready_says_it_does(
@@ -99,6 +102,29 @@ def test_systemd_starts_what_ready_says_it_does(
     assert [waiter.name for waiter in k3s.waits] == ([_WAITER] if waits else [])
 
 
+@pytest.mark.needs("systemd")
+def test_of_drop_ins_of_one_name_the_foremost_counts(tmp_path: Path) -> None:
+    """As systemd's own program reads them."""
+    unit = "site.service"
+    for place in ("etc", "usr/lib"):
+        directory = tmp_path / place / "systemd/system" / f"{unit}.d"
+        directory.mkdir(parents=True)
+        for name in ("same", "masked", place.replace("/", "-")):
+            text = f"[Unit]\nDescription={name} of {place}\n"
+            (directory / f"{name}.conf").write_text(text)
+    masked = tmp_path / f"etc/systemd/system/{unit}.d/masked.conf"
+    masked.unlink()
+    masked.symlink_to("/dev/null")
+    (directory.parent / unit).write_text("[Unit]\nDescription=itself\n")
+    done = subprocess.run(
+        ["systemd-analyze", "cat-config", f"--root={tmp_path}", f"systemd/system/{unit}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    said = [ln[12:] for ln in done.stdout.splitlines() if ln.startswith("Description=")]
+    assert said == ["itself", "etc of etc", "same of etc", "usr-lib of usr/lib"]
+    assert [value for _, value in unitfiles.settings(tmp_path, unit)] == said
+
+
 _FSTAB = """\
 weights /srv/a fuse.s3fs defaults 0 0
 s3fs#weights /srv/b fuse allow_other 0 0
@@ -111,6 +137,9 @@ nas:/share /srv/h nfs defaults 0 0
 me@nas:/x /srv/i fuse.sshfs defaults 0 0
 UUID=1-2 /srv/j ext4 defaults 0 2
 UUID=1-2 /srv/k ext4 nofail 0 2
+UUID=1-2 /srv/l/ ext4 defaults 0 2
+/dev/vda //srv/./m/ ext4 noauto 0 0
+/dev/vda /srv/n\\040o ext4 nofail 0 0
 """
 
 
@@ -126,7 +155,10 @@ def test_systemd_takes_fstab_as_ready_does(tmp_path: Path) -> None:
         env={"SYSTEMD_FSTAB": str(tmp_path / "box/etc/fstab")}, capture_output=True,
     )  # fmt: skip
     first = {f.name for f in (tmp_path / "units/local-fs.target.requires").glob("*.mount")}
-    assert first == {"srv-a.mount", "srv-b.mount", "srv-c.mount", "srv-j.mount"}
+    assert first == {"srv-a.mount", "srv-b.mount", "srv-c.mount", "srv-j.mount", "srv-l.mount"}
+    texts = [file.read_text() for file in (tmp_path / "units").glob("*.mount")]
+    places = {ln[6:] for text in texts for ln in text.splitlines() if ln.startswith("Where=")}
+    assert {entry.place for entry in fstab.read(tmp_path / "box")} == places
     said = [detail for detail, _ in filesystems.at_boot(read(tmp_path / "box"))]
     assert len(said) == len(first)
     for name in first:

@@ -17,6 +17,7 @@ _HOLDS: dict[str, Callable[[Path], bool]] = {
     "FileIsExecutable": lambda path: path.is_file() and os.access(path, os.X_OK),
 }
 """What each says of a path that is there."""
+_GROUPS = ("Condition", "Assert")
 _MADE_ANEW = ("/run/", "/var/run/", "/tmp/", "/dev/", "/proc/", "/sys/")
 """Below these nothing tells what a start will find."""
 
@@ -26,13 +27,14 @@ def unmet(root: Path, unit: str) -> tuple[str, ...]:
     not look."""
     found: list[str] = []
     for key, value in settings(root, unit):
-        kind = key.removeprefix("Condition").removeprefix("Assert")
-        if kind == key or kind not in _HOLDS:
+        group = next((group for group in _GROUPS if key.startswith(group)), "")
+        if group and not value:  # forgotten are those of every kind, as with systemd
+            found = [each for each in found if not each.startswith(group)]
+        kind = key.removeprefix(group)
+        if not group or not value or kind not in _HOLDS:
             continue
         path = value.lstrip("!").strip()
-        if not value:
-            found.clear()  # so does systemd, with those of every kind
-        elif path.startswith("/") and "%" not in path and not path.startswith(_MADE_ANEW):
+        if path.startswith("/") and "%" not in path and not path.startswith(_MADE_ANEW):
             there = resolved(root, path)
             if (there is not None and _HOLDS[kind](there)) == value.startswith("!"):
                 found.append(f"{key}={value}")

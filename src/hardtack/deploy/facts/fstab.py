@@ -14,6 +14,7 @@ _BY = {
 _DISKS = Path("dev/disk")
 _PLAIN = re.compile(r"[\w.-]+")
 """Names that udev's links have as they are."""
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 def read(root: Path) -> tuple[Entry, ...]:
@@ -27,7 +28,15 @@ def read(root: Path) -> tuple[Entry, ...]:
 
 
 def _entry(root: Path, source: str, place: str, kind: str, options: str = "", *_: str) -> Entry:
+    source, place = _unescaped(source), _unescaped(place)
+    if place.startswith("/"):
+        place = "/" + "/".join(part for part in place.split("/") if part not in ("", "."))
     return Entry(source, place, kind, frozenset(options.split(",")), _there(root, source))
+
+
+def _unescaped(word: str) -> str:
+    """A blank is written as \\040."""
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), word)
 
 
 def _there(root: Path, source: str) -> bool:

@@ -36,9 +36,8 @@ class Ordering:
         """The services for which `unit` waits, and that wait themselves."""
         before = self._before(unit)
         found = {name for name in before if _WAITING.fullmatch(name)}
-        for point in _POINTS:
-            if point in before:
-                found |= self._of_point[point]
+        reached = before.intersection(_POINTS)
+        found |= {n for by, _, n in self._links if by in reached and n.endswith(".service")}
         return tuple(self._waiter(name) for name in sorted(found) if not masked(self._root, name))
 
     def impossible(self, unit: str) -> tuple[str, ...]:
@@ -82,6 +81,8 @@ class Ordering:
                 for name in said.get("After", [])
                 if name.endswith(".target") or name in pulled or name in self._started
             }
+            after |= {name for name in pulled if one in self._of(name).get("Before", [])}
+            after |= self._sooner.get(one, set())
             pending += after - seen
             seen |= after
         return seen
@@ -97,16 +98,13 @@ class Ordering:
         return frozenset(name for _, _, name in self._links)
 
     @cached_property
-    def _of_point(self) -> dict[str, set[str]]:
-        """Point → the services for which it waits: its own, and those that say so themselves."""
-        found = {
-            point: {n for by, _, n in self._links if by == point and n.endswith(".service")}
-            for point in _POINTS
-        }
-        for name in filter(_WAITING.fullmatch, self._started):
-            for point in self._of(name).get("Before", []):
-                if point in found:
-                    found[point].add(name)
+    def _sooner(self) -> dict[str, set[str]]:
+        """Unit → what is started at boot and says itself that it comes before that."""
+        found: dict[str, set[str]] = {}
+        for name in self._started:
+            for later in self._of(name).get("Before", []):
+                if not masked(self._root, name):
+                    found.setdefault(later, set()).add(name)
         return found
 
     def _of(self, unit: str) -> dict[str, list[str]]:

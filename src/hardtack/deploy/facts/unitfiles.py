@@ -13,13 +13,13 @@ _MADE = ("run/systemd/generator", "run/systemd/generator.late", "run/systemd/tra
 
 
 def settings(root: Path, name: str) -> Iterator[tuple[str, str]]:
-    """(key, value) of a unit's own file, the foremost place first, then of its drop-ins; of an
-    instance those of its template too."""
+    """(key, value) of a unit's own file, the foremost place first, then of its drop-ins by
+    name, of one name the foremost alone; of an instance those of its template too."""
     called = [name, *([template] if (template := _template(name)) else [])]
     files = [f for n in called for d in PLACES if (f := root / d / n).is_file()][:1]
-    directories = [root / d / f"{n}.d" for n in called for d in PLACES]
-    files += sorted((f for d in directories for f in d.glob("*.conf")), key=lambda f: f.name)
-    for file in files:
+    directories = [root / d / f"{n}.d" for d in PLACES for n in called]
+    drop_ins = {f.name: f for d in reversed(directories) for f in d.glob("*.conf")}
+    for file in [*files, *(drop_ins[each] for each in sorted(drop_ins))]:
         try:
             text = file.read_text(errors="replace").replace("\\\n", " ")
         except OSError:
