@@ -87,6 +87,15 @@ def test_compose_reads_the_env_file_beside_it(tmp_path: Path) -> None:
     assert "${NONE}" in result.images[1].reason
 
 
+@pytest.mark.parametrize("null", ["null", "~", ""])
+def test_null_is_no_image(tmp_path: Path, null: str) -> None:
+    service = f"services:\n  w:\n    build: .\n    image: {null}\n  x:\n    image: {null}\n"
+    pod = f"kind: Pod\nspec:\n  containers:\n  - name: a\n    image: {null}\n"
+    images = scanned(tmp_path, {"compose.yaml": service, "pod.yaml": pod}).images
+    assert [brief(image)[::2] for image in images] == [(6, "?"), (5, "?")]
+    assert {image.reason for image in images} == {"no image is written here"}
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

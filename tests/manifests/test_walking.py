@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -52,6 +54,28 @@ def test_links_that_lead_nowhere_or_anywhere_are_told(tmp_path: Path) -> None:
         "gone.yaml": (Severity.WARNING, "left out: it's a link to nothing that is there"),
         "up": (Severity.WARNING, f"left out: it's a link to {tmp_path}, in which this lies"),
     }
+
+
+def test_pipes_and_sockets_are_told_by_what_they_are(tmp_path: Path) -> None:
+    write(tmp_path / "top" / "a.yaml", "a")
+    pipe = tmp_path / "top" / "pipe.yaml"
+    os.mkfifo(pipe)
+    (tmp_path / "top" / "to-pipe.yaml").symlink_to(pipe)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(os.fspath(tmp_path / "top" / "app.sock"))
+        found = scan([tmp_path / "top"])
+    assert len(found.images) == 1
+    told = {p.place.file.name: (p.severity, p.message) for p in found.problems}
+    assert told == {
+        "pipe.yaml": (Severity.WARNING, "left out: it's a pipe"),
+        "to-pipe.yaml": (Severity.WARNING, "left out: it's a pipe"),
+        "app.sock": (Severity.WARNING, "left out: it's a socket"),
+    }
+    (problem,) = scan([pipe]).problems
+    assert (problem.severity, problem.message) == (
+        Severity.ERROR,
+        "it's a pipe, no file or directory: scan a file with what comes out of it",
+    )
 
 
 @pytest.mark.needs("root")

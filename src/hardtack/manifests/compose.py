@@ -39,13 +39,13 @@ def images(document: Document, variables: Variables[str, str]) -> Iterator[Found
         yield from _built(document, way, service.get("build"))
         yield from podspecs.commands(document, way, service, variables)
         image = service.get("image")
-        if not isinstance(image, Scalar):
+        if not isinstance(image, Scalar) or (not text_of(image) and service.get("build")):
             continue
         if isinstance(service, Mapping) and (key := service.key("image")):
             image = standing_at(key, image)
         platform = text_of(service.get("platform"))
         yield found(
-            substitute(image.text, variables),
+            substitute(text_of(image), variables),
             document.place(image),
             way,
             Kind.COMPOSE,

@@ -111,7 +111,7 @@ class _Reader:
         self, node: Scalar, path: str, kind: Kind, owner: Mapping, platforms: tuple[str, ...] = ()
     ) -> Iterator[FoundImage]:
         """The image that `node` names: several where a template chooses among them."""
-        texts = expand(node.text, self.holes)
+        texts = expand(text_of(node), self.holes)
         for raw, unknown in [each for each in texts if any(each)] or texts:
             image = found(raw, self.document.place(node), path, kind, platforms=platforms,
                           hidden=self.document.hidden, unknown=unknown)  # fmt: skip

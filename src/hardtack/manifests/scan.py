@@ -37,7 +37,7 @@ from hardtack.manifests.helm import Charts, faults
 from hardtack.manifests.marks import without_comments, without_grafts, without_untold
 from hardtack.manifests.model import FoundImage, Kind, Scan
 from hardtack.manifests.place import Place, Problem, Severity
-from hardtack.manifests.walking import below
+from hardtack.manifests.walking import below, special
 from hardtack.manifests.yamlpos import Document, Node, parse
 
 _YAML = (".yaml", ".yml", ".json")
@@ -79,6 +79,10 @@ def _files(paths: Iterable[Path], problems: list[Problem]) -> Iterator[tuple[Pat
                 f"There is no {path}.",
                 remedy="Give files or directories that are there (ready: --deployment).",
             )
+        if kind := special(path):
+            text = f"it's {kind}, no file or directory: scan a file with what comes out of it"
+            problems.append(Problem(Place(path, 1), text))
+            continue
         for file in [path] if path.is_file() else below(path, problems):
             if file not in seen:
                 seen.add(file)

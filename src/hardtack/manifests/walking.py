@@ -4,12 +4,22 @@ silence."""
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from hardtack.manifests.place import Place, Problem, Severity
 
 _LEFT_OUT = {".git", ".idea", ".venv", ".vscode", "node_modules", "__pycache__"}
+_KINDS = {
+    stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+}  # fmt: skip
+
+
+def special(file: Path) -> str:
+    """What a file is that holds no text of its own ("a pipe"), or nothing. Raises OSError."""
+    return _KINDS.get(stat.S_IFMT(file.stat().st_mode), "")
 
 
 def below(top: Path, problems: list[Problem]) -> Iterator[Path]:
@@ -28,11 +38,14 @@ def below(top: Path, problems: list[Problem]) -> Iterator[Path]:
             file = Path(where, name)
             try:
                 is_file, is_link = file.is_file(), file.is_symlink()
+                kind = special(file) if file.exists() and not is_file else ""
             except OSError as error:
                 unreadable(error)
                 continue
             if is_file:
                 yield file
+            elif kind:
+                problems.append(Problem(Place(file, 1), f"left out: it's {kind}", Severity.WARNING))
             elif is_link:
                 text = "left out: it's a link to nothing that is there"
                 problems.append(Problem(Place(file, 1), text, Severity.WARNING))

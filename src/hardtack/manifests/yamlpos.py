@@ -160,8 +160,8 @@ class Document:
 
 
 def text_of(node: Node | None) -> str:
-    """The string of a scalar; empty for anything else."""
-    return node.text if isinstance(node, Scalar) else ""
+    """The string of a scalar; empty for anything else, and for null."""
+    return node.text if isinstance(node, Scalar) and node.tag != "null" else ""
 
 
 def standing_at(key: Scalar, value: Scalar) -> Scalar:
