@@ -196,7 +196,10 @@ class Proof(ClusterHands):
                 self._until(self._all_rolled)
             expect(self._identities() == before, f"{before}, and now {self._identities()}")
             said.append(f"{len(before)} names, ids and addresses as before")
-            said.append(f"{max(most) - len(SAMPLES)} servers beside the nine at most")
+            said.append(
+                f"{max(most) - len(SAMPLES)} servers beside the nine at most, "
+                "those that are about to end too"
+            )
             expect(max(most) <= len(SAMPLES) + _STARTING, f"{max(most)} servers at a time.")
             served = json.loads(self.in_mount("cat", f"{chart.MOUNT}/.hardtack"))["version"]
             expect(served == NEXT, f"The mount is of version {served}.")
@@ -222,14 +225,12 @@ class Proof(ClusterHands):
 
     @contextmanager
     def _crowd(self) -> Iterator[list[int]]:
-        """How many inference servers there are, those that are about to go left out, twice a
-        second."""
+        """How many inference servers there are, those that are about to end too, twice a second."""
         most, end = [len(SAMPLES)], threading.Event()
 
         def look() -> None:
             while not end.wait(0.5):
-                found = self.pods(INFERENCE)
-                most.append(sum("deletionTimestamp" not in pod["metadata"] for pod in found))
+                most.append(len(self.pods(INFERENCE)))
 
         thread = threading.Thread(target=look)
         thread.start()

@@ -10,6 +10,7 @@ from hardtack.endpoint.backends.kubernetes import manifests
 from hardtack.endpoint.backends.kubernetes.access import Access
 from hardtack.endpoint.backends.kubernetes.backend import Kubernetes, Settings
 from hardtack.endpoint.backends.kubernetes.client import Cluster, Object
+from hardtack.endpoint.backends.kubernetes.pods import Holding
 from hardtack.endpoint.backends.versions import look
 from tests.endpoint.test_rollout import DIGIT, server, serves
 from tests.support.cluster import kubernetes
@@ -40,6 +41,7 @@ def test_what_serves_is_changed_in_turn(tmp_path: Path) -> None:
             for sample in FEW:
                 serves(served, "2", sample.id)
             until(lambda: len(kubelet.runs) == len(FEW), lambda: kubelet.runs)
+        # With those that were deleted, and answer on for a while: they hold their memory too.
         assert kubelet.crowd == len(FEW) + 1
 
 
@@ -58,6 +60,24 @@ def test_one_that_keeps_failing_holds_up_nobody(tmp_path: Path) -> None:
         with endpoint(tmp_path, models, detectors, *given, ready=False) as served:
             serves(served, "1", good.id)
             until(lambda: server(served, bad.id)["phase"] == "failed", lambda: server(served))
+
+
+def test_a_pod_holds_memory_until_it_has_ended_or_never_will() -> None:
+    labels = {manifests.DETECTOR: "mine"}
+    deleted = {"labels": labels, "deletionTimestamp": "2026-11-28T12:00:00Z"}
+    objects: dict[str, Object] = {
+        "serves": {"metadata": {"labels": labels}, "status": {"phase": "Running"}},
+        "going": {"metadata": deleted, "status": {"phase": "Running"}},
+        "evicted": {"metadata": {"labels": labels}, "status": {"phase": "Failed"}},
+        "other": {"metadata": {"labels": {manifests.DETECTOR: "other"}}},
+    }
+    holding = Holding(patience=3600.0)
+    assert holding.count("mine", objects) == 2
+    assert holding.count("other", objects) == 1
+    del objects["going"]
+    assert holding.count("mine", objects) == 1
+    objects["on a node that is gone"] = {"metadata": deleted}
+    assert Holding(patience=0.0).count("mine", objects) == 1
 
 
 def test_a_pod_that_is_about_to_go_is_asked_until_another_is_ready(tmp_path: Path) -> None:

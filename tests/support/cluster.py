@@ -37,6 +37,8 @@ from tests.support.ports import free_port
 KUBELET, ENDPOINT = "kubelet", "endpoint"
 _BACK_OFF = 2.0
 """Seconds; a kubelet's grow from ten to three hundred."""
+_LEAVES = 2.0
+"""Seconds that a pod which was deleted answers on; in a cluster its `preStop` takes ten."""
 
 
 @dataclass
@@ -222,6 +224,8 @@ class _Run:
     ports: Mapping[int, int]
     containers: dict[str, _Container] = field(default_factory=dict)
     ready: bool = False
+    until: float = 0.0
+    """When it is to be gone, once it was deleted."""
 
     @property
     def server(self) -> _Container:
@@ -292,20 +296,31 @@ class Kubelet:
                     >= deployment["spec"]["selector"]["matchLabels"].items()]  # fmt: skip
             key = deployment["metadata"]["name"]
             self.most[key] = max(self.most.get(key, 0), len(mine))
-            if name not in {pod["metadata"]["name"] for pod in mine} and len(mine) < 2:
+            # What was deleted counts no more for the cluster, though it answers on for a while.
+            active = [pod for pod in mine if not self._run(pod).until]
+            if name not in {pod["metadata"]["name"] for pod in mine} and len(active) < 2:
                 self._make(name, template)
-            self._report(deployment, name, mine)
+            self._report(deployment, name, active)
             current = self.runs.get(name)
-            if current and current.ready:
+            if current and current.ready and not current.until:
                 wanted.add(name)
             else:
-                wanted |= {name, *(p["metadata"]["name"] for p in mine if self._ready(p))}
+                wanted |= {name, *(p["metadata"]["name"] for p in active if self._run(p).ready)}
         for pod in pods:
-            if pod["metadata"]["name"] in wanted:
+            if self._run(pod).until:
+                self._let_go(pod)
+            elif pod["metadata"]["name"] in wanted:
                 self._look(pod)
             else:
-                self._cluster.delete(PODS, pod["metadata"]["name"])
-                _end(self.runs.pop(pod["metadata"]["name"]))
+                self._run(pod).until = time.monotonic() + _LEAVES
+                metadata = {**pod["metadata"], "deletionTimestamp": "2026-11-28T12:00:00Z"}
+                self._cluster.update(PODS, {**pod, "metadata": metadata})
+
+    def _let_go(self, pod: Object) -> None:
+        """What was deleted, as soon as its time is over."""
+        if time.monotonic() >= self._run(pod).until:
+            _end(self.runs.pop(pod["metadata"]["name"]))
+            self._cluster.delete(PODS, pod["metadata"]["name"])
 
     def _report(self, deployment: Object, name: str, pods: list[Object]) -> None:
         """The Deployment's status, as its controller writes it."""
@@ -317,9 +332,8 @@ class Kubelet:
         if deployment.get("status") != status:
             self._cluster.update(DEPLOYMENTS, {**deployment, "status": status})
 
-    def _ready(self, pod: Object) -> bool:
-        run = self.runs.get(pod["metadata"]["name"])
-        return bool(run and run.ready)
+    def _run(self, pod: Object) -> _Run:
+        return self.runs[pod["metadata"]["name"]]
 
     def _make(self, name: str, template: Object) -> None:
         metadata = {**template["metadata"], "name": name}
@@ -357,7 +371,7 @@ class Kubelet:
             for c in run.containers.values()
         )
         proxy = self.proxies.get(name.rpartition("-")[0].rpartition("-")[0])
-        newer = [n for n, r in self.runs.items() if n > name and r.ready]
+        newer = [n for n, r in self.runs.items() if n > name and r.ready and not r.until]
         if proxy and run.ready and not newer:
             proxy.target = run.server.port
         status = {
@@ -427,9 +441,6 @@ def _pump(here: socket.socket, there: socket.socket) -> None:
 
 
 def _end(run: _Run) -> None:
-    if run.process.poll() is None:
-        # A Service's rules change a moment after its pods: what was sent on is still answered.
-        time.sleep(0.3)
     for container in run.containers.values():
         if container.process.poll() is None:
             container.process.terminate()

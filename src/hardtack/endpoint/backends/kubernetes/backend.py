@@ -29,7 +29,7 @@ from hardtack.endpoint.backends.kubernetes.client import (
 )
 from hardtack.endpoint.backends.kubernetes.manifests import HASH, IDENTITY, OWNED, Pods
 from hardtack.endpoint.backends.kubernetes.mirror import Mirror
-from hardtack.endpoint.backends.kubernetes.pods import Pod
+from hardtack.endpoint.backends.kubernetes.pods import Holding, Pod
 from hardtack.endpoint.backends.looker import Looker
 from hardtack.endpoint.backends.record import Record
 from hardtack.endpoint.backends.versions import Seen, Version
@@ -39,6 +39,7 @@ _log = logging.getLogger(__name__)
 
 _CRASHES = 3
 _PAUSE = 2.0
+_GONE = manifests.GRACE + 20.0
 _BACKOFF = Backoff(first=1.0, cap=30.0)
 
 
@@ -71,6 +72,7 @@ class Kubernetes:
         self._deployments, self._services, self._pods = (
             Mirror(cluster, kind, OWNED, self._wake.set) for kind in (DEPLOYMENTS, SERVICES, PODS)
         )
+        self._holding = Holding(_GONE)
         self._looker = Looker(
             settings.models, settings.refresh, lambda d: self.address(d) is None, self._wake.set
         )
@@ -306,11 +308,16 @@ class Kubernetes:
         return sum(map(self._loads, others)) < self._settings.starting
 
     def _loads(self, deployment: Object) -> bool:
-        """Whether a server of it starts now; one that waits after a failure holds up nobody."""
-        found = self._staying(_detector(deployment))
+        """Whether a server of it starts now, or the one before hasn't ended; one that waits after a
+        failure holds up nobody."""
+        detector = _detector(deployment)
+        found = self._staying(detector)
         if any(pod.broken for pod in found if not pod.ready):
             return False
-        return not any(pod.ready for pod in found) or _rolls(deployment)
+        # The cluster's own count leaves out the pods that were deleted and haven't ended.
+        held = self._holding.count(detector, self._pods.objects)
+        wanted = deployment["spec"].get("replicas", 1)
+        return not any(pod.ready for pod in found) or held > wanted or _rolls(deployment)
 
     def _size(self, detector: str) -> tuple[int, str]:
         whole = self._looker.seen.get(detector, Seen()).whole
@@ -361,7 +368,7 @@ def _differs(existing: Object, desired: Object) -> bool:
 
 
 def _rolls(deployment: Object) -> bool:
-    """Whether the cluster hasn't yet brought its pods to what it says, and ended the old ones."""
+    """Whether the cluster hasn't yet brought its pods to what it says."""
     status, wanted = deployment.get("status") or {}, deployment["spec"].get("replicas", 1)
     if status.get("observedGeneration", 0) < deployment["metadata"].get("generation", 0):
         return True

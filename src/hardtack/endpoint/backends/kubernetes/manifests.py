@@ -27,6 +27,8 @@ HASH = "hardtack.dev/hash"
 OWNED = f"app.kubernetes.io/managed-by={MANAGER},app.kubernetes.io/component=inference"
 _USER = 65532
 _DRAIN = 10
+GRACE = _DRAIN + 30
+"""Seconds after which what is left of a deleted pod is killed."""
 _LIFECYCLE = {"preStop": {"exec": {"command": ["sleep", str(_DRAIN)]}}}
 """Endpoints drain before a container is told to end; all of a pod's are at the same time."""
 _EXAMINER = {"requests": {"cpu": "10m", "memory": "48Mi"}, "limits": {"memory": "128Mi"}}
@@ -177,7 +179,7 @@ def _pod(detector: str, version: Version, pods: Pods, program: Program | None) -
     spec: Object = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": _DRAIN + 30,
+        "terminationGracePeriodSeconds": GRACE,
         "securityContext": {
             "runAsNonRoot": True, "runAsUser": _USER, "runAsGroup": _USER,
             "seccompProfile": {"type": "RuntimeDefault"},

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hardtack.endpoint.backends.kubernetes.client import Object
@@ -28,13 +29,39 @@ class Pod:
     going: bool
 
 
+class Holding:
+    """How many pods hold memory: those that were deleted too, until they are gone. One that isn't
+    after `patience` seconds never will be, as on a node that is gone, and isn't counted."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._going: Mapping[str, float] = {}
+
+    def count(self, detector: str, objects: Mapping[str, Object]) -> int:
+        """Of the detector's pods; `objects` are everybody's, by name."""
+        now = time.monotonic()
+        going = [n for n, body in objects.items() if body["metadata"].get("deletionTimestamp")]
+        self._going = {name: self._going.get(name, now) for name in going}
+        late = {name for name, since in self._going.items() if now - since >= self._patience}
+        return sum(
+            _is_of(detector, body) and not _has_ended(body)
+            for name, body in objects.items()
+            if name not in late
+        )
+
+
 def of(detector: str, objects: Iterable[Object]) -> Sequence[Pod]:
     """The detector's pods."""
-    return [
-        _read(body)
-        for body in objects
-        if body["metadata"].get("labels", {}).get(DETECTOR) == detector
-    ]
+    return [_read(body) for body in objects if _is_of(detector, body)]
+
+
+def _is_of(detector: str, body: Object) -> bool:
+    return bool(body["metadata"].get("labels", {}).get(DETECTOR) == detector)
+
+
+def _has_ended(body: Object) -> bool:
+    """As one that was evicted: it stays to be read."""
+    return (body.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def _read(body: Object) -> Pod:
