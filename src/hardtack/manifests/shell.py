@@ -27,11 +27,12 @@ _LOOP = re.compile(r"for\s+([A-Za-z_]\w*)\s+in\s+(.*)", re.DOTALL)
 _SHELLS = {"sh", "bash", "ash", "dash", "su", "eval", "ssh"}
 _REDIRECTION = re.compile(r"[0-9]*(?:&>>?|>>|>&|>\||>|<<<|<<-?|<&|<)")
 _DASH_C = re.compile(r"-[a-z]*c")
-_WORD = r"[^}]*+"  # of `${NAME:-word}`, which may hold such ones itself
+_WORD = r"[^}]*"  # of `${NAME:-word}`, which may hold such ones itself
 for _ in range(3):
-    _WORD = rf"(?:[^$}}]++|\$(?!\{{)|\$\{{{_WORD}\}})*+"
+    # At each sign one branch fits at most, so that there is nothing to go back to.
+    _WORD = rf"(?:[^$}}]|\$(?!\{{)|\$\{{{_WORD}\}})*"
 BRACED = rf"\$\{{{_WORD}\}}"
-_VARIABLE = re.compile(rf"\$(?:\{{(\w+)(?:\[[@*]\])?(?:(:?[-?+])({_WORD}))?\}}|(\w+))")
+_VARIABLE = re.compile(rf"\$(?:\{{(\w+)(?:\[[@*]\])?(?:(:?[-+?])({_WORD}))?\}}|(\w+))")
 _NAME = re.compile(r"\$\{?(\w+)")
 _UNRESOLVED = re.compile(rf"\$\(.*|`.*|{BRACED}|\$\{{[^}}]*\}}|\$[@*]", re.DOTALL)
 _MADE = re.compile("\ue010([0-9]+)\ue011")  # stands for $(…) while a command is taken apart
