@@ -130,6 +130,12 @@ class Questions:
             said.append(f"{right} of {len(SAMPLES)} right, from_edge: true")
         return said[0]
 
+    def _ready_again(self) -> None:
+        with self.record.step("ask `hardtack ready` again, with no network") as said:
+            report = self.is_ready()
+            expect(report["ready"], f"`hardtack ready` says now: {report}")
+            said.append(f"READY, {len(report['rows'])} rows")
+
     def _until(self, true: Callable[[], object], seconds: float = 600) -> None:
         deadline = time.monotonic() + seconds
         while not true():

@@ -247,10 +247,7 @@ class Story(Hands):
 
     def ask_offline(self) -> None:
         answers = self._ask("the Groundlight SDK asks all nine")
-        with self.record.step("ask `hardtack ready` again, with no network") as said:
-            report = self.is_ready()
-            expect(report["ready"], f"`hardtack ready` says now: {report}")
-            said.append(f"READY, {len(report['rows'])} rows")
+        self._ready_again()
         self.record.holds("`hardtack ready` was right",
                           f"{self._proved} before the cut; after it {answers}")  # fmt: skip
 

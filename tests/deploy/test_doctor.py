@@ -321,6 +321,17 @@ def test_a_directory_of_weights_that_others_may_not_read(tmp_path: Path) -> None
     assert "Permission denied" in found["source"]["found"]
 
 
+def findings_of_another(tmp_path: Path, root: Path) -> dict[str, Any]:
+    """What `doctor` finds of the box at `root`, run by somebody else than root."""
+    with open_to_all(tmp_path):
+        done = subprocess.run(
+            as_other(65534, *HARDTACK, "doctor", "--offline", "--json", "--root", root),
+            env=clean_environment(), cwd="/", capture_output=True, text=True, check=False,
+            timeout=90,
+        )  # fmt: skip
+    return {f["check"]: f for f in json.loads(done.stdout)["findings"]}
+
+
 @pytest.mark.needs("root")
 @pytest.mark.parametrize("closed", ["var/lib/rancher/k3s/agent", "etc/rancher/k3s/config.yaml"])
 def test_a_box_that_others_may_not_look_into(tmp_path: Path, closed: str) -> None:
@@ -330,13 +341,7 @@ def test_a_box_that_others_may_not_look_into(tmp_path: Path, closed: str) -> Non
     (root / kubelet.DROP_INS).mkdir(parents=True)
     place = root / closed
     place.chmod(0o700 if place.is_dir() else 0o600)
-    with open_to_all(tmp_path):
-        done = subprocess.run(
-            as_other(65534, *HARDTACK, "doctor", "--offline", "--json", "--root", root),
-            env=clean_environment(), cwd="/", capture_output=True, text=True, check=False,
-            timeout=90,
-        )  # fmt: skip
-    found = {f["check"]: f for f in json.loads(done.stdout)["findings"]}
+    found = findings_of_another(tmp_path, root)
     assert {"kernel", "fuse", "box"} <= set(found)
     assert str(place) in found["box"]["found"]
     assert "ermission denied" in found["box"]["found"]
@@ -349,13 +354,7 @@ def test_a_kernel_that_others_may_not_look_into(tmp_path: Path) -> None:
     root = tmp_path / "root"
     write_root(root)
     (root / "usr/sbin").mkdir(mode=0o700)
-    with open_to_all(tmp_path):
-        done = subprocess.run(
-            as_other(65534, *HARDTACK, "doctor", "--offline", "--json", "--root", root),
-            env=clean_environment(), cwd="/", capture_output=True, text=True, check=False,
-            timeout=90,
-        )  # fmt: skip
-    found = {f["check"]: f for f in json.loads(done.stdout)["findings"]}
+    found = findings_of_another(tmp_path, root)
     assert {"kernel", "box.clock"} <= set(found)
     assert "usr/sbin/iptables: Permission denied" in found["kernel"]["found"]
     assert found["kernel"]["remedy"] == "Run it as root."
