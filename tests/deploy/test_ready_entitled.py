@@ -27,7 +27,12 @@ OURS = {CAMERA: "sha256:" + "c" * 64, READER: "sha256:" + "d" * 64}
 POLICY, ALLOWED = kubelet.CREDENTIALS, kubelet.ALLOWED
 _SECRET = {"uid": "0-1", "namespace": "edge", "name": "ecr", "credentialHash": "ab"}
 _ACCOUNT = {"uid": "0-2", "namespace": "edge", "name": "edge-endpoint"}
-_NOT_ENDED = "never noted the end"
+_UNREADABLE = "the kubelet can't read its note of it"
+_GROUP = "kubelet.config.k8s.io/v1alpha1"
+_DAMAGED = ["", "{", "\0" * 200, "null", "[" * 100_000, '{"kind":"ImagePullInt',
+            json.dumps({"kind": "ImagePreloadedRecord", "apiVersion": _GROUP}),
+            '{"kind": "ImagePullIntent", "image": "docker.io/app/camera:v1"}']  # fmt: skip
+"""What a power cut leaves of a note, and what the kubelet takes for none of its own."""
 
 
 def _pulled(root: Path, image: str, credentials: dict[str, Any] | str) -> Path:
@@ -35,7 +40,7 @@ def _pulled(root: Path, image: str, credentials: dict[str, Any] | str) -> Path:
     file = root / "pulled" / f"sha256-{hashlib.sha256(image.encode()).hexdigest()}"
     file.parent.mkdir(parents=True, exist_ok=True)
     document = {
-        "kind": "ImagePulledRecord", "apiVersion": "kubelet.config.k8s.io/v1alpha1",
+        "kind": "ImagePulledRecord", "apiVersion": _GROUP,
         "lastUpdatedTime": "2026-01-01T00:00:00Z", "imageRef": image,
         "credentialMapping": credentials,
     }  # fmt: skip
@@ -43,11 +48,14 @@ def _pulled(root: Path, image: str, credentials: dict[str, Any] | str) -> Path:
     return file
 
 
-def _pulling(root: Path, image: str) -> Path:
+def _pulling(root: Path, image: str, written: str | None = None) -> Path:
     """As the kubelet notes an image that it begins to pull."""
     file = root / "pulling" / f"sha256-{hashlib.sha256(image.encode()).hexdigest()}"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"kind": "ImagePullIntent", "image": image}))
+    file.write_text(
+        json.dumps({"kind": "ImagePullIntent", "apiVersion": _GROUP, "image": image})
+        if written is None else written
+    )  # fmt: skip
     return file
 
 
@@ -92,7 +100,7 @@ def test_of_preloaded_images_the_policy_alone_decides(
          "pulled it with edge/ecr, which no pod names"),
         ({"docker.io/app/other": {"nodePodsAccessible": True}}, (), "for nobody it knows"),
         ({}, ("ecr",), "for nobody it knows"),
-        ("{", ("ecr",), "for nobody it knows"),
+        ("{", ("ecr",), _UNREADABLE),
     ],
 )  # fmt: skip
 def test_of_images_that_the_kubelet_pulled_its_notes_decide(
@@ -122,7 +130,43 @@ def test_what_is_free_is_so_whoever_pulled_it(tmp_path: Path, settings: dict[str
         assert _asked(tmp_path, settings) == []
     _pulled(top, OURS[CAMERA], "{")
     (told,) = _asked(tmp_path, settings)
-    assert told.startswith(f"{CAMERA}: the kubelet pulled it")
+    assert told.startswith(f"{CAMERA}: {_UNREADABLE}")
+
+
+@pytest.mark.parametrize("settings", [{}, {POLICY: "NeverVerify"}])
+@pytest.mark.parametrize("written", _DAMAGED)
+def test_a_note_of_a_pull_that_was_cut_short_is_told_by_its_name(
+    tmp_path: Path, written: str, settings: dict[str, str]
+) -> None:
+    """The file's name is the hash of what a pod has for the image: the kubelet looks for it where
+    it has no note of the image's id, and pulls where it can't read it, whatever its policy."""
+    top = tmp_path / "var/lib/kubelet/image_manager"
+    camera = ("app/camera:v1", CAMERA)
+    for spelled in (*camera, f"{READER}@sha256:{'e' * 64}", "app/former:v0"):
+        file = _pulling(top, spelled, written)
+        told = _asked(tmp_path, settings)
+        assert [line.partition(": ")[0] for line in told] == [CAMERA] * (spelled in camera)
+        assert all(f"{_UNREADABLE} ({file})" in line for line in told)
+        file.unlink()
+    _pulling(top, CAMERA, written)
+    _pulled(top, OURS[CAMERA], {"docker.io/app/camera": {"nodePodsAccessible": True}})
+    assert _asked(tmp_path, settings) == []  # it looks no further
+
+
+@pytest.mark.parametrize("written", _DAMAGED)
+def test_a_damaged_note_of_an_image_that_was_pulled(tmp_path: Path, written: str) -> None:
+    top = tmp_path / "var/lib/kubelet/image_manager"
+    file = _pulled(top, OURS[CAMERA], written)
+    (told,) = _asked(tmp_path, {POLICY: "NeverVerify"})
+    assert told.startswith(f"{CAMERA}: {_UNREADABLE} ({file})")
+
+
+def test_a_note_of_another_image_counts_for_nothing(tmp_path: Path) -> None:
+    """As with the kubelet, which compares what it says with what it looks for."""
+    top = tmp_path / "var/lib/kubelet/image_manager"
+    file = _pulled(top, OURS[CAMERA], {})
+    file.write_text(file.read_text().replace(OURS[CAMERA], OURS[READER]))
+    assert _asked(tmp_path, {}) == []
 
 
 def test_a_pull_that_a_power_cut_ended(tmp_path: Path) -> None:
@@ -133,6 +177,7 @@ def test_a_pull_that_a_power_cut_ended(tmp_path: Path) -> None:
     assert told.startswith(f"{CAMERA}: the kubelet began to pull it")
     assert str(file) in told
     file.rename(file.with_name(file.name + ".tmp"))
+    file.with_name(file.name + ".tmp").write_text("{")
     assert _asked(tmp_path, settings) == []
 
 

@@ -31,6 +31,22 @@ def test_names_of_one_image_are_equal() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "others"),
+    [
+        ("docker.io/library/alpine:latest",
+         {f"{place}{tag}" for tag in ("", ":latest") for place in (
+             "alpine", "library/alpine", "docker.io/alpine", "docker.io/library/alpine",
+             "index.docker.io/alpine", "index.docker.io/library/alpine")}),
+        ("app/camera:v1",
+         {"app/camera:v1", "docker.io/app/camera:v1", "index.docker.io/app/camera:v1"}),
+        (f"quay.io/a/b:latest@{DIGEST}", {f"quay.io/a/b:latest@{DIGEST}"}),
+    ],
+)  # fmt: skip
+def test_every_way_to_spell_an_image(text: str, others: set[str]) -> None:
+    assert Reference.parse(text).spellings == others
+
+
+@pytest.mark.parametrize(
     "text",
     ["", "Alpine", "a//b", "a:", "a@", "a@sha256:12", "a b", "-a", "x/" + "a" * 256, "a" * 64,
      "a@sha256:" + "A" * 64, "http://a/b", "a\n"],
@@ -49,3 +65,5 @@ def test_any_text_is_a_reference_or_a_bad_one(text: str) -> None:
         return
     assert Reference.parse(reference.name) == reference
     assert Reference.parse(reference.familiar) == reference
+    assert text in reference.spellings
+    assert {Reference.parse(spelling) for spelling in reference.spellings} == {reference}

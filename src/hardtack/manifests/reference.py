@@ -9,6 +9,7 @@ from hardtack.core.errors import BadReference
 
 DEFAULT_REGISTRY = "docker.io"
 DEFAULT_TAG = "latest"
+_HUB = (DEFAULT_REGISTRY, "index.docker.io")
 LONGEST_NAME = 255
 
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
@@ -81,6 +82,20 @@ class Reference:
                 short = self.full_repository
         return short + self._suffix(self.tag or "")
 
+    @property
+    def spellings(self) -> frozenset[str]:
+        """Every text that means the image with this very tag and digest, `index.docker.io` and a
+        `latest` that is left out among them."""
+        places = {self.full_repository}
+        if self.registry == DEFAULT_REGISTRY:
+            short = self.repository.removeprefix("library/")
+            paths = {self.repository, self.repository if "/" in short else short}
+            places = {f"{host}/{path}" for host in _HUB for path in paths}
+            places |= {path for path in paths if _split(path)[0] == DEFAULT_REGISTRY}
+        tag = self.tag or ("" if self.digest else DEFAULT_TAG)
+        tags = {tag, "" if tag == DEFAULT_TAG and not self.digest else tag}
+        return frozenset(place + self._suffix(tag) for place in places for tag in tags)
+
     def with_digest(self, digest: str | None) -> Reference:
         """The same image and tag, pinned to `digest`. Raises BadReference."""
         if digest is not None:
@@ -109,7 +124,7 @@ class Reference:
 def _split(name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
     if slash and _looks_like_registry(first):
-        return (DEFAULT_REGISTRY if first == "index.docker.io" else first), rest
+        return (DEFAULT_REGISTRY if first in _HUB else first), rest
     return DEFAULT_REGISTRY, name
 
 

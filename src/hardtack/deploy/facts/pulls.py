@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from hardtack.deploy.facts.unreadable import unreadable
 from hardtack.manifests.reference import Reference
 
 _ROOT = "/var/lib/kubelet"
-_SUFFIX = ".tmp"  # of one that is being written
+_PREFIX, _SUFFIX = "sha256-", ".tmp"  # the latter of one that is being written
+_GROUP = "kubelet.config.k8s.io/"
+_PULLED, _PULLING = "ImagePulledRecord", "ImagePullIntent"
 
 
 @dataclass(frozen=True)
@@ -31,44 +33,60 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Pulls:
-    """`pulled`: file → repository → credentials, None where the note can't be understood;
-    `pulling`: image → file, where a pull began and its end was never noted."""
+    """`pulled`: file → (image's id, repository → credentials); `pulling`: file → the image of a
+    pull that began and whose end was never noted. None where the note can't be understood."""
 
     directory: Path
-    pulled: Mapping[str, Mapping[str, Credentials] | None] = field(default_factory=dict)
-    pulling: Mapping[str, str] = field(default_factory=dict)
+    pulled: Mapping[str, tuple[str, Mapping[str, Credentials]] | None] = field(default_factory=dict)
+    pulling: Mapping[str, str | None] = field(default_factory=dict)
 
     def of(self, image: str) -> Mapping[str, Credentials] | None:
-        """Repository → credentials of the image with this id; None where the kubelet didn't pull
-        it. Of a note that can't be understood nobody's."""
-        return {} if self.unreadable(image) else self.pulled.get(self.file(image).name)
-
-    def unreadable(self, image: str) -> bool:
-        """Whether there is a note of the image with this id that can't be understood: then the
-        kubelet pulls it again, whatever it is told."""
-        name = self.file(image).name
-        return name in self.pulled and self.pulled[name] is None
+        """Repository → credentials of the image with this id; None where the kubelet has no note
+        of it that it understands."""
+        noted = self.pulled.get(_name(image))
+        return noted[1] if noted and noted[0] == image else None
 
     def file(self, image: str) -> Path:
         """Where the kubelet notes the image with this id."""
-        return self.directory / "pulled" / f"sha256-{hashlib.sha256(image.encode()).hexdigest()}"
+        return self.directory / "pulled" / _name(image)
 
-    def began(self, image: str) -> Path | None:
-        """The note of a pull that never ended of the image that is called so; None where there is
+    def damaged(self, image: str, spellings: Iterable[str]) -> Path | None:
+        """The note that the kubelet would read of the image with this id, and which it can't: then
+        it pulls, whatever it is told. It goes by how a pod spells the image where it has none of
+        the id."""
+        if _name(image) in self.pulled and self.pulled[_name(image)] is None:
+            return self.file(image)
+        if self.of(image) is not None:
+            return None
+        names = map(_name, sorted(spellings))
+        return next(
+            (self._pulling(n) for n in names if n in self.pulling and self.pulling[n] is None), None
+        )
+
+    def began(self, spellings: Iterable[str]) -> Path | None:
+        """The note of a pull that never ended of the image that is spelled so; None where there is
         none."""
-        name = self.pulling.get(image)
-        return self.directory / "pulling" / name if name else None
+        wanted = frozenset(spellings)
+        return next((self._pulling(n) for n, image in self.pulling.items() if image in wanted), None)
+
+    def _pulling(self, name: str) -> Path:
+        return self.directory / "pulling" / name
 
 
 def read(root: Path, kubelet: Mapping[str, str]) -> Pulls:
     """The notes below the kubelet's directory. Raises ConfigError for what may not be read."""
     top = root / kubelet.get("root-dir", _ROOT).lstrip("/") / "image_manager"
-    pulled = {name: _credentials(note) for name, note in _notes(top / "pulled")}
-    pulling = {_called(note): name for name, note in _notes(top / "pulling")}
+    pulled = {name: _credentials(note) for name, note in _notes(top / "pulled", _PULLED)}
+    pulling = {name: _spelled(note) for name, note in _notes(top / "pulling", _PULLING)}
     return Pulls(top, pulled, pulling)
 
 
-def _notes(directory: Path) -> Iterator[tuple[str, Any]]:
+def _name(noted: str) -> str:
+    """The file of what is noted: an image's id, or how it is spelled."""
+    return f"{_PREFIX}{hashlib.sha256(noted.encode()).hexdigest()}"
+
+
+def _notes(directory: Path, kind: str) -> Iterator[tuple[str, Any]]:
     """(file, what it says: None where that can't be told, as the kubelet sees it too)."""
     try:
         names = sorted(os.listdir(directory))
@@ -77,21 +95,28 @@ def _notes(directory: Path) -> Iterator[tuple[str, Any]]:
     except OSError as error:
         raise unreadable(directory, error, "Mend it, then look again.") from None
     for name in names:
-        if name.startswith("sha256-") and not name.endswith(_SUFFIX):
+        if name.startswith(_PREFIX) and not name.endswith(_SUFFIX):
             try:
-                yield name, json.loads((directory / name).read_bytes())
+                yield name, _note((directory / name).read_bytes(), kind)
             except FileNotFoundError:
                 continue
-            except ValueError:
-                yield name, None
             except OSError as error:
                 raise unreadable(directory / name, error, "Mend it, then look again.") from None
 
 
-def _credentials(note: Any) -> dict[str, Credentials] | None:
+def _note(text: bytes, kind: str) -> Any:
+    try:
+        note = json.loads(text)
+    except (ValueError, RecursionError):  # a power cut left half of it, nothing, or zeros
+        return None
+    known = isinstance(note, dict) and str(note.get("apiVersion")).startswith(_GROUP)
+    return note if known and note.get("kind") == kind else None
+
+
+def _credentials(note: Any) -> tuple[str, dict[str, Credentials]] | None:
     """None for a note that can't be understood."""
     try:
-        return {
+        return str(note.get("imageRef", "")), {
             _repository(name): Credentials(
                 bool(given.get("nodePodsAccessible")),
                 tuple(
@@ -113,8 +138,5 @@ def _repository(name: str) -> str:
         return name
 
 
-def _called(note: Any) -> str:
-    try:
-        return Reference.parse(str(note["image"])).name
-    except (TypeError, KeyError, BadReference):
-        return ""
+def _spelled(note: Any) -> str | None:
+    return None if note is None else str(note.get("image", ""))

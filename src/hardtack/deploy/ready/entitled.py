@@ -33,6 +33,12 @@ class Image:
     names: Collection[str]
     id: str
 
+    @property
+    def spellings(self) -> frozenset[str]:
+        """Every way in which a pod can write it."""
+        names = (self.name, *self.names)
+        return frozenset(text for name in names for text in Reference.parse(name).spellings)
+
 
 def rows(k3s: K3s, pulls: Pulls, images: Iterable[Image], held: Collection[str]) -> Iterator[Row]:
     """A row for each image whose registry the kubelet would ask. `held`: the pull secrets that
@@ -43,9 +49,10 @@ def rows(k3s: K3s, pulls: Pulls, images: Iterable[Image], held: Collection[str])
     allowed = k3s.kubelet.get(ALLOWED, "").split(",") if policy == _LISTED else []
     for image in images:
         free = policy == _NEVER or _allows(allowed, Reference.parse(image.name).full_repository)
-        if free and not pulls.unreadable(image.id):  # the kubelet reads its note first
+        amiss = _damaged(pulls, image)  # the kubelet reads its notes first
+        if free and amiss is None:
             continue
-        amiss = _noted(pulls, image, held)
+        amiss = amiss or _noted(pulls, image, held)
         if amiss is None and policy != _USUAL:
             amiss = (
                 "the kubelet asks its registry whether a pod may have it "
@@ -69,12 +76,23 @@ def named(roots: Iterable[Node]) -> frozenset[str]:
     return frozenset(found - {""})
 
 
+def _damaged(pulls: Pulls, image: Image) -> Amiss | None:
+    file = pulls.damaged(image.id, image.spellings)
+    if file is None:
+        return None
+    return (
+        f"the kubelet can't read its note of it ({file}), which a power cut may have cut short: it "
+        "pulls again, whatever it is told",
+        f"Stop k3s, remove {file}, and start it: then it counts as preloaded.",
+    )
+
+
 def _noted(pulls: Pulls, image: Image, held: Collection[str]) -> Amiss | tuple[()] | None:
     """What the kubelet's notes of the image amount to: what is amiss, or nothing where they let
     pods have it; None where there are none."""
     noted = pulls.of(image.id)
     if noted is None:
-        began = next((file for name in image.names if (file := pulls.began(name))), None)
+        began = pulls.began(image.spellings)
         if began is None:
             return None
         return (
