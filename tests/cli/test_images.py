@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -102,6 +103,18 @@ def test_from_a_manifest_to_a_box(yard: Yard) -> None:
     assert nowhere.returncode == 11
     assert f"There is no directory {yard.home / 'agent/image'}." in nowhere.stderr
     assert not (yard.home / "agent").exists()
+
+
+def test_bundles_are_installed_beside_a_k3s_that_cant_be_run(yard: Yard) -> None:
+    yard.ok("lock", "pod.yaml")
+    yard.ok("pull", "--out", yard.bundles)
+    (yard.home / "bin").mkdir()
+    (yard.home / "bin/k3s").touch(0o755)
+    path = f"{yard.home / 'bin'}:{os.environ['PATH']}"
+    done = run("images", "install", yard.bundles, "--to", yard.k3s, env={"PATH": path})
+    assert done.returncode == 0, done.stderr
+    assert f"hardtack: {yard.home}/bin/k3s can't be run: Exec format error." in done.stderr
+    assert "restart k3s: which k3s runs here isn't known" in done.stdout
 
 
 def test_files_out_of_an_image(yard: Yard) -> None:

@@ -22,7 +22,7 @@ from hardtack.deploy.doctor import machine
 from hardtack.deploy.doctor.finding import Finding, State
 from hardtack.deploy.doctor.reach import Way, reach
 from hardtack.deploy.doctor.run import Patient, credentials, directory, examine
-from hardtack.deploy.facts import kernel, kubelet
+from hardtack.deploy.facts import kernel, kubelet, versions
 from hardtack.deploy.facts.kernel import Kernel
 from hardtack.deploy.facts.versions import Versions
 from hardtack.deploy.requirements import Direction, Requirement, When
@@ -73,6 +73,30 @@ def test_versions() -> None:
         "k3s": State.NOTE, "containerd": State.NOTE,
     }  # fmt: skip
     assert _states(machine.versions(Versions("", "", "too old"))) == {"containerd": State.PROBLEM}
+
+
+@pytest.mark.parametrize(
+    ("program", "found", "said"),
+    [
+        ("#!/bin/sh\necho k3s version v1.34.1+k3s1 '(24fc436e)'\n", "v1.34.1+k3s1", ""),
+        ("#!/bin/sh\necho K3OS\n", "", ""),
+        ("#!/bin/sh\nexec sleep 1000\n", "", "--version says nothing within 0.5 s."),
+        ("", "", "can't be run: Exec format error."),
+        ("#!/no/such\n", "", "can't be run: No such file or directory."),
+        ("#!/bin/sh\nprintf 'kaputt\\303' >&2; kill -11 $$\n", "", "ended with -11: kaputt"),
+    ],
+)
+def test_a_k3s_that_cant_say_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, found: str, said: str
+) -> None:
+    (tmp_path / "k3s").write_text(program)
+    (tmp_path / "k3s").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(versions, "_PATIENCE", 0.5)
+    told = versions.read(None)
+    assert told.k3s == found
+    assert _states(machine.versions(told)).get("k3s") == (State.PROBLEM if said else None)
+    assert said in (told.k3s_error.message if told.k3s_error else "")
 
 
 def test_a_kernel_is_read(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from hardtack.core.errors import BoxError, ConfigError
 from hardtack.deploy.facts.read import KEPT
-from hardtack.deploy.prepare import cgroups, clock, flavour, images, manifests, run
+from hardtack.deploy.prepare import cgroups, clock, flavour, images, manifests, run, step
 from hardtack.deploy.prepare.boot import units
 from hardtack.deploy.prepare.iptables import parse
 from hardtack.deploy.prepare.step import Step, Target
@@ -34,6 +34,25 @@ def _do(target: Target, step: Step) -> tuple[str, ...]:
 
 def _undo(target: Target, step: Step) -> None:
     run.undo(target, [step])
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("", "can't be run: Exec format error"),
+        ("#!/bin/sh\nexec sleep 1000\n", "ip link didn't end within 0.5 s"),
+        ("#!/bin/sh\nprintf '\\303' >&2; exit 2\n", "ip link: \ufffd"),
+    ],
+)
+def test_a_program_of_the_system_that_cant_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, said: str
+) -> None:
+    (tmp_path / "ip").write_text(program)
+    (tmp_path / "ip").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(step, "_PATIENCE", 0.5)
+    with pytest.raises(BoxError, match=said):
+        step.run("ip", "link")
 
 
 def test_a_clock_in_the_past_is_set_and_later_not_again(target: Target) -> None:

@@ -18,7 +18,7 @@ from hardtack.deploy.facts.read import read
 from hardtack.deploy.ready import box, certificates
 from hardtack.deploy.ready.certificates import Certificate, Tls
 from hardtack.deploy.ready.report import State
-from tests.support.ready import WAITER, write_root
+from tests.support.ready import PROGRAM, WAITER, write_root
 
 HELPERS = Path("var/lib/rancher/credentialprovider")
 K3S = Path("etc/rancher/k3s/config.yaml")
@@ -388,6 +388,14 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         _chained(_started("server"), _remove("usr/local/bin/k3s")), "started at boot",
         "to start /usr/local/bin/k3s, which isn't there",
     ),
+    "a k3s without rights": (
+        _chained(_started("server"), lambda root: (root / "usr/local/bin/k3s").chmod(0o644)),
+        "started at boot", "to start /usr/local/bin/k3s, which isn't there, or is no program",
+    ),
+    "a k3s whose upgrade was broken off": (
+        _chained(_started("server"), _write("usr/local/bin/k3s", "")), "started at boot",
+        "to start /usr/local/bin/k3s, which isn't there, or is no program",
+    ),
     "a condition": (
         _k3s_unit("ConditionPathExists=/srv/licence"), "started at boot",
         "passed over at boot: ConditionPathExists=/srv/licence doesn't hold",
@@ -731,7 +739,8 @@ def test_without_kubernetes_systemd_starts_mount_and_endpoint(
         _write(_WANTS / started, "")(tmp_path)
     _write("etc/hosts", "127.0.0.1 localhost\n")(tmp_path)
     _write("var/lib/hardtack/clock", "")(tmp_path)
-    _write("usr/local/bin/hardtack", "")(tmp_path)
+    _write("usr/local/bin/hardtack", PROGRAM)(tmp_path)
+    (tmp_path / "usr/local/bin/hardtack").chmod(0o755)
     damage(tmp_path)
     details = [detail for _, detail in _amiss(tmp_path)]
     assert bool(details) == bool(said)

@@ -14,6 +14,7 @@ from hardtack.cli.main import hardtack
 from hardtack.deploy.facts import fstab, systemd, unitfiles
 from hardtack.deploy.facts.read import read
 from hardtack.deploy.ready import filesystems
+from tests.support.ready import PROGRAM
 from tests.support.systemd import systemd as boot
 
 HERE = Path(__file__).parents[2] / "deploy/systemd"
@@ -186,9 +187,12 @@ def test_a_program_is_looked_for_where_links_lead_on_the_box(
     """The box's root is a directory here, and nothing of ours lies where its links would lead."""
     unit = tmp_path / "etc/systemd/system/hardtack-prepare.service"
     program = tmp_path / "mnt/data/local/bin/hardtack"
-    for file, text in ((unit, "[Service]\nExecStart=/usr/local/bin/hardtack\n"), (program, "")):
+    for file, text in (
+        (unit, "[Service]\nExecStart=/usr/local/bin/hardtack\n"), (program, PROGRAM),
+    ):  # fmt: skip
         file.parent.mkdir(parents=True)
         file.write_text(text)
+    program.chmod(0o755)
     for name, target in links.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).symlink_to(target)

@@ -307,6 +307,9 @@ def test_credential_helpers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key
         with pytest.raises(AccessDenied, match=r"failed for .* with exit code 3") as refused:
             a_client(config=config).manifest(f"{server.host}/a", "v1")
         assert "s3cret" not in str(refused.value)
+        (tmp_path / name).write_bytes(b"")  # of an upgrade that was broken off
+        with pytest.raises(ConfigError, match=f"{name}, which can't be run: Exec format error"):
+            a_client(config=config).manifest(f"{server.host}/a", "v1")
         (tmp_path / name).unlink()
         with pytest.raises(ConfigError, match=f"{name}, which is not on the PATH"):
             a_client(config=config).manifest(f"{server.host}/a", "v1")

@@ -32,6 +32,7 @@ from tests.support.registry import RegistryServer, registry
 CHOSEN = tuple(s for s in SAMPLES if s.name in ("digit", "focus"))
 PAUSE = "rancher/mirrored-pause:3.6"
 WAITER = "systemd-networkd-wait-online.service"
+PROGRAM = "#!/bin/sh\n"
 _ROUTES = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT"
 
 
@@ -171,8 +172,8 @@ def write_root(root: Path) -> None:
         "etc/systemd/system/hardtack-prepare.service": "[Service]\n"
         "ExecStart=hardtack box prepare\n",
         "etc/systemd/system/k3s.service.wants/hardtack-prepare.service": "",
-        "usr/local/bin/hardtack": "",
-        "usr/local/bin/k3s": "",
+        "usr/local/bin/hardtack": PROGRAM,
+        "usr/local/bin/k3s": PROGRAM,
         "etc/systemd/system/multi-user.target.wants/k3s.service": "",
         f"usr/lib/systemd/system/{WAITER}": "[Service]\nType=oneshot\n",
         f"etc/systemd/system/network-online.target.wants/{WAITER}": "",
@@ -181,6 +182,7 @@ def write_root(root: Path) -> None:
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
+        file.chmod(0o755 if text == PROGRAM else 0o644)
 
 
 @contextmanager

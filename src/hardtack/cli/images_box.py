@@ -24,6 +24,7 @@ from hardtack.cli.images_options import (
 from hardtack.cli.options import Existing, using
 from hardtack.cli.output import json_option, print_json, print_table
 from hardtack.cli.progress import shown
+from hardtack.core.errors import BoxError
 from hardtack.deploy.facts.versions import k3s_version
 from hardtack.images import install as installing
 from hardtack.images.lockfile import read_lock
@@ -50,7 +51,7 @@ def install(
 
     Bundles that an earlier install put there and that DIRECTORY no longer has are removed.
     """
-    version = values["k3s_version"] or k3s_version()
+    version = values["k3s_version"] or _k3s_version()
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(containerd_at(values["socket"])) if import_now else None
         progress = stack.enter_context(shown("install"))
@@ -71,6 +72,15 @@ def install(
         click.echo(f"{file}  removed, no longer wanted")
     needed = {True: "k3s must be restarted", False: "no restart needed", None: "restart k3s"}
     click.echo(f"{needed[done.restart]}: {done.reason}.")
+
+
+def _k3s_version() -> str | None:
+    """What k3s says; of one that can't, the bundles are installed all the same."""
+    try:
+        return k3s_version()
+    except BoxError as error:
+        click.echo(f"hardtack: {error}", err=True)
+        return None
 
 
 @click.command()

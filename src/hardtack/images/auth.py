@@ -137,6 +137,12 @@ def _ask_helper(name: str, host: str) -> Credentials | None:
         raise AccessDenied(
             f"{program} gave no credentials for {host} in {_HELPER_SECONDS} s."
         ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"Docker's config names the credential helper {program}, which can't be run: "
+            f"{error.strerror}.",
+            remedy="Install it again, or take it out of that file.",
+        ) from error
     if done.returncode:
         if b"not found" in (done.stdout + done.stderr).lower():
             return None

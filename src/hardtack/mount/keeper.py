@@ -263,7 +263,12 @@ class Keeper:
 
         for options in (["-u"], ["-u", "-z"]):
             command = ["fusermount3", *options, "--", self.mountpoint]
-            if subprocess.run(command, check=False, stderr=subprocess.DEVNULL).returncode == 0:
+            try:
+                done = subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
+            except OSError as problem:
+                log(f"the mount stays: fusermount3 can't be run: {problem}", "warning")
+                return
+            if done.returncode == 0:
                 return
 
     def run(self) -> int:

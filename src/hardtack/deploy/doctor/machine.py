@@ -78,7 +78,9 @@ def kubernetes(found: Kernel) -> Iterator[Finding]:
 
 def versions(found: Versions) -> Iterator[Finding]:
     """k3s and containerd."""
-    if found.k3s:
+    if found.k3s_error:
+        yield problem("k3s", found.k3s_error.message, found.k3s_error.remedy)
+    elif found.k3s:
         match = re.match(r"v?1\.(\d+)\.", found.k3s)
         if match and int(match[1]) >= 28:
             yield ok("k3s", found.k3s)

@@ -67,7 +67,9 @@ class Pulls:
         """The note of a pull that never ended of the image that is spelled so; None where there is
         none."""
         wanted = frozenset(spellings)
-        return next((self._pulling(n) for n, image in self.pulling.items() if image in wanted), None)
+        return next(
+            (self._pulling(n) for n, image in self.pulling.items() if image in wanted), None
+        )
 
     def _pulling(self, name: str) -> Path:
         return self.directory / "pulling" / name

@@ -65,7 +65,7 @@ def _started(root: Path, name: str) -> bool:
 
 
 def _lacking(root: Path, command: str) -> str:
-    """The program of an ExecStart; empty where it is there."""
+    """The program of an ExecStart; empty where it is there, and one."""
     try:
         program = (shlex.split(command) or [""])[0].lstrip(_PREFIXES)
     except ValueError:
@@ -74,4 +74,9 @@ def _lacking(root: Path, command: str) -> str:
         return ""
     places = [program] if program.startswith("/") else [f"{d}/{program}" for d in _PROGRAMS]
     found = (resolved(root, place) for place in places)
-    return "" if any(path is not None and path.is_file() for path in found) else program
+    return "" if any(path is not None and _is_program(path) for path in found) else program
+
+
+def _is_program(path: Path) -> bool:
+    """Not what an upgrade that was broken off leaves: a file that may not be run, or is empty."""
+    return path.is_file() and bool(path.stat().st_mode & 0o111 and path.stat().st_size)

@@ -32,10 +32,15 @@ def run(*command: str) -> str:
         )
     try:
         done = subprocess.run(
-            [program, *command[1:]], capture_output=True, text=True, check=False, timeout=_PATIENCE
-        )
+            [program, *command[1:]], capture_output=True, text=True, errors="replace", check=False,
+            timeout=_PATIENCE,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise BoxError(f"{' '.join(command)} didn't end within {_PATIENCE:.0f} s.") from None
+        raise BoxError(f"{' '.join(command)} didn't end within {_PATIENCE:g} s.") from None
+    except OSError as error:
+        raise BoxError(
+            f"{program} can't be run: {error.strerror}.", remedy="Install it again."
+        ) from None
     if done.returncode != 0:
         said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
         remedy = "Run it as root." if os.geteuid() else ""

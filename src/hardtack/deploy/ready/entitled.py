@@ -49,10 +49,10 @@ def rows(k3s: K3s, pulls: Pulls, images: Iterable[Image], held: Collection[str])
     allowed = k3s.kubelet.get(ALLOWED, "").split(",") if policy == _LISTED else []
     for image in images:
         free = policy == _NEVER or _allows(allowed, Reference.parse(image.name).full_repository)
-        amiss = _damaged(pulls, image)  # the kubelet reads its notes first
-        if free and amiss is None:
+        damaged = _damaged(pulls, image)  # the kubelet reads its notes first
+        if free and damaged is None:
             continue
-        amiss = amiss or _noted(pulls, image, held)
+        amiss = damaged or _noted(pulls, image, held)
         if amiss is None and policy != _USUAL:
             amiss = (
                 "the kubelet asks its registry whether a pod may have it "

@@ -42,7 +42,8 @@ def prepared(facts: Facts) -> Iterable[Amiss]:
             yield said, "Take that out of what was added to its unit file."
         if unit.lacks:
             yield (
-                f"{PREPARING} is to run {unit.lacks} at the next start, which isn't there",
+                f"{PREPARING} is to run {unit.lacks} at the next start, which isn't there, or is "
+                "no program",
                 "Install hardtack there; or elsewhere, then: hardtack box prepare.",
             )
 
@@ -92,7 +93,7 @@ def _down(systemd: Systemd, names: tuple[str, ...]) -> Iterable[Amiss]:
     for unit in started:
         if unit.lacks:
             yield (
-                f"{unit.name} is to start {unit.lacks}, which isn't there",
+                f"{unit.name} is to start {unit.lacks}, which isn't there, or is no program",
                 "Put it back, or correct the unit's ExecStart.",
             )
         for condition in unit.unmet:
