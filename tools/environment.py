@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import system
@@ -22,6 +25,26 @@ WEIGHTS = VENV / "weights"
 
 def ensure(level: str) -> None:
     """Make `.venv` hold what `level` (demo or dev) needs; nothing is done when it does already."""
+    with _alone():
+        _ensure(level)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Whoever else sets this checkout up is waited for."""
+    checkout = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(checkout, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("this checkout is being set up already; waiting for that")
+            fcntl.flock(checkout, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(checkout)
+
+
+def _ensure(level: str) -> None:
     fits = venv_fits()
     if fits and any(_stamp(done).exists() and _stamp(done).read_text() == _needed(done)
                     for done in (level, "dev")):  # fmt: skip

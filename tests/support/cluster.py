@@ -16,11 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import aiohttp.test_utils
 import aiohttp.web
 import attrs
 from kmock import KubernetesEmulator, ResourceInfo
-from kmock import Server as KMockServer
 
 from hardtack.core.errors import ClusterError
 from hardtack.endpoint.backends.asking import ask
@@ -129,11 +127,26 @@ def _failed(fault: Fault) -> aiohttp.web.Response:
     return aiohttp.web.json_response(status, status=fault.status, headers=dict(fault.headers))
 
 
-class _Abrupt(aiohttp.test_utils.RawTestServer):
-    """Hangs up on open watches when it ends."""
+class _Listener:
+    """An emulator's address."""
 
-    async def _make_runner(self, debug: bool = True, **kwargs: Any) -> Any:
-        return await super()._make_runner(debug, shutdown_timeout=0.1, **kwargs)
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_server(("127.0.0.1", port), backlog=128)
+
+    async def start(self, emulator: Emulator) -> None:
+        server = aiohttp.web.Server(emulator, handler_cancellation=True)
+        # Seconds that open watches are left.
+        self._runner = aiohttp.web.ServerRunner(server, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await aiohttp.web.SockSite(self._runner, self._socket).start()
+
+    async def close(self) -> None:
+        """Hang up on every connection."""
+        # asyncio loses, open, what it accepted when the server closes in the same turn.
+        asyncio.get_running_loop().remove_reader(self._socket)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await self._runner.cleanup()
 
 
 class ApiServer:
@@ -146,7 +159,7 @@ class ApiServer:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port: int = probe.getsockname()[1]
         self.emulator: Emulator = self._do(self._made())
-        self._server: KMockServer | None = None
+        self._listener: _Listener | None = None
         self.come()
 
     async def _made(self) -> Emulator:
@@ -159,16 +172,14 @@ class ApiServer:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     def come(self) -> None:
-        self._server = KMockServer(
-            self.emulator, host="127.0.0.1", port=self.port, server_cls=_Abrupt
-        )
-        self._do(self._server.__aenter__())
+        self._listener = _Listener(self.port)
+        self._do(self._listener.start(self.emulator))
 
     def go(self) -> None:
         """Away, with every connection."""
-        if self._server is not None:
-            self._do(self._server.__aexit__(None, None, None))
-            self._server = None
+        if self._listener is not None:
+            self._do(self._listener.close())
+            self._listener = None
 
     def close(self) -> None:
         self.go()

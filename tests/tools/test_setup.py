@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -63,6 +64,28 @@ def test_each_step_is_told_and_an_index_out_of_reach_is_named(checkout: Path) ->
         "run: the package index can't be reached.",
     ]
     assert "HTTPS_PROXY" in done.stderr and "PIP_INDEX_URL" in done.stderr
+
+
+def test_a_second_set_up_waits_for_the_first(checkout: Path) -> None:
+    asked = (
+        sys.executable,
+        "-c",
+        "import sys; sys.path.insert(0, 'tools'); import environment\n"
+        "environment._ensure = lambda level: None\nenvironment.ensure('dev'); print('done')",
+    )
+    kept = os.open(checkout, os.O_RDONLY)
+    try:
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        with subprocess.Popen(
+            asked, cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as second:  # fmt: skip
+            assert second.stderr is not None
+            assert "is being set up already" in second.stderr.readline()
+            assert second.poll() is None
+            fcntl.flock(kept, fcntl.LOCK_UN)
+            assert second.communicate(timeout=60)[0] == "done\n"
+    finally:
+        os.close(kept)
 
 
 def test_a_python_that_is_too_old_is_named(checkout: Path) -> None:
