@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.commands import HARDTACK, clean_environment
+from tests.support.ready import PROGRAM
 
 CABLE = "192.168.1.7"
 WAITER = "systemd-networkd-wait-online.service"
@@ -96,6 +97,8 @@ class KernelBox:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+        if text == PROGRAM:
+            path.chmod(0o755)
         return path
 
 
@@ -120,7 +123,7 @@ def kernel_box(directory: Path) -> Iterator[KernelBox]:
             assert process.stdout is not None
             assert process.stdout.readline() == "started\n"
             box = KernelBox(root, process.pid)
-            for name, text in {**_FILES, **dict.fromkeys(_programs(), "")}.items():
+            for name, text in {**_FILES, **dict.fromkeys(_programs(), PROGRAM)}.items():
                 box.write(name, text)
             yield box
         finally:
