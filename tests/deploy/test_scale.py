@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from bench import fleet
 
-from hardtack.core.backoff import Stagger
+from hardtack.core.backoff import Pace, Stagger
 
 PAGE = Path(__file__).parents[2] / "docs/scale.md"
 
@@ -29,6 +29,16 @@ def test_a_listing_over_a_thin_link_leaves_most_of_the_time_to_others() -> None:
     stagger, rng = Stagger(900), random.Random(1)
     assert 675 <= stagger.next(rng, took=7) <= 900
     assert stagger.next(rng, took=140) == 1260
+
+
+def test_a_listing_that_an_outage_held_up_delays_none_after_it() -> None:
+    pace = Pace(Stagger(2))
+    assert pace.wait(6) <= 2
+    assert pace.wait(0.01) <= 2
+    assert pace.wait(120) <= 2
+    assert pace.wait(90) == 810  # the second in a row: the link is thin
+    assert pace.wait(100) == 810
+    assert pace.wait(0.01) <= 2
 
 
 @pytest.mark.parametrize("begin", fleet.Begin)

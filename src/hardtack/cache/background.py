@@ -16,7 +16,7 @@ from hardtack.cache.results import LeftOut
 from hardtack.cache.store import Store
 from hardtack.cache.verifying import Verifier
 from hardtack.cache.view import View
-from hardtack.core.backoff import Backoff, Stagger
+from hardtack.core.backoff import Backoff, Pace, Stagger
 from hardtack.core.errors import HardtackError
 from hardtack.core.progress import Meter
 
@@ -83,6 +83,7 @@ class Background:
     def _refresh_for_ever(self) -> None:
         delays = self._delays()
         stagger = Stagger(self._options.refresh_interval)
+        pace = Pace(stagger)
         if self._view.known:
             self._tell_left_out()
             self._stop.wait(stagger.first())
@@ -91,7 +92,7 @@ class Background:
             if self._options.follow == "latest" or not self._view.known:
                 began = time.monotonic()
                 if self._refresh():
-                    wait = stagger.next(took=time.monotonic() - began)
+                    wait = pace.wait(time.monotonic() - began)
                     delays = self._delays()
                 else:
                     wait = 1.0 + next(delays)

@@ -53,6 +53,20 @@ class Stagger(NamedTuple):
         return max(wait, took / self.share - took)
 
 
+class Pace:
+    """The waits between rounds by how long the rounds take. An outage may hold one up for as long
+    as it lasts: only two long ones in a row are the link's own pace."""
+
+    def __init__(self, stagger: Stagger) -> None:
+        self._stagger = stagger
+        self._before = 0.0
+
+    def wait(self, took: float) -> float:
+        """Seconds to the next round, after one that took `took`."""
+        pace, self._before = min(took, self._before), took
+        return self._stagger.next(took=pace)
+
+
 def _system() -> random.Random:
     import random  # late: it is needed when something failed, or goes on for ever
 
