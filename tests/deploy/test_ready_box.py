@@ -17,8 +17,9 @@ from hardtack.deploy.facts.model import Clock, Facts, K3s, Network, Space
 from hardtack.deploy.facts.read import read
 from hardtack.deploy.ready import box, certificates
 from hardtack.deploy.ready.certificates import Certificate, Tls
+from hardtack.deploy.ready.checks import Check
 from hardtack.deploy.ready.report import State
-from tests.support.ready import PROGRAM, WAITER, write_root
+from tests.support.ready import PROGRAM, WAITER, put, write_root
 
 HELPERS = Path("var/lib/rancher/credentialprovider")
 K3S = Path("etc/rancher/k3s/config.yaml")
@@ -42,11 +43,7 @@ def _edit(file: str | Path, old: str, new: str) -> Callable[[Path], None]:
 
 
 def _write(file: str | Path, text: str) -> Callable[[Path], None]:
-    def write(root: Path) -> None:
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-        (root / file).write_text(text)
-
-    return write
+    return lambda root: put(root / file, text)
 
 
 def _remove(file: str | Path) -> Callable[[Path], None]:
@@ -55,6 +52,7 @@ def _remove(file: str | Path) -> Callable[[Path], None]:
 
 def _link(file: str | Path, target: str) -> Callable[[Path], None]:
     def link(root: Path) -> None:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).unlink(missing_ok=True)
         (root / file).symlink_to(target)
 
@@ -124,6 +122,11 @@ def _fstab(*lines: str) -> Callable[[Path], None]:
     return _write("etc/fstab", "# what, where\n" + "".join(f"{line}\n" for line in lines))
 
 
+_MOUNT_UNIT = _write(
+    "usr/lib/systemd/system/var-lib-rancher.mount",
+    "[Mount]\nWhat=/dev/sdb1\nWhere=/var/lib/rancher\n",
+)
+_MOUNT_LINK = _write(UNITS / "local-fs.target.wants/var-lib-rancher.mount", "")
 _DISK = "LABEL=data /var/lib/rancher ext4"
 _RUNS = _write("run/systemd/system/x.service", "")
 
@@ -365,6 +368,33 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         _chained(_starts("site.service", "Before=k3s.service\nAfter=time-sync.target"), _TIME),
         "order of starts", "k3s.service starts after systemd-time-wait-sync.service",
     ),
+    "a wait that a program starts at each start": (
+        _chained(_remove(UNITS / f"{ONLINE}.wants/{WAITER}"),
+                 _remove(UNITS / f"{WAITER}.d/hardtack.conf"),
+                 _write(f"run/systemd/generator/{ONLINE}.wants/{WAITER}", "")),
+        "order of starts", f"k3s.service starts after {WAITER}, which waits",
+    ),
+    "a wait that is masked until the next start": (
+        _chained(_remove(UNITS / f"{WAITER}.d/hardtack.conf"),
+                 _link(f"run/systemd/system/{WAITER}", "/dev/null")), "order of starts",
+        f"{WAITER}, which waits for a network, and is masked until the next start alone",
+    ),
+    "a bound until the next start": (
+        _chained(_remove(UNITS / f"{WAITER}.d/hardtack.conf"),
+                 _write(f"run/systemd/system/{WAITER}.d/a.conf", "[Service]\nTimeoutStartSec=5\n")),
+        "order of starts", f"k3s.service starts after {WAITER}",
+    ),
+    "a wait by a drop-in for all services": (
+        _chained(_write("usr/lib/systemd/system/service.d/site.conf",
+                        "[Unit]\nAfter=time-sync.target\n"), _TIME),
+        "order of starts", "k3s.service starts after systemd-time-wait-sync.service",
+    ),
+    "a wait under another name": (
+        _chained(_k3s_unit("After=ntp.service"),
+                 _link(UNITS / "ntp.service", "/usr/lib/systemd/system/chrony-wait.service"),
+                 _starts("chrony-wait.service", "[Service]")),
+        "order of starts", "k3s.service starts after chrony-wait.service",
+    ),
     "a wait required": (
         _k3s_unit(f"Requires={WAITER}"), "order of starts",
         f"requires {WAITER}, which fails without a network",
@@ -395,6 +425,20 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a k3s whose upgrade was broken off": (
         _chained(_started("server"), _write("usr/local/bin/k3s", "")), "started at boot",
         "to start /usr/local/bin/k3s, which isn't there, or is no program",
+    ),
+    "a k3s that is started until the next start": (
+        _chained(_remove(UNITS / "multi-user.target.wants/k3s.service"),
+                 _write("run/systemd/system/multi-user.target.wants/k3s.service", "")),
+        "started at boot", "k3s.service is not started at boot: it is enabled until the next start",
+    ),
+    "a k3s whose unit a power cut emptied": (
+        _write(UNITS / "k3s.service", ""), "started at boot",
+        "/k3s.service is empty, as a power cut leaves it",
+    ),
+    "a default that starts nothing": (
+        _chained(_write("usr/lib/systemd/system/rescue.target", "[Unit]\n"),
+                 _link(UNITS / "default.target", "/usr/lib/systemd/system/rescue.target")),
+        "started at boot", "k3s.service is not started at boot",
     ),
     "a condition": (
         _k3s_unit("ConditionPathExists=/srv/licence"), "started at boot",
@@ -462,6 +506,23 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     ),
     "a disk mounted by hand": (
         _chained(_mount("ext4"), _RUNS), "mounts", "/var/lib/rancher was mounted by hand",
+    ),
+    "a line of fstab that is gone, and what was made of it": (
+        _chained(_mount("ext4"), _RUNS, _write(
+            "run/systemd/generator/var-lib-rancher.mount", "[Unit]\nSourcePath=/etc/fstab\n"
+            "[Mount]\nWhat=/dev/sdb1\nWhere=/var/lib/rancher\n"),
+            _write("run/systemd/generator/local-fs.target.requires/var-lib-rancher.mount", "")),
+        "mounts", "/var/lib/rancher was mounted by hand",
+    ),
+    "a mount's unit that nothing starts": (
+        _chained(_mount("ext4"), _RUNS, _MOUNT_UNIT), "mounts",
+        "nothing starts var-lib-rancher.mount at boot, which mounts /var/lib/rancher",
+    ),
+    "a mount's unit that is called otherwise": (
+        _chained(_write(UNITS / "data.mount", "[Mount]\nWhat=/dev/sdb1\nWhere=/srv/data/\n"),
+                 _write(UNITS / "local-fs.target.wants/data.mount", "")), "mounts",
+        "data.mount, which is to mount something at boot, is refused by systemd: Where=/srv/data/ "
+        "is that of srv-data.mount",
     ),
     "data elsewhere": (_k3s("data-dir: /srv/k3s"), "storage", "its data in /srv/k3s"),
     "an agent's file": (_k3s("server: https://10.0.0.5:6443"), "control plane", "10.0.0.5"),
@@ -598,6 +659,16 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
         _k3s_unit("ConditionPathExists=!/srv/licence\nConditionPathIsDirectory=/etc"),
         _k3s_unit("ConditionPathExists=|/srv/licence\nConditionPathExists=|/etc/hostname"),
         _k3s_unit("ConditionPathExists=/run/site/ready"),
+        _link("run/systemd/system/k3s.service", "/dev/null"),  # until the next start
+        _chained(_write("usr/lib/systemd/system/site-k3s.service", "[Unit]\n"),
+                 _remove(UNITS / "k3s.service"),
+                 _link(UNITS / "k3s.service", "/usr/lib/systemd/system/site-k3s.service"),
+                 _remove(UNITS / "multi-user.target.wants/k3s.service"),
+                 _write(UNITS / "multi-user.target.wants/site-k3s.service", "")),
+        _chained(_write("usr/lib/systemd/system/multi-user.target", "[Unit]\n"),
+                 _link(UNITS / "default.target", "/usr/lib/systemd/system/multi-user.target")),
+        _chained(_k3s_unit("After=time-sync.target"), _TIME, _link(
+            UNITS / "sysinit.target.wants/systemd-time-wait-sync.service", "/dev/null")),
         _networkd("Name=en* eth*"),
         _networkd("Type=ether\nKind=!*"),
         _networkd("Name=!hardtack*"),
@@ -613,10 +684,9 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
         _chained(_running("a" * 64), _write("usr/local/bin/k3s", "#!/bin/sh\nexec k3s.tar\n")),
         _carrying("b" * 64),
         _chained(_mount("xfs"), _RUNS, _fstab(f"{_DISK} defaults 0 2")),
-        _chained(_mount("xfs"), _RUNS, _write(
-            "usr/lib/systemd/system/var-lib-rancher.mount",
-            "[Mount]\nWhat=/dev/sdb1\nWhere=/var/lib/rancher\n",
-        )),
+        _chained(_mount("xfs"), _RUNS, _MOUNT_UNIT, _MOUNT_LINK),
+        _chained(_mount("xfs"), _RUNS, _MOUNT_UNIT,
+                 _k3s_unit("RequiresMountsFor=/var/lib/rancher/k3s")),
         _chained(_mount("xfs"), _fstab(f"{_DISK} nofail 0 2"),
                  _k3s_unit("RequiresMountsFor=/var/lib/rancher/k3s")),
         _chained(_write("dev/disk/by-uuid/1-2", ""), _fstab(
@@ -740,11 +810,20 @@ def test_without_kubernetes_systemd_starts_mount_and_endpoint(
     _write("etc/hosts", "127.0.0.1 localhost\n")(tmp_path)
     _write("var/lib/hardtack/clock", "")(tmp_path)
     _write("usr/local/bin/hardtack", PROGRAM)(tmp_path)
-    (tmp_path / "usr/local/bin/hardtack").chmod(0o755)
     damage(tmp_path)
     details = [detail for _, detail in _amiss(tmp_path)]
     assert bool(details) == bool(said)
     assert all(said in detail for detail in details)
+
+
+def test_a_mask_that_goes_is_told_and_counts_for_nothing(tmp_path: Path) -> None:
+    write_root(tmp_path)
+    _link("run/systemd/system/k3s.service", "/dev/null")(tmp_path)
+    rows = box.rows(read(tmp_path, addresses=lambda: {"lo": frozenset({"127.0.0.1"})}))
+    (row,) = (row for row in rows if row.check is Check.BOX_STARTS)
+    assert row.state is State.READY
+    said = "k3s.service: masked until the next start alone (/run/systemd/system)"
+    assert row.detail == said
 
 
 def test_full_disks() -> None:

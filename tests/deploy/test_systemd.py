@@ -11,8 +11,9 @@ import click
 import pytest
 
 from hardtack.cli.main import hardtack
-from hardtack.deploy.facts import fstab, systemd, unitfiles
+from hardtack.deploy.facts import fstab, systemd
 from hardtack.deploy.facts.read import read
+from hardtack.deploy.facts.unitfiles import UnitFiles
 from hardtack.deploy.ready import filesystems
 from tests.support.ready import PROGRAM
 from tests.support.systemd import systemd as boot
@@ -95,7 +96,7 @@ def test_systemd_starts_what_ready_says_it_does(
         assert (done.returncode == 0) == starts, done.stderr
         assert (manager.shows(_WAITER)["Result"] == "timeout") == waits
     (tmp_path / "box/etc/systemd").mkdir(parents=True)
-    (tmp_path / "box/etc/systemd/system").symlink_to(tmp_path / "units")
+    (tmp_path / "units").rename(tmp_path / "box/etc/systemd/system")
     found = systemd.read(tmp_path / "box")
     assert found is not None
     (k3s,) = found.units
@@ -123,7 +124,7 @@ def test_of_drop_ins_of_one_name_the_foremost_counts(tmp_path: Path) -> None:
     )  # fmt: skip
     said = [ln[12:] for ln in done.stdout.splitlines() if ln.startswith("Description=")]
     assert said == ["itself", "etc of etc", "same of etc", "usr-lib of usr/lib"]
-    assert [value for _, value in unitfiles.settings(tmp_path, unit)] == said
+    assert [value for _, value in UnitFiles(tmp_path).settings(unit)] == said
 
 
 _FSTAB = """\

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.commands import HARDTACK, clean_environment
-from tests.support.ready import PROGRAM
+from tests.support.ready import PROGRAM, put
 
 CABLE = "192.168.1.7"
 WAITER = "systemd-networkd-wait-online.service"
@@ -94,12 +94,8 @@ class KernelBox:
 
     def write(self, name: str, text: str) -> Path:
         """A file of the box."""
-        path = self.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        if text == PROGRAM:
-            path.chmod(0o755)
-        return path
+        put(self.root / name, text)
+        return self.root / name
 
 
 def _programs() -> list[str]:

@@ -179,10 +179,19 @@ def write_root(root: Path) -> None:
         f"etc/systemd/system/network-online.target.wants/{WAITER}": "",
         f"etc/systemd/system/{WAITER}.d/hardtack.conf": "[Service]\nTimeoutStartSec=15\n",
     }.items():
-        file = root / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        file.chmod(0o755 if text == PROGRAM else 0o644)
+        put(root / name, text)
+
+
+def put(file: Path, text: str) -> None:
+    """A file of a box: what starts a unit is a link, and a program may be run."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.parent.suffix in (".wants", ".requires"):
+        file.unlink(missing_ok=True)
+        file.symlink_to(f"../{file.name}")
+        return
+    file.write_text(text)
+    if text == PROGRAM:
+        file.chmod(0o755)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def hierarchy() -> Path | None:
 
 
 class Systemd:
-    """`pid` as this process sees it; units are read from `units`."""
+    """`pid` as this process sees it; units are read from `units`, the foremost place of them."""
 
     def __init__(self, pid: int, units: Path) -> None:
         self.pid, self.units = pid, units
@@ -66,19 +66,22 @@ class Systemd:
 
 
 @contextmanager
-def systemd(directory: Path) -> Iterator[Systemd]:
-    """It runs below `directory`, reads `directory/units`, and is gone at the end, with all that it
-    started and mounted."""
-    units, top = directory / "units", hierarchy()
+def systemd(directory: Path, places: Sequence[Path] = ()) -> Iterator[Systemd]:
+    """It runs below `directory`, reads `directory/units` or the `places`, the foremost first, and
+    is gone at the end, with all that it started and mounted."""
+    places = places or [directory / "units"]
+    units, top = places[0], hierarchy()
     assert top is not None
-    units.mkdir()
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
     for name in _TARGETS:
-        (units / f"{name}.target").write_text("[Unit]\nDefaultDependencies=no\n")
+        (places[-1] / f"{name}.target").write_text("[Unit]\nDefaultDependencies=no\n")
     (directory / "generators").mkdir()
     cgroup = top / f"hardtack-test-{os.getpid()}-{directory.name}"
     cgroup.mkdir()
     env = {
-        "container": "test", "SYSTEMD_UNIT_PATH": str(units), "SYSTEMD_LOG_TARGET": "console",
+        "container": "test", "SYSTEMD_UNIT_PATH": ":".join(map(str, places)),
+        "SYSTEMD_LOG_TARGET": "console",
         "SYSTEMD_GENERATOR_PATH": str(directory / "generators"),
     }  # fmt: skip
     with (directory / "systemd.log").open("wb") as log:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hardtack.deploy.facts.links import resolved
-from hardtack.deploy.facts.unitfiles import settings
 
 _HOLDS: dict[str, Callable[[Path], bool]] = {
     "PathExists": lambda _: True,
@@ -22,11 +21,11 @@ _MADE_ANEW = ("/run/", "/var/run/", "/tmp/", "/dev/", "/proc/", "/sys/")
 """Below these nothing tells what a start will find."""
 
 
-def unmet(root: Path, unit: str) -> tuple[str, ...]:
-    """The conditions of the unit that don't hold, as they are written. Raises OSError where it may
-    not look."""
+def unmet(root: Path, said: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """The conditions of a unit that says this (key, value) that don't hold, as they are written.
+    Raises OSError where it may not look."""
     found: list[str] = []
-    for key, value in settings(root, unit):
+    for key, value in said:
         group = next((group for group in _GROUPS if key.startswith(group)), "")
         if group and not value:  # forgotten are those of every kind, as with systemd
             found = [each for each in found if not each.startswith(group)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hardtack.deploy.facts import systemd
-from hardtack.deploy.facts.unitfiles import settings
+from hardtack.deploy.facts.unitfiles import UnitFiles
 
 UNITS = ("k3s.service", "k3s-agent.service")
 _ENVIRONMENT = {
@@ -23,8 +23,8 @@ _ROLES = ("server", "agent")
 def flags(root: Path) -> dict[str, list[str]]:
     """Flag → values of the command that starts k3s; they overwrite what its files say."""
     found: dict[str, list[str]] = {}
-    for unit in _started(root):
-        commands = [v for k, v in settings(root, unit) if k == "ExecStart" and v]
+    for said in _started(root):
+        commands = [v for k, v in said if k == "ExecStart" and v]
         for name, value in _flags(_words(commands[-1] if commands else "")):
             found.setdefault(name, []).append(value)
     return found
@@ -33,9 +33,9 @@ def flags(root: Path) -> dict[str, list[str]]:
 def environment(root: Path) -> dict[str, str]:
     """Flag → value of k3s's environment; what its files say goes first."""
     found = {}
-    for unit in _started(root):
-        texts = [v for k, v in settings(root, unit) if k == "Environment"]
-        for key, value in settings(root, unit):
+    for said in _started(root):
+        texts = [v for k, v in said if k == "Environment"]
+        for key, value in said:
             if key == "EnvironmentFile":
                 texts += _lines(root / value.lstrip("-/"))
         for word in (word for text in texts for word in _words(text)):
@@ -45,9 +45,11 @@ def environment(root: Path) -> dict[str, str]:
     return found
 
 
-def _started(root: Path) -> list[str]:
-    """Those of k3s's units that are there and not masked."""
-    return [unit for unit in UNITS if unit in systemd.names(root)]
+def _started(root: Path) -> list[list[tuple[str, str]]]:
+    """What those of k3s's units say that are there and not masked."""
+    files = UnitFiles(root)
+    names = systemd.names(files)
+    return [list(files.settings(unit)) for unit in UNITS if unit in names]
 
 
 def _flags(words: list[str]) -> Iterator[tuple[str, str]]:

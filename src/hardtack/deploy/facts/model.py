@@ -84,10 +84,11 @@ class Space:
 @dataclass(frozen=True)
 class Waiter:
     """A service that waits for a network, or for its time, for `seconds` at most (None: no
-    bound)."""
+    bound). `masked`: until the next start alone."""
 
     name: str
     seconds: float | None
+    masked: bool = False
 
     @property
     def long(self) -> bool:
@@ -113,14 +114,20 @@ class Unit:
 
 @dataclass(frozen=True)
 class Systemd:
-    """`units`: those that aren't masked; `masked`: the others; `runs`: systemd started this box;
-    `fstab`: a line of /etc/fstab mounts weights; `mounts`: places that a unit mounts."""
+    """`units`: those that aren't masked; `masked`: the others, each with its file where that is
+    empty; `runs`: systemd started this box; `fstab`: a line of /etc/fstab mounts weights; `mounts`:
+    places that a unit mounts at boot; `idle`: place → the unit that would, and that nothing starts;
+    `refused`: unit that is to mount something at boot → why systemd doesn't take it; `fleeting`:
+    unit → what it is until the next start alone, `masked` or `enabled`."""
 
     units: tuple[Unit, ...] = ()
-    masked: frozenset[str] = frozenset()
+    masked: Mapping[str, str] = field(default_factory=dict)
     runs: bool = False
     fstab: bool = False
     mounts: frozenset[str] = frozenset()
+    idle: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    fleeting: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from hardtack.deploy.facts.unitfiles import links
+from hardtack.deploy.facts.boot import Boot
+from hardtack.deploy.facts.unitfiles import UnitFiles
 
 OURS = "hardtack0"
 """The interface that needs no cable."""
@@ -18,7 +19,7 @@ _TYPES, _KINDS = ("ether",), ("dummy", "bridge")
 
 def claiming(root: Path) -> str:
     """The name of the file by which it does; empty where it doesn't, or isn't started at boot."""
-    if not any(link.name == _SERVICE for link in links(root)):
+    if not Boot(UnitFiles(root)).starts(_SERVICE):
         return ""
     files = {f.name: f for place in reversed(PLACES) for f in (root / place).glob("*.network")}
     for name in sorted(files):  # the first that fits is the one

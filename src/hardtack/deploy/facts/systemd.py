@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from hardtack.deploy.facts import fstab
+from hardtack.deploy.facts import fstab, mountunits
+from hardtack.deploy.facts.boot import Boot
 from hardtack.deploy.facts.conditions import unmet
 from hardtack.deploy.facts.links import resolved
 from hardtack.deploy.facts.model import Systemd, Unit
 from hardtack.deploy.facts.ordering import ONLINE, Ordering
-from hardtack.deploy.facts.unitfiles import PLACES, links, masked, mounted, settings
+from hardtack.deploy.facts.unitfiles import UnitFiles
 
 PREPARING = "hardtack-prepare.service"
 _OURS = ("k3s.service", "k3s-agent.service", "containerd.service", "hardtack*.service")
@@ -26,9 +27,11 @@ def read(root: Path) -> Systemd | None:
     """What the unit files below `root` say; None where there is no systemd."""
     if not (root / "etc/systemd/system").is_dir():
         return None
-    order = Ordering(root)
-    units = tuple(_unit(root, name, order) for name in names(root))
-    hidden = frozenset(name for name in _there(root) if masked(root, name))
+    files = UnitFiles(root)
+    boot = Boot(files)
+    order = Ordering(boot)
+    there = _there(files)
+    units = tuple(_unit(root, name, boot, order) for name in there if not files.masked(name))
     ours = [each for each in fstab.read(root) if each.kind in _WEIGHTS]
     units += tuple(
         Unit(f"the mount of {each.place} by /etc/fstab", order.waiters(ONLINE))
@@ -36,32 +39,35 @@ def read(root: Path) -> Systemd | None:
         if "_netdev" in each.options
     )
     return Systemd(
-        units, hidden, (root / "run/systemd/system").is_dir(), bool(ours), mounted(root)
+        units,
+        {name: str(files.emptied(name) or "") for name in there if files.masked(name)},
+        (root / "run/systemd/system").is_dir(), bool(ours), mountunits.at_boot(boot),
+        mountunits.idle(boot), mountunits.refused(boot),
+        {name: how for name, how in files.fleeting.items() if _is_ours(name)},
     )  # fmt: skip
 
 
-def names(root: Path) -> list[str]:
-    """The units below `root` that a box of ours starts, without those that are masked."""
-    return [name for name in _there(root) if not masked(root, name)]
+def names(files: UnitFiles) -> list[str]:
+    """The units that a box of ours starts, without those that are masked."""
+    return [name for name in _there(files) if not files.masked(name)]
 
 
-def _there(root: Path) -> list[str]:
-    return sorted({p.name for d in PLACES for pattern in _OURS for p in (root / d).glob(pattern)})
+def _there(files: UnitFiles) -> list[str]:
+    return sorted({name for pattern in _OURS for name in files.names(pattern)})
 
 
-def _unit(root: Path, name: str, order: Ordering) -> Unit:
-    commands = [value for key, value in settings(root, name) if key == "ExecStart" and value]
+def _is_ours(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in _OURS)
+
+
+def _unit(root: Path, name: str, boot: Boot, order: Ordering) -> Unit:
+    said = list(boot.files.settings(name))
+    commands = [value for key, value in said if key == "ExecStart" and value]
     lacks = _lacking(root, commands[-1]) if commands else ""
     return Unit(
-        name, order.waiters(name), order.impossible(name), _started(root, name), lacks,
-        frozenset(order.mounts(name)), unmet(root, name),
+        name, order.waiters(name), order.impossible(name), boot.starts(name), lacks,
+        frozenset(order.mounts(name)), unmet(root, said),
     )  # fmt: skip
-
-
-def _started(root: Path, name: str) -> bool:
-    """Whether something that is started at boot wants the unit, or an instance of it."""
-    pattern = name.replace("@.", "@*.")
-    return any(fnmatch(link.name, pattern) for link in links(root))
 
 
 def _lacking(root: Path, command: str) -> str:

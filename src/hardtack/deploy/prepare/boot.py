@@ -70,7 +70,7 @@ def plan(target: Target) -> Iterable[Change]:
     changes = [c for n, t in units(target.command).items() for c in file(target, UNITS / n, t)]
     for name, directory in _LINKS.items():
         link = target.path(UNITS / directory / name)
-        if not link.is_symlink() and not link.exists():
+        if not link.is_symlink():
             changes.append(Change(f"enable {name}", lambda link=link: _link(link)))  # type: ignore[misc]
     yield from changes
     yield from reload(target, changes)
@@ -78,6 +78,7 @@ def plan(target: Target) -> Iterable[Change]:
 
 def _link(link: Path) -> None:
     link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)  # a file there starts nothing
     link.symlink_to(f"../{link.name}")
 
 

@@ -204,6 +204,12 @@ CHECKS: dict[Check, Callable[[Facts], Iterable[Amiss]]] = {
     Check.BOX_PULLS: elsewhere.forced_pulls,
 }
 """Each yields what is amiss."""
+_NOTED: dict[Check, Callable[[Facts], str]] = {Check.BOX_STARTS: starts.passing}
+"""What is to be said where nothing is."""
+
+
+def _nothing(_: Facts) -> str:
+    return ""
 
 
 def rows(facts: Facts) -> list[Row]:
@@ -213,5 +219,5 @@ def rows(facts: Facts) -> list[Row]:
         amiss = [
             Row(check, check.words, State.WRONG, said, remedy=helps) for said, helps in look(facts)
         ]
-        found += amiss or [Row(check, check.words, State.READY)]
+        found += amiss or [Row(check, check.words, State.READY, _NOTED.get(check, _nothing)(facts))]
     return found

@@ -21,6 +21,12 @@ def at_boot(facts: Facts) -> Iterable[Amiss]:
         return
     for entry in facts.fstab:
         yield from _held_up(entry)
+    for unit, why in facts.systemd.refused.items():
+        yield (
+            f"{unit}, which is to mount something at boot, is refused by systemd: {why}",
+            "Correct it; what its file must be called says: "
+            "systemd-escape --path --suffix=mount PLACE.",
+        )
     for space in {space.place: space for space in facts.spaces}.values():
         yield from _mounted(space, facts, facts.systemd)
     for place in unawaited(facts):
@@ -64,12 +70,20 @@ def _mounted(space: Space, facts: Facts, systemd: Systemd) -> Iterable[Amiss]:
             "/etc/fstab.",
         )
     elif entry is None and systemd.runs and space.disk and not _by_itself(space, systemd):
-        yield (
-            f"{space.place} was mounted by hand: nothing that systemd knows of does it at the next "
-            "start",
-            "Write a line for it into /etc/fstab; where something else mounts it at each start: "
-            "--without box.mounts.",
+        yield _not_by_itself(space.place, systemd)
+
+
+def _not_by_itself(place: str, systemd: Systemd) -> Amiss:
+    if unit := systemd.idle.get(place):
+        return (
+            f"nothing starts {unit} at boot, which mounts {place}",
+            f"Have it started: systemctl enable {unit} (it needs WantedBy=local-fs.target).",
         )
+    return (
+        f"{place} was mounted by hand: nothing that systemd knows of does it at the next start",
+        "Write a line for it into /etc/fstab; where something else mounts it at each start: "
+        "--without box.mounts.",
+    )
 
 
 def _by_itself(space: Space, systemd: Systemd) -> bool:

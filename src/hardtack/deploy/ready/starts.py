@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 
 from hardtack.deploy.facts.model import Facts, Systemd, Unit
 from hardtack.deploy.facts.systemd import PREPARING
 from hardtack.deploy.ready.amiss import PREPARE, Amiss
 
 _K3S = ("k3s.service", "k3s-agent.service")
+_FLEETING = "until the next start alone (/run/systemd/system)"
 _MOUNT, _ENDPOINT = "hardtack@.service", "hardtack-endpoint.service"
 
 
@@ -25,7 +27,9 @@ def order(facts: Facts) -> Iterable[Amiss]:
             )
         for waiter in unit.waits:
             if waiter.long:
-                yield f"{unit.name} starts after {waiter.name}, which waits for a network", PREPARE
+                now = f", and is masked {_FLEETING}" if waiter.masked else ""
+                said = f"{unit.name} starts after {waiter.name}, which waits for a network{now}"
+                yield said, PREPARE
 
 
 def prepared(facts: Facts) -> Iterable[Amiss]:
@@ -56,7 +60,7 @@ def at_boot(facts: Facts) -> Iterable[Amiss]:
     if facts.k3s is not None:
         yield from _down(facts.systemd, _K3S)
         units = _of(facts.systemd, _K3S)
-        if facts.systemd.runs and not units and not facts.systemd.masked & set(_K3S):
+        if facts.systemd.runs and not units and not facts.systemd.masked.keys() & set(_K3S):
             yield (
                 "no unit of systemd starts k3s",
                 "Install k3s's service; where something else starts it: "
@@ -106,9 +110,33 @@ def _down(systemd: Systemd, names: tuple[str, ...]) -> Iterable[Amiss]:
     if units:
         name = units[0].name
         which = name.replace("@.", "@NAME.")
-        yield f"{name} is not started at boot", f"Have it started: systemctl enable {which}."
-    for name in sorted(systemd.masked & set(names)):
-        yield f"{name} is masked: it is not started at boot", _unmask(name)
+        now = f": it is enabled {_FLEETING}" if _passing(systemd, names, "enabled") else ""
+        yield f"{name} is not started at boot{now}", f"Have it started: systemctl enable {which}."
+    for name in sorted(systemd.masked.keys() & set(names)):
+        if empty := systemd.masked[name]:
+            yield (
+                f"{empty} is empty, as a power cut leaves it: systemd takes {name} for masked",
+                f"Install what brought it again; then: systemctl enable {name}.",
+            )
+        else:
+            yield f"{name} is masked: it is not started at boot", _unmask(name)
+
+
+def passing(facts: Facts) -> str:
+    """What is so until the next start alone, and is well then."""
+    if facts.systemd is None:
+        return ""
+    masked = _passing(facts.systemd, (*_K3S, _MOUNT, _ENDPOINT, PREPARING), "masked")
+    return f"{', '.join(masked)}: masked {_FLEETING}" if masked else ""
+
+
+def _passing(systemd: Systemd, names: tuple[str, ...], how: str) -> list[str]:
+    patterns = [name.replace("@.", "@*.") for name in names]
+    return sorted(
+        name
+        for name, what in systemd.fleeting.items()
+        if what == how and any(fnmatchcase(name, pattern) for pattern in patterns)
+    )
 
 
 def _unmask(name: str) -> str:
