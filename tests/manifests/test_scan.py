@@ -180,5 +180,5 @@ ACTIONS = ["{{", "}}", "-", "if .Values.a", "end", "| default ", '"', "`", "(", 
 def test_any_text_passes_the_template_reader(text: str) -> None:
     itself = Named(parse('{{ include "t" . }}'), Path("t.tpl"))
     chart = Chart(Path("c"), [{"a": "b", "l": [1, {"a": 2}]}], named={"t": itself})
-    (flat,) = chart.flattened(text, Path("t.yaml"))
+    (flat,) = chart.flattened(parse(text), Path("t.yaml"))
     assert flat.text.count("\n") == text.count("\n")

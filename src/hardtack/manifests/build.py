@@ -2,75 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from hardtack.core.errors import BadReference
 from hardtack.manifests.model import FoundImage, Kind, PullPolicy
 from hardtack.manifests.place import Place
 from hardtack.manifests.reference import DEFAULT_TAG, Reference
 from hardtack.manifests.shell import unresolved
-
-# A template's action that isn't one plain text stands in the YAML as OPEN + number + CLOSE.
-OPEN, CLOSE = "\ue000", "\ue001"
-# `@sha256:` at a line's end, behind which a template puts no digest, would make the line a key.
-NO_DIGEST = "@sha256:-"
-_HOLE = re.compile(f"{OPEN}([0-9]+){CLOSE}")
-_MOST_TEXTS = 200
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A hole that may be each of `options`; holes of one `frame` have their n-th together."""
-
-    frame: int
-    options: tuple[str, ...]
-
-
-Hole = Choice | str  # a string says why it can't be told
-
-
-def expand(text: str, holes: Sequence[Hole]) -> list[tuple[str, str]]:
-    """(text, why it can't be told) for each text that `text` with its holes may be."""
-    if OPEN not in text:
-        return [(text, "")]
-    pending, done = [(text, 0)], dict[str, str]()
-    while pending and len(done) < _MOST_TEXTS:
-        here, depth = pending.pop(0)
-        numbers = [int(number) for number in _HOLE.findall(here)]
-        found = {n: holes[n] for n in numbers if n < len(holes)}
-        choices = {n: hole for n, hole in found.items() if isinstance(hole, Choice)}
-        if not choices or depth > 20:
-            why = next((hole for hole in found.values() if isinstance(hole, str)), "")
-            unclear = OPEN in here
-            reason = f"cannot tell: {why or 'it is made by a template'}" if unclear else ""
-            done[_HOLE.sub("{{…}}", _unquoted(here))] = reason
-            continue
-        frames: dict[int, int] = {}
-        for hole in choices.values():
-            frames[hole.frame] = max(frames.get(hole.frame, 0), len(hole.options))
-        ways = itertools.product(*(range(count) for count in frames.values()))
-        for way in itertools.islice(ways, _MOST_TEXTS):
-            at = dict(zip(frames, way, strict=True))
-            pending.append((_chosen(here, choices, at), depth + 1))
-    return list(done.items())
-
-
-def _unquoted(text: str) -> str:
-    """Without the quotes that an action put in: YAML would have read them."""
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text
-
-
-def _chosen(text: str, choices: dict[int, Choice], at: dict[int, int]) -> str:
-    def option(hole: re.Match[str]) -> str:
-        choice = choices.get(int(hole[1]))
-        if choice is None:
-            return hole[0]
-        return choice.options[min(at[choice.frame], len(choice.options) - 1)]
-
-    return _HOLE.sub(option, text)
 
 
 def found(

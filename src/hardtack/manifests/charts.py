@@ -2,101 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from collections.abc import Sequence as Several
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hardtack.core.errors import ManifestError
 from hardtack.manifests import files, helm_render, values
-from hardtack.manifests.build import NO_DIGEST, expand, found
-from hardtack.manifests.embedded import NAMES_AN_IMAGE
-from hardtack.manifests.flatten import Flat, Inserted
 from hardtack.manifests.functions import to_yaml
 from hardtack.manifests.helm import Chart, Charts, names_below
-from hardtack.manifests.model import FoundImage, Kind, PullPolicy
+from hardtack.manifests.model import FoundImage
 from hardtack.manifests.place import Place, Problem, Severity
-from hardtack.manifests.podspecs import CONTAINERS, fragment
 from hardtack.manifests.reference import Reference
 from hardtack.manifests.yamlpos import parse
-
-_IMAGE = re.compile(r"\s*(?:- )?image:\s*[\"']?([^\s\"'#{]+)[\"']?\s*(?:#.*)?")
-
-
-def inserted(parts: Several[Inserted], file: Path, chart: Chart) -> Iterator[FoundImage]:
-    """Images in text that actions of the template `file` put in: at the lines of the named
-    templates that write them, else at the actions' own."""
-    for part in parts:
-        here = Place(file, part.line)
-        path = f"{{{{ {part.action.partition('|')[0].strip()[:60]} }}}}"
-        kind = CONTAINERS.get(part.below, Kind.CONTAINER)
-        if part.reason:
-            reason = f"cannot tell: {part.reason}"
-            yield FoundImage(path, None, here, path, kind, reason=reason)
-            continue
-        documents, problems = parse(part.text, file)
-        wrong = next((p for p in problems if p.severity is Severity.ERROR), None)
-        if wrong and NAMES_AN_IMAGE.search(part.text):
-            reason = f"cannot tell: in what it puts in, line {wrong.place.line} is {wrong.message}"
-            yield FoundImage(path, None, here, path, kind, reason=reason)
-        for document in documents:
-            named = replace(document, path=path, template=True)
-            for image in fragment(named, part.below):
-                yield _standing(image, part, here, chart)
-
-
-def joined(
-    images: Several[FoundImage],
-    parts: Several[FoundImage],
-    texts: Several[Inserted],
-    file: Path,
-) -> list[FoundImage]:
-    """The images of a template with the `parts` that its actions put in by `texts`: each once, at
-    the place and by the way of the part, with the policy that the container has as a whole."""
-    rest = list(parts)
-    found: list[FoundImage] = []
-    for image in images:
-        part = next((p for p in rest if p.place == image.place and p.raw == image.raw), None)
-        if part is None:
-            found.append(replace(image, via=_via(image.place, texts, file)))
-            continue
-        rest.remove(part)
-        kind = part.kind if image.kind is Kind.CRD else image.kind
-        found.append(replace(image, kind=kind, path=part.path, via=part.via))
-    return found + rest
-
-
-def unread(flat: Flat, file: Path, images: Several[FoundImage]) -> Iterator[FoundImage]:
-    """Images of the lines that `images` has none of, in a template that can't be read as a whole
-    with all its conditions' branches."""
-    known = {image.place.line for image in images if image.place.file == file}
-    why = "this part of the template can't be read raw"
-    for number, line in enumerate(flat.text.split("\n"), 1):
-        written = _IMAGE.match(line) if number not in known else None
-        for raw, unknown in expand(written[1], flat.holes) if written else ():
-            if not raw.endswith((NO_DIGEST, "@")):
-                image = found(raw, Place(file, number), file.name, Kind.CONTAINER, unknown=unknown)
-                yield replace(image, policy=PullPolicy(None, True, why))
-
-
-def _via(place: Place, texts: Several[Inserted], file: Path) -> Place | None:
-    """Where the template takes in what stands in another file."""
-    for text in texts if place.file != file else ():
-        for marks in text.origins.lines:
-            if any((m.place.file, m.place.line) == (place.file, place.line) for m in marks):
-                return Place(file, text.line)
-    return None
-
-
-def _standing(image: FoundImage, part: Inserted, here: Place, chart: Chart) -> FoundImage:
-    """An image of inserted text, whose place is one in that text, at its place on disk."""
-    origin = part.origins.of(image.place.line - 1, image.place.column)
-    if origin is None or (origin.file, origin.line) == (here.file, here.line):
-        return replace(image, place=here)
-    file = here.file
-    shown = file.relative_to(chart.directory) if file.is_relative_to(chart.directory) else file
-    return replace(image, place=origin, via=here, path=f"{shown}:{here.line} › {image.path}")
 
 
 def in_values_only(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
-from hardtack.manifests import settings
-from hardtack.manifests.build import CLOSE, OPEN, found
+from hardtack.manifests import marks, settings
+from hardtack.manifests.build import found
 from hardtack.manifests.model import FoundImage, Kind
 from hardtack.manifests.place import Place
 from hardtack.manifests.podspecs import CONTAINERS, pod_specs, resources, strings
 from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, children, text_of
 
-_ACTION = re.compile(f"{OPEN}[0-9]*{CLOSE}")
 _REFERENCES = {"configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"}
 
 
@@ -76,7 +74,7 @@ def _resolved(
 
 
 def _named(variable: str, kept: _Kept) -> Iterator[FoundImage]:
-    text = _ACTION.sub("{{…}}", kept.value.text)
+    text = marks.shown(kept.value.text)
     for image, why in settings.images(variable, text):
         unknown = "cannot tell: it is made by a template" if "{{…}}" in text else why
         place = kept.document.place(kept.value)
@@ -94,4 +92,4 @@ def _kept(document: Document) -> Iterator[tuple[str, str, str, _Kept]]:
 
 
 def _shown(node: Node | None) -> str:
-    return _ACTION.sub("…", text_of(node))
+    return marks.shown(text_of(node), "…")

@@ -6,19 +6,26 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from hardtack.manifests.grafts import joined
+from hardtack.manifests.marks import ANY_GRAFT_ENTRY
 from hardtack.manifests.place import Problem, Severity
 from hardtack.manifests.podspecs import decoded, resources
-from hardtack.manifests.yamlpos import Document, Mapping, Scalar, parse, text_of
+from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, parse, text_of
 
 DEEPEST = 8
-_WORTH_READING = re.compile(r"image|kind:|\"kind\"|containers|services:|<<: ")
+_WORTH_READING = re.compile(f'image|kind:|"kind"|containers|services:|<<: |{ANY_GRAFT_ENTRY}')
 NAMES_AN_IMAGE = re.compile(r"^[ \t-]*[\"']?image[\"']?[ \t]*:[ \t]*\S", re.MULTILINE)
 
 
 def documents(
-    outer: Document, source: Sequence[str], problems: list[Problem], depth: int = 0
+    outer: Document,
+    source: Sequence[str],
+    problems: list[Problem],
+    grafts: tuple[Node, ...] = (),
+    depth: int = 0,
 ) -> Iterator[Document]:
-    """The documents inside `outer`'s strings, innermost too; `source` are the file's lines.
+    """The documents inside `outer`'s strings, innermost too; `source` are the file's lines, marks
+    in it stand for `grafts`.
 
     A string that isn't YAML is nothing to report, most of them are not meant to be, unless it
     looks as if it named an image: then what is wrong with it is added to `problems`.
@@ -39,16 +46,17 @@ def documents(
                 if not _WORTH_READING.search(text):
                     continue
                 lines = _flat(value) if encoded else _lines(value, text, source)
-                inner, wrong = parse(text, outer.file, lines=lines, grafts=outer.grafts)
+                inner, wrong = parse(text, outer.file, lines=lines)
                 if NAMES_AN_IMAGE.search(text):
                     problems += _noted(wrong, f"{way} › {field}.{key.text}")
                 for document in inner:
                     if isinstance(document.root, Scalar):
                         continue
-                    named = replace(document, hidden=True, path=f"{way} › {field}.{key.text}",
+                    named = replace(document, root=joined(document.root, grafts), hidden=True,
+                                    path=f"{way} › {field}.{key.text}",
                                     template=outer.template)  # fmt: skip
                     yield named
-                    yield from documents(named, source, problems, depth + 1)
+                    yield from documents(named, source, problems, grafts, depth + 1)
 
 
 def _noted(problems: list[Problem], where: str) -> list[Problem]:

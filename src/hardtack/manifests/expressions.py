@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hardtack.manifests import marks
 from hardtack.manifests.functions import FUNCTIONS, Unknown, same, shown, walk
-from hardtack.manifests.marks import untold_entry
 from hardtack.manifests.origins import NOWHERE, Marks, Origins
 from hardtack.manifests.place import Place
 from hardtack.manifests.template import Action, Block, Branch, Node, Text, parse
@@ -22,7 +22,7 @@ _MOST_STEPS = 200_000  # expressions
 _TOKEN = re.compile(
     r'"(?:\\.|[^"\\])*"|`[^`]*`|\$\w*(?:\.\w+)*|\.[\w.]*|-?\d+|\w[\w-]*|:=|\)(?:\.\w+)+|[|(),=]'
 )  # fmt: skip
-INDENT = re.compile(r"indent\s+([0-9]+)\s*$")
+_INDENT = re.compile(r"indent\s+([0-9]+)\s*$")
 _SET = re.compile(r"(\$\w+)\s*(:?=)\s*(.*)", re.DOTALL)
 _EACH = re.compile(r"(?:(\$\w+)\s*(?:,\s*(\$\w+))?\s*:=)?\s*(.*)", re.DOTALL)
 
@@ -190,9 +190,8 @@ class Evaluator:
                 raise
             if not node.bare:
                 return self.unknown(str(why))
-            indent = INDENT.search(node.body)
-            entry = untold_entry(f"{{{{ {node.body} }}}}")
-            return f"\n{' ' * min(int(indent[1]), 100)}{entry}\n" if indent else ""
+            line = untold_line(node.body)
+            return f"\n{line}\n" if line else ""
 
     def _text(self, node: Text) -> str:
         if self.marks is None or self.file is None:
@@ -311,6 +310,13 @@ def unknown_world(world: World, condition: str, why: str) -> World:
     inner = world.inner(dict.fromkeys(names, Unknown(why)))
     inner.dot = Unknown(why)
     return inner
+
+
+def untold_line(body: str) -> str:
+    """What stands for the entries that an action puts in, where they can't be told: nothing unless
+    it says how far they are indented."""
+    indent = _INDENT.search(body)
+    return " " * min(int(indent[1]), 100) + marks.untold_entry(body) if indent else ""
 
 
 def operand(word: str, world: World) -> Any:

@@ -48,9 +48,10 @@ class Chart:
         parts = file.relative_to(self.directory).parts
         return self.directory / parts[0] if len(parts) > 1 and parts[0] in _TESTS else None
 
-    def flattened(self, text: str, file: Path, *, only_chosen: bool = False) -> list[Flat]:
+    def flattened(
+        self, nodes: list[template.Node], file: Path, *, only_chosen: bool = False
+    ) -> list[Flat]:
         """The template in `file` as YAML of the same lines, once for each set of values."""
-        nodes = template.parse(text)
         evaluator = Evaluator(self.named | _defined(nodes, file))
         return [
             flatten(nodes, evaluator, self._context(values), only_chosen=only_chosen)

@@ -47,6 +47,12 @@ class Origins:
         )
         return place if is_action else replace(place, column=place.column + column - at)
 
+    def has(self, file: Path, line: int) -> bool:
+        """Whether any of the text stands there."""
+        return any(
+            (m.place.file, m.place.line) == (file, line) for each in self.lines for m in each
+        )
+
     def most(self) -> tuple[Path, tuple[int, ...]] | None:
         """The file that most lines stand in, with the line there for each of the text's; lines of
         other files are where the one before is. None where no named template wrote any."""

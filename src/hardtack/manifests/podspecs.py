@@ -11,8 +11,10 @@ from collections.abc import Mapping as Variables
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hardtack.manifests import settings
-from hardtack.manifests.build import CLOSE, NO_DIGEST, OPEN, Hole, expand, found, policy_in_force
+from hardtack.manifests import marks, settings
+from hardtack.manifests.build import found, policy_in_force
+from hardtack.manifests.grafts import untold_in
+from hardtack.manifests.holes import Hole, expand
 from hardtack.manifests.model import FoundImage, Kind, PullPolicy
 from hardtack.manifests.place import Place
 from hardtack.manifests.programs import fetched, is_named, starts
@@ -26,7 +28,6 @@ from hardtack.manifests.yamlpos import (
     children,
     standing_at,
     text_of,
-    untold_in,
 )
 
 POD_SPEC = {
@@ -42,9 +43,7 @@ CONTAINERS = {
     "initContainers": Kind.INIT,
     "ephemeralContainers": Kind.EPHEMERAL,
 }
-_NO_DIGEST = ("@", "@sha256:", NO_DIGEST)
 _REFERENCE = re.compile(r"\$\(([A-Za-z_][\w.-]*)\)")
-_ACTION = re.compile(f"{OPEN}[0-9]*{CLOSE}")
 
 
 def pod_specs(document: Document) -> Iterator[tuple[str, Mapping]]:
@@ -67,7 +66,7 @@ def _resources(root: Node, above: str, depth: int) -> Iterator[tuple[str, Mappin
                 yield from _resources(item, above, depth + 1)
         return
     kind = text_of(root.get("kind"))
-    name = _ACTION.sub("…", text_of(root.get("metadata", "name")))
+    name = marks.shown(text_of(root.get("metadata", "name")), "…")
     way = " › ".join(part for part in (above, f"{kind}/{name}".strip("/")) if part)
     if kind.endswith("List") and "items" in root and depth < 10:
         for item in children(root.get("items")):
@@ -115,7 +114,7 @@ class _Reader:
         for raw, unknown in [each for each in texts if any(each)] or texts:
             image = found(raw, self.document.place(node), path, kind, platforms=platforms,
                           hidden=self.document.hidden, unknown=unknown)  # fmt: skip
-            if self.document.template and raw.endswith(_NO_DIGEST):
+            if self.document.template and marks.lacks_digest(raw):
                 continue  # for those whose values give a digest
             yield replace(image, policy=self.policy(owner, image, kind))
 
@@ -221,7 +220,7 @@ class _Reader:
 
     def pairs(self, name: str, value: str) -> list[tuple[str, str]]:
         """Name and value; several where a template's loop gives both together."""
-        if OPEN not in name:
+        if marks.is_told(name):
             return [(name, value)]
         texts = expand(f"{name}\n{value}", self.holes)
         found = [text.partition("\n") for text, _ in texts]
@@ -267,7 +266,7 @@ class _Reader:
             yield from self.pulled(raw, place, f"{way} › {command}", platform)
 
     def pulled(self, raw: str, place: Place, way: str, platform: str) -> Iterator[FoundImage]:
-        platforms = (platform,) if platform and OPEN not in platform else ()
+        platforms = (platform,) if platform and marks.is_told(platform) else ()
         for text, unknown in expand(raw, self.holes):
             kind = Kind.STARTED if starts(way) else Kind.COMMAND
             yield found(text, place, way, kind, platforms=platforms,

@@ -29,12 +29,12 @@ from hardtack.manifests import (
     programs,
     shell,
     template,
+    templates,
     units,
 )
-from hardtack.manifests.build import Hole, found
-from hardtack.manifests.flatten import Flat
+from hardtack.manifests.build import found
 from hardtack.manifests.helm import Charts, faults
-from hardtack.manifests.marks import without_comments, without_grafts, without_untold
+from hardtack.manifests.holes import Hole
 from hardtack.manifests.model import FoundImage, Kind, Scan
 from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.walking import below, special
@@ -42,6 +42,7 @@ from hardtack.manifests.yamlpos import Document, Node, parse
 
 _YAML = (".yaml", ".yml", ".json")
 _SCRIPTS = (".sh", ".bash")
+_JSON_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*(?:[^*]|\*(?!/))*(?:\*/)?')
 _DOCKERFILE = re.compile(r"(?:.*\.)?(?:Dockerfile|Containerfile)(?:\..*)?", re.IGNORECASE)
 
 
@@ -142,7 +143,7 @@ class _Scan:
 
     def _yaml(self, text: str, file: Path) -> None:
         if file.suffix == ".json" and ("//" in text or "/*" in text):
-            text = without_comments(text)
+            text = _without_comments(text)
         chart = self.charts.of(file)
         if chart and file.parent == chart.directory and file.name.startswith("values"):
             return  # judged once the templates are read
@@ -152,56 +153,43 @@ class _Scan:
         if chart is None or "{{" not in text:
             documents, problems = parse(_without_definitions(text), file)
             self.problems += problems
-            self._documents(documents, text, file, ())
+            self.images += self._documents(documents, text, file)
             if chart and file in chart.asks_in:
                 for document in documents:
                     self.images += absent.dependencies(document, chart, self.charts)
             return
+        nodes = template.parse(text)
         if "templates" in file.relative_to(chart.directory).parts:
-            self.problems += faults(template.parse(text), file)
-        for number, every in enumerate(chart.flattened(text, file)):
-            flat = every
-            documents, problems = _parsed(flat, file)
-            is_whole = not _is_broken(problems)
-            if not is_whole:  # other branches may not fit beside those that the values choose
-                chosen = chart.flattened(text, file, only_chosen=True)[number]
-                read, wrong = _parsed(chosen, file)
-                if not _is_broken(wrong):
-                    flat, documents, problems = chosen, read, wrong
-            # Both branches of a condition stand in the text: what is twice there is no error.
-            self.problems += [
-                replace(p, message=f"part of this template can't be read raw: {p.message}",
-                        severity=Severity.WARNING)
-                for p in problems if p.severity is Severity.ERROR
-            ]  # fmt: skip
-            if any(document.kind in ("ConfigMap", "Secret") for document in documents):
-                self.taken_in |= {
-                    found for name in flat.files for found in _below(chart.directory, name)
-                }
-            documents = [replace(document, template=True) for document in documents]
-            before = len(self.images)
-            self._documents(documents, flat.text, file, flat.holes)
-            inserted = list(charts.inserted(flat.inserted, file, chart))
-            self.images[before:] = charts.joined(
-                self.images[before:], inserted, flat.inserted, file
-            )
-            if not is_whole:
-                self.images += charts.unread(every, file, self.images[before:])
+            self.problems += faults(nodes, file)
+        for each in templates.read(nodes, file, chart):
+            self.problems += each.problems
+            self.taken_in.update(each.taken_in())
+            flat = each.flat
+            images = self._documents(each.documents, flat.text, file, flat.holes, flat.grafts)
+            self.images += each.images(images)
 
     def _documents(
-        self, documents: list[Document], text: str, file: Path, holes: tuple[Hole, ...]
-    ) -> None:
+        self,
+        documents: list[Document],
+        text: str,
+        file: Path,
+        holes: tuple[Hole, ...] = (),
+        grafts: tuple[Node, ...] = (),
+    ) -> list[FoundImage]:
+        """The images of a file's documents, and of those inside their strings."""
+        images: list[FoundImage] = []
         source = text.split("\n")
         for document in documents:
             if file.name in kustomize.FILES:
-                self._kustomized(document)
+                images += self._kustomized(document)
                 continue
-            for each in (document, *embedded.documents(document, source, self.problems)):
+            for each in (document, *embedded.documents(document, source, self.problems, grafts)):
                 self.documents.append(each)
                 if compose.is_compose(each):
-                    self.images += compose.images(each, _environment(file))
+                    images += compose.images(each, _environment(file))
                 else:
-                    self.images += podspecs.images(each, holes)
+                    images += podspecs.images(each, holes)
+        return images
 
     def _applied(self, text: str, file: Path) -> None:
         """Manifests in a script's here-documents."""
@@ -209,20 +197,20 @@ class _Scan:
             if re.search(r"^\s*kind:", body, re.MULTILINE):
                 documents, _ = parse(body, file, lines=partial(int.__add__, line + 1))
                 documents = [replace(d, hidden=True, path="<<") for d in documents]
-                self._documents(documents, text, file, ())
+                self.images += self._documents(documents, text, file)
 
-    def _kustomized(self, document: Document) -> None:
+    def _kustomized(self, document: Document) -> Iterator[FoundImage]:
         self.documents.append(document)
         self.kustomizations.add(document)
-        self.images += kustomize.generated(document)
+        yield from kustomize.generated(document)
         for patch in kustomize.patches(document):
             self.documents.append(patch)
-            self.images += podspecs.images(patch)
+            yield from podspecs.images(patch)
         for file in kustomize.environments(document):
             text = files.read(file, self.problems) if file.is_file() else None
             if text and file not in self.seen:
                 self.seen[file] = len(self.seen)
-                self.images += podspecs.settings_in(text, file)
+                yield from podspecs.settings_in(text, file)
 
     def _packed(self, archive: Path, scratch: Path) -> None:
         into = scratch / str(len(self.unpacked))
@@ -275,8 +263,9 @@ class _Scan:
             return
         self.images = [replace(i, place=self._named(i.place)) for i in self.images]
         self.problems = [replace(p, place=self._named(p.place)) for p in self.problems]
-        for graft in {id(each): each for d in self.documents for each in d.grafts}.values():
-            self._name_nodes(graft)
+        for document in self.documents:
+            if self._true(document.file) != document.file:
+                self._name_nodes(document.root)
         self.documents = [replace(d, file=self._true(d.file)) for d in self.documents]
         self.seen = {self._true(file): at for file, at in self.seen.items()}
 
@@ -296,6 +285,15 @@ class _Scan:
         return file
 
 
+def _without_comments(text: str) -> str:
+    """JSON with `//` and `/* */` blanked out, its lines and columns as they were."""
+
+    def blank(found: re.Match[str]) -> str:
+        return found[0] if found[0][0] == '"' else re.sub(r"[^\n]", " ", found[0])
+
+    return _JSON_COMMENT.sub(blank, text)
+
+
 def _without_definitions(text: str) -> str:
     """The text with its CustomResourceDefinitions left blank: long ones, which name no image."""
     if "\nkind: CustomResourceDefinition" not in f"\n{text}":
@@ -309,33 +307,10 @@ def _without_definitions(text: str) -> str:
     )
 
 
-def _parsed(flat: Flat, file: Path) -> tuple[list[Document], list[Problem]]:
-    """The template's documents, with what its actions put in, unless that doesn't fit there."""
-    for text in (flat.text, without_untold(flat.text)):
-        documents, problems = parse(text, file, grafts=flat.grafts)
-        if not _is_broken(problems):
-            return documents, problems
-    return parse(without_grafts(flat.text), file)
-
-
-def _is_broken(problems: list[Problem]) -> bool:
-    return any(problem.severity is Severity.ERROR for problem in problems)
-
-
 def _is_template(image: FoundImage, done: set[Path]) -> bool:
     """Whether a raw finding stands in a template of a chart that Helm rendered."""
     parents = image.place.file.parents
     return any(top in parents for top in done) and any(one.name == "templates" for one in parents)
-
-
-def _below(directory: Path, pattern: str) -> list[Path]:
-    """The chart's files of `.Files.Get` and `.Files.Glob`, none outside it."""
-    if pattern.startswith("/") or ".." in pattern.split("/") or not pattern:
-        return []
-    try:
-        return [file for file in sorted(directory.glob(pattern)) if file.is_file()]
-    except ValueError:  # a pattern that Python's glob doesn't know
-        return []
 
 
 def _environment(file: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from hardtack.core.errors import BadReference
-from hardtack.manifests.build import CLOSE, OPEN
+from hardtack.manifests.marks import ANY_HOLE
 from hardtack.manifests.reference import Reference
 from hardtack.manifests.shell import BRACED
 from hardtack.manifests.yamlpos import Mapping as Node
@@ -35,7 +35,7 @@ _REGISTRIES = re.compile(
     r"mcr\.microsoft\.com|public\.ecr\.aws|[0-9]+\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?|"
     r"[a-z0-9]+\.azurecr\.io|[a-z0-9-]+-docker\.pkg\.dev|registry\.gitlab\.com|icr\.io)/"
 )
-_LATER = re.compile(f"{OPEN}[0-9]*{CLOSE}|{{{{…}}}}|{BRACED}|\\$\\([^)]*\\)|\\$\\w+")
+_LATER = re.compile(f"{ANY_HOLE}|{{{{…}}}}|{BRACED}|\\$\\([^)]*\\)|\\$\\w+")
 _LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z][\w.-]*)\s*=\s*(.*?)\s*")
 NO_TAG = "cannot tell: no tag is given, and what starts it may add one"
 

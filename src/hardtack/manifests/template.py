@@ -106,6 +106,17 @@ def defines(nodes: list[Node]) -> Iterator[tuple[str, list[Node]]]:
                 yield from defines(branch.nodes)
 
 
+def bodies(nodes: list[Node]) -> Iterator[str]:
+    """What the actions say, conditions too, but those of named templates."""
+    for node in nodes:
+        if isinstance(node, Action):
+            yield node.body
+        elif isinstance(node, Block) and node.keyword != "define":
+            for branch in node.branches:
+                yield branch.head.body
+                yield from bodies(branch.nodes)
+
+
 def faults(nodes: list[Node]) -> Iterator[tuple[int, int, str]]:
     """(line, column, what is wrong) for what keeps Helm from reading the template."""
     for node in nodes:

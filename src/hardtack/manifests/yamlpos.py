@@ -3,22 +3,20 @@
 `parse` gives one Document for each document of a stream. Nodes are `Mapping`, `Sequence` and
 `Scalar`, each with `.line` and `.column` (from 1, true on disk), `.get("spec", "template", 0)` to
 walk, `.plain()` for ordinary Python values, and `.items()`/iteration for children. An alias is the
-node that it names, and keeps that node's place. A graft is a node of another text that a mark in
-this one stands for, mostly of another file (`.file`).
+node that it names, and keeps that node's place. What a template puts in from another file knows
+it (`.file`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from collections.abc import Sequence as Several
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from hardtack.manifests.marks import GRAFT, GRAFT_TAG, UNTOLD
 from hardtack.manifests.place import Place, Problem, Severity
 
 # Nodes in one file, nodes that aliases may stand for in all, and depth: what a deployment never
@@ -67,6 +65,7 @@ class Sequence:
     column: int
     children: tuple[Node, ...] = ()
     file: Path | None = None
+    tag: str = ""  # one of the text's own, `!…`
 
     def get(self, *path: str | int) -> Node | None:
         """The node at `path` below this one, or None."""
@@ -94,6 +93,7 @@ class Mapping:
     entries: tuple[tuple[Scalar, Node], ...] = ()
     by_key: dict[str, Node] = field(default_factory=dict, repr=False)
     file: Path | None = None
+    tag: str = ""
 
     def get(self, *path: str | int) -> Node | None:
         """The node at `path` (keys and indices) below this one, or None."""
@@ -121,13 +121,6 @@ class Mapping:
 
 
 Node = Mapping | Sequence | Scalar
-Grafts = Several[Node]
-
-
-def untold_in(node: Node) -> str:
-    """What puts entries into a mapping that can't be told; empty where all are there."""
-    names = node.by_key if isinstance(node, Mapping) else ()
-    return next((name[1:] for name in names if name.startswith(UNTOLD)), "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +128,8 @@ class Document:
     """One YAML document: its file, its root, and the comments of its file by line.
 
     `hidden` means that it was found in a string of a ConfigMap or Secret, reached by `path`.
-    `template` means that it's a raw Helm template, whose actions `{{ }}` are placeholders, or
-    marks of `grafts`.
+    `template` means that it's a raw Helm template, whose actions `{{ }}` are replaced by
+    what they yield.
     """
 
     file: Path
@@ -145,7 +138,6 @@ class Document:
     hidden: bool = False
     path: str = ""
     template: bool = False
-    grafts: Grafts = field(default=(), repr=False)
 
     @property
     def kind(self) -> str:
@@ -182,7 +174,6 @@ def parse(
     *,
     lines: Callable[[int], int] = lambda n: n + 1,
     column: int = 0,
-    grafts: Grafts = (),
 ) -> tuple[list[Document], list[Problem]]:
     """The documents of `text`, and what is wrong with it; malformed YAML is a problem, not an
     exception, and ends the stream where it stands.
@@ -193,14 +184,14 @@ def parse(
     comments = {lines(n): body for n, body in _comments(text)}
     documents: list[Document] = []
     problems: list[Problem] = []
-    builder = _Builder(file, lines, column, problems, grafts)
+    builder = _Builder(file, lines, column, problems)
     try:
         loader = _Loader(text)
         try:
             while loader.check_node():
                 root = builder.build(loader.get_node())
                 if not (isinstance(root, Scalar) and root.tag == "null"):
-                    documents.append(Document(file, root, comments, grafts=grafts))
+                    documents.append(Document(file, root, comments))
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -248,14 +239,12 @@ class _Builder:
     """Turns PyYAML's nodes into ours, each alias's target once, counting what aliases stand for."""
 
     def __init__(
-        self, file: Path, lines: Callable[[int], int], columns: int, problems: list[Problem],
-        grafts: Grafts,
-    ) -> None:  # fmt: skip
+        self, file: Path, lines: Callable[[int], int], columns: int, problems: list[Problem]
+    ) -> None:
         self.file = file
         self.lines = lines
         self.columns = columns
         self.problems = problems
-        self.grafts = grafts
         self.built: dict[int, tuple[Node, int]] = {}
         self.open: set[int] = set()
 
@@ -275,11 +264,7 @@ class _Builder:
         line, column = self.lines(node.start_mark.line), node.start_mark.column + 1
         column += self.columns
         end = self.lines(node.end_mark.line)
-        if (graft := self._graft(node)) is not None and not node.value:
-            return graft, 1
         if isinstance(node, yaml.ScalarNode):
-            if graft is not None:
-                return graft, 1
             tag = node.tag.removeprefix(_SHORT_TAG)
             done: tuple[Node, int] = Scalar(line, column, node.value, node.style or "", tag, end), 1
         else:
@@ -287,38 +272,16 @@ class _Builder:
             if isinstance(node, yaml.SequenceNode):
                 pairs = [self._node(child, depth + 1) for child in node.value]
                 weight = 1 + sum(count for _, count in pairs)
-                items = tuple(child for child, _ in pairs)
-                if self.grafts:
-                    items = tuple(self._with_grafts(node.value, items))
-                done = Sequence(line, column, items), weight
+                done = Sequence(line, column, tuple(child for child, _ in pairs)), weight
             else:
                 done = self._mapping(node, line, column, depth)
+            if node.tag.startswith("!"):
+                done[0].tag = node.tag
             self.open.discard(identity)
-        if graft is not None:
-            done = _both(done[0], graft), done[1]
         if done[1] > MOST_NODES:
             raise _TooBig(f"its aliases stand for more than {MOST_NODES:,} nodes (an alias bomb)")
         self.built[identity] = done
         return done
-
-    def _graft(self, node: Any) -> Node | None:
-        if not self.grafts:
-            return None
-        if tag := GRAFT_TAG.fullmatch(node.tag):
-            number = int(tag[1])
-        elif isinstance(node, yaml.ScalarNode) and (mark := GRAFT.fullmatch(node.value)):
-            number = int(mark[1])
-        else:
-            return None
-        return self.grafts[number] if number < len(self.grafts) else None
-
-    def _with_grafts(self, nodes: Several[Any], items: Several[Node]) -> Iterator[Node]:
-        """The items, those of grafts that are sequences one by one."""
-        for node, item in zip(nodes, items, strict=True):
-            if isinstance(item, Sequence) and self._graft(node):
-                yield from item
-            else:
-                yield item
 
     def _mapping(self, node: Any, line: int, column: int, depth: int) -> tuple[Mapping, int]:
         entries: list[tuple[Scalar, Node]] = []
@@ -332,10 +295,6 @@ class _Builder:
             if not isinstance(key, Scalar):
                 continue
             if key.text == "<<" and key.tag == "merge":
-                if self.grafts and isinstance(value, Mapping) and self._graft(value_node):
-                    entries += value.entries
-                    own |= {name: each for name, each in value.by_key.items() if name not in own}
-                    continue
                 sources = value.children if isinstance(value, Sequence) else (value,)
                 for source in reversed(sources):
                     merged |= source.by_key if isinstance(source, Mapping) else {}
@@ -354,16 +313,6 @@ class _Builder:
             (Scalar(line, column, name), value) for name, value in merged.items() if name not in own
         ]
         return Mapping(line, column, tuple(entries), merged | own), weight
-
-
-def _both(own: Node, graft: Node) -> Node:
-    """What stands below a key, with what is put in there before it."""
-    if isinstance(own, Mapping) and isinstance(graft, Mapping):
-        more = tuple((key, value) for key, value in graft.items() if key.text not in own)
-        return Mapping(own.line, own.column, (*more, *own.entries), graft.by_key | own.by_key)
-    if isinstance(own, Sequence) and isinstance(graft, Sequence):
-        return Sequence(own.line, own.column, (*graft.children, *own.children))
-    return own
 
 
 def _comments(text: str) -> Iterator[tuple[int, str]]:

@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from hardtack.manifests.build import CLOSE, OPEN
+from hardtack.manifests import marks
 from hardtack.manifests.compose import is_compose
 from hardtack.manifests.dockerfile import instructions
 from hardtack.manifests.files import read as read_text
+from hardtack.manifests.grafts import untold_in
 from hardtack.manifests.model import FoundImage, Kind, Scan
 from hardtack.manifests.place import Place
 from hardtack.manifests.podspecs import pod_specs, resources
 from hardtack.manifests.reference import Reference
 from hardtack.manifests.scan import scan
-from hardtack.manifests.yamlpos import Document, Scalar, children, text_of, untold_in
+from hardtack.manifests.yamlpos import Document, Scalar, children, text_of
 from hardtack.manifests.yamlpos import Mapping as Node
 from hardtack.policy.config import Config
 from hardtack.policy.locked import Locked
@@ -28,7 +29,6 @@ _DOCKERFILE = re.compile(r"(?:.*\.)?(?:Dockerfile|Containerfile)(?:\..*)?", re.I
 _TEXTS = (".yaml", ".yml", ".json", ".sh", ".bash", ".txt", ".list", ".tpl", ".toml", ".env",
           ".service", ".container")  # fmt: skip
 _LEFT_OUT = {".git", ".idea", ".venv", ".vscode", "node_modules", "__pycache__"}
-_ACTION = re.compile(f"{OPEN}[0-9]*{CLOSE}")
 _DASH_C = re.compile(r"-[a-z]*c")
 _SHELL = re.compile(r"#!.*\b(?:sh|bash|ash|dash)\b")
 _HEREDOC = re.compile(r"[^\n]*<<-?[\"']?\w+[\"']?[ \t]*\n(.*?)\n?[^\n]*", re.DOTALL)
@@ -39,11 +39,6 @@ _CONTAINERS = {
 }
 DEPLOYED = (Kind.CONTAINER, Kind.INIT, Kind.EPHEMERAL, Kind.VOLUME, Kind.CRD, Kind.COMPOSE,
             Kind.SETTING)  # fmt: skip
-
-
-def told(text: str) -> bool:
-    """Whether a text is all there: no action of a template stands unresolved in it."""
-    return OPEN not in text
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,13 +211,13 @@ def _commands(document: Document, way: str, *lists: object) -> Iterator[Script]:
             yield _script(document, word, way)
     elif words:
         first = words[0].line
-        text = shlex.join(_shown(word.text) for word in words)
+        text = shlex.join(marks.shown(word.text) for word in words)
         yield Script(words[0].file or document.file, text, way, lambda _: first, at_run_time=True)
 
 
 def _script(document: Document, node: Scalar, way: str) -> Script:
     line = (lambda n: node.line + 1 + n) if node.style == "|" else (lambda _: node.line)
-    return Script(node.file or document.file, _shown(node.text), way, line, at_run_time=True)
+    return Script(node.file or document.file, marks.shown(node.text), way, line, at_run_time=True)
 
 
 def _kept(document: Document, way: str, root: Node) -> Iterator[Script]:
@@ -250,10 +245,6 @@ def _built(file: Path, text: str) -> Iterator[Script]:
 
 def _offset(start: int) -> Callable[[int], int]:
     return lambda n: start + 1 + n
-
-
-def _shown(text: str) -> str:
-    return _ACTION.sub("{{…}}", text)
 
 
 def references(images: Iterable[FoundImage]) -> dict[Reference, list[FoundImage]]:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator
 
 from hardtack.manifests.chains import chains
+from hardtack.manifests.marks import is_told
 from hardtack.manifests.place import Severity
 from hardtack.manifests.yamlpos import children, text_of
-from hardtack.policy.deployment import Container, Deployment, told
+from hardtack.policy.deployment import Container, Deployment
 from hardtack.policy.rule import Found, Rule, example, example_pod
 from hardtack.policy.rules.shell import downloads
 
@@ -68,7 +69,7 @@ def _hub_online(deployment: Deployment) -> Iterator[Found]:
 
 
 def _off(value: str | None) -> bool:
-    return value is None or (value not in _YES and told(value))
+    return value is None or (value not in _YES and is_told(value))
 
 
 def _uses_hub(container: Container, given: dict[str, str]) -> bool:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from hardtack.manifests.grafts import untold_in
+from hardtack.manifests.marks import is_told
 from hardtack.manifests.place import Severity
-from hardtack.manifests.yamlpos import Mapping, Node, Scalar, children, text_of, untold_in
-from hardtack.policy.deployment import Container, Deployment, told
+from hardtack.manifests.yamlpos import Mapping, Node, Scalar, children, text_of
+from hardtack.policy.deployment import Container, Deployment
 from hardtack.policy.edits import beside
 from hardtack.policy.rule import Found, Rule, example
 
@@ -50,13 +52,13 @@ def _words(container: Container) -> tuple[Node, ...]:
 
 
 def _no_propagation(container: Container) -> bool:
-    return all(m.propagation not in _SHARES and told(m.propagation) for m in _mounts(container))
+    return all(m.propagation not in _SHARES and is_told(m.propagation) for m in _mounts(container))
 
 
 def _not_privileged(container: Container) -> bool:
     context = container.node.get("securityContext")
     privileged = text_of(context.get("privileged")) if context else ""
-    return not (context and untold_in(context)) and privileged != "true" and told(privileged)
+    return not (context and untold_in(context)) and privileged != "true" and is_told(privileged)
 
 
 def _no_memory(container: Container) -> bool:
@@ -96,7 +98,7 @@ def _sidecar_rule(
 
 def _consumers(deployment: Deployment) -> Iterator[Found]:
     mounting = list(mounters(deployment))
-    places = {place for one in mounting for place in _mounted_on_host(one) if told(place[0])}
+    places = {place for one in mounting for place in _mounted_on_host(one) if is_told(place[0])}
     exact = {path for path, is_exact in places if is_exact}
     # A bind that may be mounted upon anywhere is, where another container tells exactly, there.
     hosts = exact | {
@@ -115,10 +117,10 @@ def _consumers(deployment: Deployment) -> Iterator[Found]:
         for mount in _mounts(container):
             shared = (id(container.pod), mount.volume) in within or (
                 mount.host is not None
-                and told(mount.host)
+                and is_told(mount.host)
                 and any(_touches(mount.host, host) for host in hosts)
             )
-            if shared and mount.propagation not in _RECEIVES and told(mount.propagation):
+            if shared and mount.propagation not in _RECEIVES and is_told(mount.propagation):
                 at = mount.node.get("mountPath") or mount.node
                 place = container.document.place(at)
                 yield Found(
@@ -167,7 +169,7 @@ def _mounted_on_host(container: Container) -> Iterator[tuple[str, bool]]:
         named = [given[name] for name in _PATHS if given.get(name, "").startswith("/")]
         if mount.host != "/":
             below = [path for path in named if PurePosixPath(path).is_relative_to(mount.path)]
-            if not below or not all(map(told, below)):
+            if not below or not all(map(is_told, below)):
                 yield mount.host, False
             for path in below:
                 inside = PurePosixPath(path).relative_to(mount.path)
