@@ -191,16 +191,17 @@ class Proof(ClusterHands):
             self.install_images(NEXT)
         with self.record.step(f"helm upgrade to {NEXT}, under load") as said:
             before = self._identities()
-            with self._crowd() as most, self.under_load(said):
+            with self._crowd() as seen, self.under_load(said):
                 self.release("upgrade")
                 self._until(self._all_rolled)
             expect(self._identities() == before, f"{before}, and now {self._identities()}")
             said.append(f"{len(before)} names, ids and addresses as before")
+            most = max(seen, key=len)
             said.append(
-                f"{max(most) - len(SAMPLES)} servers beside the nine at most, "
+                f"{len(most) - len(SAMPLES)} servers beside the nine at most, "
                 "those that are about to end too"
             )
-            expect(max(most) <= len(SAMPLES) + _STARTING, f"{max(most)} servers at a time.")
+            expect(len(most) <= len(SAMPLES) + _STARTING, f"{len(most)} servers at a time: {most}")
             served = json.loads(self.in_mount("cat", f"{chart.MOUNT}/.hardtack"))["version"]
             expect(served == NEXT, f"The mount is of version {served}.")
         self.record.holds("an upgrade keeps names and volumes, and takes its turn",
@@ -224,18 +225,19 @@ class Proof(ClusterHands):
         }  # fmt: skip
 
     @contextmanager
-    def _crowd(self) -> Iterator[list[int]]:
-        """How many inference servers there are, those that are about to end too, twice a second."""
-        most, end = [len(SAMPLES)], threading.Event()
+    def _crowd(self) -> Iterator[list[list[str]]]:
+        """What inference servers there are twice a second, those that are about to end too."""
+        seen: list[list[str]] = []
+        end = threading.Event()
 
         def look() -> None:
             while not end.wait(0.5):
-                most.append(len(self.pods(INFERENCE)))
+                seen.append([told.in_short(p) for p in self.pods(INFERENCE) if not told.ended(p)])
 
         thread = threading.Thread(target=look)
         thread.start()
         try:
-            yield most
+            yield seen
         finally:
             end.set()
             thread.join()

@@ -54,6 +54,17 @@ def is_ready(pod: Object) -> bool:
     return ready and "deletionTimestamp" not in pod["metadata"]
 
 
+def ended(pod: Object) -> bool:
+    """Whether its containers have: one that was deleted is listed for a moment longer."""
+    return pod["status"].get("phase") in ("Succeeded", "Failed")
+
+
+def in_short(pod: Object) -> str:
+    """Its name, and what it is about."""
+    going = "going" if "deletionTimestamp" in pod["metadata"] else pod["status"].get("phase")
+    return f"{pod['metadata']['name']} {going}"
+
+
 def waits_for(pod: Object) -> str:
     """The reason why its first container waits, if it does."""
     for status in pod["status"].get("containerStatuses", ()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -9,11 +10,12 @@ from hardtack.demo.detectors import SAMPLES
 from hardtack.endpoint.backends.kubernetes import manifests
 from hardtack.endpoint.backends.kubernetes.access import Access
 from hardtack.endpoint.backends.kubernetes.backend import Kubernetes, Settings
-from hardtack.endpoint.backends.kubernetes.client import Cluster, Object
+from hardtack.endpoint.backends.kubernetes.client import SERVICES, Cluster, Object
+from hardtack.endpoint.backends.kubernetes.mirror import Mirror
 from hardtack.endpoint.backends.kubernetes.pods import Holding
 from hardtack.endpoint.backends.versions import look
 from tests.endpoint.test_rollout import DIGIT, server, serves
-from tests.support.cluster import kubernetes
+from tests.support.cluster import ApiServer, kubernetes
 from tests.support.endpoints import endpoint, write_detectors, write_models
 from tests.support.waiting import until
 
@@ -43,6 +45,31 @@ def test_what_serves_is_changed_in_turn(tmp_path: Path) -> None:
             until(lambda: len(kubelet.runs) == len(FEW), lambda: kubelet.runs)
         # With those that were deleted, and answer on for a while: they hold their memory too.
         assert kubelet.crowd == len(FEW) + 1
+
+
+def test_a_watch_that_is_late_takes_nothing_back_that_a_reply_said() -> None:
+    with contextlib.closing(ApiServer()) as api, api.cluster("test") as cluster:
+        api.emulator.late = 0.5
+        service = cluster.create(SERVICES, manifests.service(DIGIT.id))
+        name, seen = service["metadata"]["name"], [0]
+        mirror = Mirror(cluster, SERVICES, manifests.OWNED, lambda: seen.append(held()))
+
+        def held() -> int:
+            return int(mirror.objects[name]["metadata"]["resourceVersion"])
+
+        mirror.start()
+        until(lambda: mirror.synced, lambda: mirror.problem)
+        until(lambda: len(seen) > 2, lambda: seen)  # the watch is on, and told what there is
+        for _ in range(3):
+            service = cluster.update(SERVICES, service)
+        mirror.put(service)
+        seen.append(held())
+        another = manifests.service(next(s.id for s in SAMPLES if s is not DIGIT))
+        cluster.create(SERVICES, another)  # told last
+        until(lambda: another["metadata"]["name"] in mirror.objects, lambda: seen)
+        mirror.end()
+    assert seen == sorted(seen)
+    assert seen[-1] == int(service["metadata"]["resourceVersion"])
 
 
 def test_one_that_keeps_failing_holds_up_nobody(tmp_path: Path) -> None:

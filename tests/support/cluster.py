@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +56,8 @@ class Emulator(KubernetesEmulator):
     """Adds what kmock leaves out: resource versions with conflicts, label selectors, faults."""
 
     faults: list[Fault] = attrs.field(factory=list)
+    late: float = 0.0
+    """Seconds by which watches tell later what there is."""
     seen: list[tuple[str, str]] = attrs.field(factory=list)
     counter: int = 100
     addressed: Callable[[Object], None] = lambda _: None
@@ -108,9 +110,27 @@ class Emulator(KubernetesEmulator):
 
     async def _serve_watch(self, request: Any) -> Any:
         event: Any
-        async for event in super()._serve_watch(request):
+        async for event in _later(super()._serve_watch(request), self.late):
             if not isinstance(event, dict) or _selected(request, event["object"]):
                 yield event
+
+
+async def _later(events: AsyncIterator[Any], seconds: float) -> AsyncIterator[Any]:
+    """Each event `seconds` after it came."""
+    loop, queue = asyncio.get_running_loop(), asyncio.Queue[tuple[float, Any]]()
+
+    async def take() -> None:
+        async for event in events:
+            queue.put_nowait((loop.time() + seconds, event))
+
+    taking = asyncio.create_task(take())
+    try:
+        while True:
+            due, event = await queue.get()
+            await asyncio.sleep(due - loop.time())
+            yield event
+    finally:
+        taking.cancel()
 
 
 def _selected(request: Any, body: Object) -> bool:

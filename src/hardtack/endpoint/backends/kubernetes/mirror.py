@@ -47,7 +47,9 @@ class Mirror:
     def put(self, body: Object) -> None:
         """What a reply to a request of ours says; a watch says the same, later."""
         with self._lock:
-            self._objects = {**self._objects, body["metadata"]["name"]: body}
+            name = body["metadata"]["name"]
+            if not _is_older(body, self._objects.get(name)):
+                self._objects = {**self._objects, name: body}
 
     def drop(self, name: str) -> None:
         """It was deleted by us."""
@@ -89,6 +91,8 @@ class Mirror:
         if event == "BOOKMARK" or name is None:
             return
         with self._lock:
+            if _is_older(body, self._objects.get(name)):
+                return  # it was on its way when a reply to us overtook it
             kept = {k: v for k, v in self._objects.items() if k != name}
             self._objects = kept if event == "DELETED" else {**kept, name: body}
         self._told("")
@@ -99,3 +103,15 @@ class Mirror:
         self.problem = problem
         if not self._ended.is_set():
             self._changed()
+
+
+def _is_older(body: Object, held: Object | None) -> bool:
+    """Whether it was written before what is held.
+
+    Versions are numbers that grow (Kubernetes' API conventions, "Resource versions", since 1.35;
+    they were before, as etcd's and kine's revisions); any other form tells nothing.
+    """
+    versions = [
+        (each or {}).get("metadata", {}).get("resourceVersion", "") for each in (body, held)
+    ]
+    return all(map(str.isdecimal, versions)) and int(versions[0]) < int(versions[1])
