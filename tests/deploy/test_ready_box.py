@@ -780,6 +780,7 @@ _OURS = {  # of docs/deploy-systemd.md, with the instances that are enabled
     "hardtack@.service": "hardtack@srv-models.service",
     "hardtack-endpoint.service": "hardtack-endpoint.service",
 }
+_VAR = "LABEL=var /var ext4 defaults 0 2"
 _NO_MOUNT = _remove(_WANTS / _OURS["hardtack@.service"])
 
 
@@ -799,6 +800,18 @@ _NO_MOUNT = _remove(_WANTS / _OURS["hardtack@.service"])
                   _write("etc/fstab", "s3://w /srv/w hardtack _netdev,nofail 0 0\n")),
          f"the mount of /srv/w by /etc/fstab starts after {WAITER}"),
         (_chained(_NO_MOUNT, _write("etc/fstab", "# x\ns3://w /srv/w hardtack nofail 0 0\n")), ""),
+        (_chained(_NO_MOUNT, _fstab("s3://w /srv/w hardtack nofail 0 0", _VAR)),
+         "/srv/w may be mounted before /var, on which its cache lies: then it fails without a "
+         "network"),
+        (_chained(_NO_MOUNT, _fstab("s3://w /srv/w hardtack cache=/var/c 0 0", _VAR)),
+         "without a network, and the box ends in emergency mode"),
+        (_chained(_NO_MOUNT, _fstab("s3://w /var/w hardtack nofail 0 0", _VAR)), ""),
+        (_chained(_NO_MOUNT, _fstab("s3://w /srv/w hardtack cache=/srv/c 0 0", _VAR)), ""),
+        (_chained(_NO_MOUNT, _fstab(
+            "s3://w /w hardtack nofail,x-systemd.requires-mounts-for=/var/cache/hardtack 0 0", _VAR,
+        )), ""),
+        (_chained(_NO_MOUNT, _write("etc/fstab", "s3://w /srv/w hardtack noauto 0 0\n")),
+         "hardtack@.service is not started at boot"),
     ],
 )  # fmt: skip
 def test_without_kubernetes_systemd_starts_mount_and_endpoint(

@@ -142,6 +142,10 @@ UUID=1-2 /srv/k ext4 nofail 0 2
 UUID=1-2 /srv/l/ ext4 defaults 0 2
 /dev/vda //srv/./m/ ext4 noauto 0 0
 /dev/vda /srv/n\\040o ext4 nofail 0 0
+s3://weights /srv/p hardtack cache=/srv/n\\040o/cache 0 0
+s3://weights /srv/q hardtack nofail,x-systemd.requires-mounts-for=/srv/k/c,cache=/srv/k/c 0 0
+s3://weights /srv/r hardtack _netdev 0 0
+s3://weights /srv/s hardtack noauto,x-systemd.automount 0 0
 """
 
 
@@ -157,8 +161,9 @@ def test_systemd_takes_fstab_as_ready_does(tmp_path: Path) -> None:
         env={"SYSTEMD_FSTAB": str(tmp_path / "box/etc/fstab")}, capture_output=True,
     )  # fmt: skip
     first = {f.name for f in (tmp_path / "units/local-fs.target.requires").glob("*.mount")}
-    assert first == {"srv-a.mount", "srv-b.mount", "srv-c.mount", "srv-j.mount", "srv-l.mount"}
+    assert first == {f"srv-{letter}.mount" for letter in "abcjlp"}
     texts = [file.read_text() for file in (tmp_path / "units").glob("*.mount")]
+    assert "RequiresMountsFor=/srv/k/c\n" in (tmp_path / "units/srv-q.mount").read_text()
     places = {ln[6:] for text in texts for ln in text.splitlines() if ln.startswith("Where=")}
     assert {entry.place for entry in fstab.read(tmp_path / "box")} == places
     said = [detail for detail, _ in filesystems.at_boot(read(tmp_path / "box"))]

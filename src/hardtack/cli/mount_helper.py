@@ -88,7 +88,7 @@ def arguments(helper: list[str]) -> list[str]:
         raise ValueError(
             f"expected SOURCE and MOUNTPOINT, found {found}.\n"
             "  mount(8) calls this for a line of /etc/fstab like\n"
-            "  s3://BUCKET/PREFIX /srv/models hardtack region=eu-west-1,_netdev,nofail 0 0"
+            "  s3://BUCKET/PREFIX /srv/models hardtack region=eu-west-1,nofail 0 0"
         )
     words = ["mount", *flags(options), *plain]
     return [] if fake else words

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from hardtack.deploy.facts.model import Entry
 
+WEIGHTS = ("hardtack", "fuse.hardtack")
+"""Kinds of mounts that are of weights."""
 _BY = {
     "UUID": "by-uuid", "LABEL": "by-label", "PARTUUID": "by-partuuid", "PARTLABEL": "by-partlabel",
 }  # fmt: skip
@@ -27,8 +29,14 @@ def read(root: Path) -> tuple[Entry, ...]:
     return tuple(_entry(root, *given) for given in fields if len(given) > 2)
 
 
+def weights(root: Path) -> list[Entry]:
+    """The lines that mount weights at boot, or when they are asked for."""
+    ours = [entry for entry in read(root) if entry.kind in WEIGHTS]
+    return [e for e in ours if "noauto" not in e.options or "x-systemd.automount" in e.options]
+
+
 def _entry(root: Path, source: str, place: str, kind: str, options: str = "", *_: str) -> Entry:
-    source, place = _unescaped(source), _unescaped(place)
+    source, place, options = map(_unescaped, (source, place, options))
     if place.startswith("/"):
         place = "/" + "/".join(part for part in place.split("/") if part not in ("", "."))
     return Entry(source, place, kind, frozenset(options.split(",")), _there(root, source))

@@ -16,8 +16,6 @@ from hardtack.deploy.facts.unitfiles import UnitFiles
 
 PREPARING = "hardtack-prepare.service"
 _OURS = ("k3s.service", "k3s-agent.service", "containerd.service", "hardtack*.service")
-_WEIGHTS = ("hardtack", "fuse.hardtack")
-"""Kinds of mounts that are of weights."""
 _PROGRAMS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin")
 """Where systemd looks for a program that is named without its directory."""
 _PREFIXES = "@-:+!|"
@@ -32,7 +30,7 @@ def read(root: Path) -> Systemd | None:
     order = Ordering(boot)
     there = _there(files)
     units = tuple(_unit(root, name, boot, order) for name in there if not files.masked(name))
-    ours = [each for each in fstab.read(root) if each.kind in _WEIGHTS]
+    ours = fstab.weights(root)
     units += tuple(
         Unit(f"the mount of {each.place} by /etc/fstab", order.waiters(ONLINE))
         for each in ours

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from hardtack.deploy.facts.disks import unawaited
+from hardtack.deploy.facts.fstab import WEIGHTS
 from hardtack.deploy.facts.model import Entry, Facts, Space, Systemd
 from hardtack.deploy.ready.amiss import PREPARE, Amiss
 
@@ -13,6 +15,8 @@ _AWAY = ("s3fs", "mount-s3", "goofys", "geesefs", "rclone", "rclonefs", "gcsfuse
 """Kinds that need a network, which systemd doesn't know of them."""
 _OPTIONAL = ("nofail", "noauto", "_netdev", "x-systemd.automount")
 """What keeps a line from holding up the start."""
+_CACHE = "/var/cache/hardtack"
+"""Where root's mounts have it that are told nothing else."""
 
 
 def at_boot(facts: Facts) -> Iterable[Amiss]:
@@ -21,6 +25,7 @@ def at_boot(facts: Facts) -> Iterable[Amiss]:
         return
     for entry in facts.fstab:
         yield from _held_up(entry)
+        yield from _too_soon(entry, facts.fstab)
     for unit, why in facts.systemd.refused.items():
         yield (
             f"{unit}, which is to mount something at boot, is refused by systemd: {why}",
@@ -54,6 +59,29 @@ def _held_up(entry: Entry) -> Iterable[Amiss]:
             "start ends in emergency mode",
             "Correct or remove its line, or add nofail.",
         )
+
+
+def _too_soon(entry: Entry, fstab: Iterable[Entry]) -> Iterable[Amiss]:
+    """A mount of weights whose cache lies on a disk that it doesn't await."""
+    if entry.kind not in WEIGHTS or entry.options & {"noauto", "x-systemd.automount"}:
+        return
+    cache = Path(*_said(entry, "cache") or [_CACHE])
+    awaited = [Path(entry.place), *map(Path, _said(entry, "x-systemd.requires-mounts-for"))]
+    for disk in (each.place for each in fstab if each.place not in ("/", entry.place)):
+        if cache.is_relative_to(disk) and not any(path.is_relative_to(disk) for path in awaited):
+            needed = "nofail" in entry.options
+            ends = "" if needed else ", and the box ends in emergency mode"
+            yield (
+                f"{entry.place} may be mounted before {disk}, on which its cache lies: then it "
+                f"fails without a network{ends}",
+                f"Add x-systemd.requires-mounts-for={cache}{'' if needed else ',nofail'} to its "
+                "line in /etc/fstab.",
+            )
+
+
+def _said(entry: Entry, option: str) -> list[str]:
+    pairs = (each.partition("=") for each in entry.options)
+    return [value for name, _, value in pairs if name == option]
 
 
 def _mounted(space: Space, facts: Facts, systemd: Systemd) -> Iterable[Amiss]:
