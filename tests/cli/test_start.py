@@ -1,10 +1,12 @@
-"""The command while it is being loaded, and ended by a signal."""
+"""The command while it is being loaded: what that takes, and signals."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 import sys
+
+from tests.support.commands import loaded
 
 INTERRUPTED = """
 import os, signal, sys
@@ -54,3 +56,15 @@ def test_a_signal_in_the_middle_of_a_line_ends_it_as_any_other() -> None:
     assert done.returncode == 128 + signal.SIGTERM, done.stderr
     assert "hardtack: ended by SIGTERM\n" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_small_command_loads_what_it_needs_and_no_more() -> None:
+    """What each of all commands would wait for."""
+    for_others = ("json", "dataclasses", "tomllib", "hashlib", "socket", "ssl", "shutil", "asyncio")
+    ours = (
+        "hardtack.cli.options",
+        "hardtack.cli.settings",
+        "hardtack.core.typos",
+        "hardtack.images",
+    )
+    assert loaded(*for_others, *ours, by=["version"]) == []

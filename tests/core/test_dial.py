@@ -16,9 +16,10 @@ from urllib.parse import quote
 import pytest
 import trustme
 
-from hardtack.core.dial import dial, way_through
+from hardtack.core.dial import dial
 from hardtack.core.errors import ConfigError
 from hardtack.core.proxy import Proxy, ProxyError
+from hardtack.core.tunnel import way_through
 from tests.support.ports import free_port
 from tests.support.proxies import ProxyServer, connect, proxy, socks
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,25 @@ def run(*arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path 
         env=clean_environment(env), cwd=cwd, capture_output=True, text=True, check=False,
         timeout=280,
     )  # fmt: skip
+
+
+def loaded(*modules: str, by: Sequence[str], cwd: Path | None = None) -> list[str]:
+    """Those of `modules` that the command `by`, which has to succeed, loads; each must exist."""
+    for module in modules:
+        assert importlib.util.find_spec(module) is not None, module
+    script = (
+        "import atexit, sys\nfrom hardtack.__main__ import main\n"
+        f"asked = {set(modules)!r}\n"
+        "atexit.register(lambda: print(sorted(asked & set(sys.modules)), file=sys.stderr))\n"
+        f"sys.argv[1:] = {list(by)!r}\nmain()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=clean_environment(), cwd=cwd, capture_output=True, text=True, check=False, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: list[str] = ast.literal_eval(done.stderr.splitlines()[-1])
+    return found
 
 
 class Box:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,14 @@ PLACES = (
 TABLES = ("source", "cache", "mount", "images")
 
 
-@dataclass(frozen=True)
 class Settings:
     """What the configuration file says: option name → value, and the line that says so; `path`
     None when there is no file."""
 
-    path: Path | None = None
-    values: dict[str, Any] = field(default_factory=dict)
-    lines: dict[str, int] = field(default_factory=dict)
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self.values: dict[str, Any] = {}
+        self.lines: dict[str, int] = {}
 
     def place(self, name: str) -> str:
         """Where an option of that name is set: `hardtack.toml:3`."""

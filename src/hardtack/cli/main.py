@@ -58,7 +58,7 @@ COMMANDS = {
     "demo": ("hardtack.cli.demo", "demo", "The whole story on one machine."),
     "config": ("hardtack.cli.settings", "config", "Where each setting comes from."),
     "completion": ("hardtack.cli.settings", "completion", "Shell completion."),
-    "version": ("hardtack.cli.settings", "version", "The version."),
+    "version": ("hardtack.cli.version", "version", "The version."),
 }
 """Name → module, object in it, and the line of help that `hardtack --help` shows."""
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import json
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -24,6 +22,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 def plain(value: Any) -> Any:
     """`value` as what JSON can hold."""
+    import dataclasses
+
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
@@ -37,6 +37,8 @@ def plain(value: Any) -> Any:
 
 def print_json(value: Any) -> None:
     """`value` (dataclasses welcome) as indented JSON."""
+    import json  # late, as dataclasses: few commands print it
+
     click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 

@@ -1,16 +1,14 @@
-"""`hardtack config`, `completion`, `version`."""
+"""`hardtack config`, `completion`."""
 
 from __future__ import annotations
 
 import os
-import platform
 import re
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from hardtack import __version__
 from hardtack.cli.config import Settings
 from hardtack.cli.options import CACHE, MOUNT, SETTING_GROUPS, SOURCE, parameters, using
 from hardtack.cli.output import json_option, print_json, print_table
@@ -75,19 +73,3 @@ SCRIPTS = {
 def completion(shell: str) -> None:
     """Print the line that turns completion on; put it into the shell's start-up file."""
     click.echo(SCRIPTS[shell])
-
-
-@click.command()
-@json_option
-def version(as_json: bool) -> None:
-    """The version of hardtack, of Python and of the kernel."""
-    facts = {
-        "hardtack": __version__,
-        "python": platform.python_version(),
-        "kernel": platform.release(),
-        "machine": platform.machine(),
-    }
-    if as_json:
-        print_json(facts)
-    else:
-        click.echo(" ".join(f"{name} {value}" for name, value in facts.items()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import sys
@@ -16,6 +15,8 @@ class JsonFormatter(logging.Formatter):
     """`{"time", "level", "logger", "message", …extra}`; time in UTC."""
 
     def format(self, record: logging.LogRecord) -> str:
+        import json  # late: most logs are for people
+
         line = {
             "time": _utc(record),
             "level": record.levelname.lower(),

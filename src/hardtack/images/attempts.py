@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hardtack.core.backoff import Backoff
 from hardtack.core.errors import AccessDenied, HardtackError, NotFound, RegistryError
@@ -19,15 +19,14 @@ AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed."""
 
 
-@dataclass(frozen=True)
-class Patience:
+class Patience(NamedTuple):
     """How long to keep trying. `seconds`: without any progress; `unanswered`: a registry that has
     never answered, whose name may be wrong; `clock` and `sleep` for tests (else
     the wait that `Stop` ends)."""
 
     seconds: float = 120.0
     unanswered: float = 15.0
-    backoff: Backoff = field(default_factory=lambda: Backoff(first=0.25, cap=20.0))
+    backoff: Backoff = Backoff(first=0.25, cap=20.0)
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] | None = None
 

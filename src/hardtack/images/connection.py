@@ -13,10 +13,11 @@ from urllib.parse import SplitResult
 from hardtack.core.dial import dial
 from hardtack.core.errors import SourceUnreachable, in_words
 from hardtack.core.http1 import BadReply, Connection, Reply
-from hardtack.core.proxy import Proxy, ProxyError
 
 if TYPE_CHECKING:
     import ssl  # late: a registry on loopback or behind a mirror needs none
+
+    from hardtack.core.proxy import Proxy  # late as well: most need none
 
 _REACHABLE = "Is its name right, does it run, and may this machine reach it (network, proxy)?"
 _REST = 64 << 10  # so much of a body is read to its end rather than lose the connection
@@ -98,7 +99,7 @@ def connect(
 
     Raises OSError, ConfigError for a proxy that can't be used.
     """
-    proxy = Proxy.parse(route.proxy) if route.proxy else None
+    proxy = _proxy(route) if route.proxy else None
     tls = context if route.scheme == "https" else None
     sock = dial(route.host, route.port, timeout=connecting, proxy=proxy, tls=tls)
     sock.settimeout(silent)
@@ -118,11 +119,17 @@ def host_header(url: SplitResult) -> str:
 
 def proxy_headers(route: Route) -> dict[str, str]:
     """How to log in to the route's proxy with a request that it forwards."""
-    return Proxy.parse(route.proxy).headers if _forwarded(route) else {}
+    return _proxy(route).headers if _forwarded(route) else {}
 
 
 def _forwarded(route: Route) -> bool:
-    return route.scheme == "http" and route.proxy != "" and Proxy.parse(route.proxy).forwards
+    return route.scheme == "http" and route.proxy != "" and _proxy(route).forwards
+
+
+def _proxy(route: Route) -> Proxy:
+    from hardtack.core.proxy import Proxy
+
+    return Proxy.parse(route.proxy)
 
 
 def stale(connection: Connection) -> bool:
@@ -146,6 +153,8 @@ def proxy_for(url: SplitResult) -> str:
 
 def unreachable(host: str, error: object) -> SourceUnreachable:
     """What a failed attempt says about `host`."""
+    from hardtack.core.proxy import ProxyError
+
     why = in_words(error) if isinstance(error, BaseException) else str(error).rstrip(".")
     kind, remedy = SourceUnreachable, _REACHABLE
     if isinstance(error, ProxyError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hardtack.core.errors import CorruptReply
@@ -24,16 +23,14 @@ class Place(NamedTuple):
     offset: int
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Job:
     """One blob: where to get it (`name`: a repository that has it), where it goes, and what to call
     it in progress."""
 
-    digest: str
-    size: int
-    name: str
-    places: list[Place] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
+    def __init__(self, digest: str, size: int, name: str) -> None:
+        self.digest, self.size, self.name = digest, size, name
+        self.places: list[Place] = []
+        self.labels: list[str] = []
 
     @property
     def missing(self) -> int:
@@ -89,19 +86,19 @@ def _announce(jobs: Sequence[Job], progress: Progress) -> None:
         progress.task(label, total)
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class _Blob:
-    """A job under way: ranges still to come, and the running digest."""
+    """A job under way: how many ranges are still to come, and the running digest."""
 
-    job: Job
-    follower: Follower
-    left: int
-    source: tuple[int, int] | None
-    resumed: bool
+    def __init__(
+        self, job: Job, left: int, source: tuple[int, int] | None, *, resumed: bool
+    ) -> None:
+        self.job, self.left, self.source, self.resumed = job, left, source, resumed
+        self.place = job.places[0]
+        self.begin()
 
-    @property
-    def place(self) -> Place:
-        return self.job.places[0]
+    def begin(self) -> None:
+        """The digest starts anew."""
+        self.follower = Follower(self.place.partial, self.place.offset, self.job.size)
 
 
 class _Run:
@@ -126,8 +123,7 @@ class _Run:
         cut = [(s, min(s + PART, b)) for a, b in holes for s in range(a, b, PART)] or [
             (job.size, job.size)
         ]
-        follower = Follower(place.partial, place.offset, job.size)
-        blob = _Blob(job, follower, len(cut), sources.get(job.digest), there > 0)
+        blob = _Blob(job, len(cut), sources.get(job.digest), resumed=there > 0)
         return [(blob, a, b) for a, b in cut]
 
     def part(self, blob: _Blob, start: int, stop: int) -> None:
@@ -175,7 +171,7 @@ class _Run:
                 remedy="The registry's copy is damaged, or something on the way changes it.",
             )
         blob.source, blob.resumed = None, False
-        blob.follower = Follower(place.partial, place.offset, job.size)
+        blob.begin()
         self._advance(job, -job.size)
         self._bring(blob, 0, job.size)
         self._check(blob)

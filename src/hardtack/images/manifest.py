@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from hardtack.core.errors import CorruptReply, NotFound, RegistryError
@@ -23,16 +22,16 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 MAX_MANIFEST = 4 << 20  # containerd's and the distribution registry's limit
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
-    """What points at a blob: media type, `sha256:…` digest, size in bytes."""
+class Descriptor(NamedTuple):
+    """What points at a blob: media type, `sha256:…` digest, size in bytes. `attestation`: it is
+    provenance or an SBOM, which an index lists beside the images."""
 
     media_type: str
     digest: str
     size: int
     platform: Platform | None = None
     urls: tuple[str, ...] = ()
-    annotations: dict[str, str] = field(default_factory=dict, hash=False)
+    attestation: bool = False
 
     @property
     def hex(self) -> str:
@@ -42,11 +41,6 @@ class Descriptor:
     def foreign(self) -> bool:
         """A layer that registries don't hand out (Windows base layers)."""
         return "foreign" in self.media_type or "nondistributable" in self.media_type
-
-    @property
-    def attestation(self) -> bool:
-        """Provenance or an SBOM that an index lists beside the images."""
-        return "vnd.docker.reference.type" in self.annotations
 
 
 class Manifest(NamedTuple):
@@ -145,6 +139,6 @@ def _descriptor(entry: dict[str, Any]) -> Descriptor:
             str(stated.get("architecture", "")),
             str(stated.get("variant", "")),
         )
-    annotations = {str(k): str(v) for k, v in (entry.get("annotations") or {}).items()}
+    attestation = "vnd.docker.reference.type" in (entry.get("annotations") or {})
     urls = tuple(str(u) for u in entry.get("urls") or ())
-    return Descriptor(str(entry.get("mediaType", "")), digest, size, platform, urls, annotations)
+    return Descriptor(str(entry.get("mediaType", "")), digest, size, platform, urls, attestation)

@@ -7,14 +7,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from hardtack.core.errors import ConfigError
-from hardtack.core.typos import meant
-from hardtack.core.yamlerrors import told
-from hardtack.images.auth import Credentials, decode_auth
 from hardtack.images.connection import Tls
+
+if TYPE_CHECKING:  # imported where a registry wants to know who asks
+    from hardtack.images.auth import Credentials
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,10 @@ class Registries(NamedTuple):
         cls, path: Path, *, insecure: frozenset[str] = frozenset(), ca: Path | None = None
     ) -> Registries:
         """k3s's file at `path`. Raises ConfigError."""
-        import yaml  # late: most pulls have no such file
+        import yaml  # late, all three: most pulls have no such file
+
+        from hardtack.core.typos import meant
+        from hardtack.core.yamlerrors import told
 
         try:
             document = yaml.safe_load(path.read_bytes()) or {}
@@ -126,7 +129,11 @@ def local(host: str) -> bool:
 
 
 def _credentials(config: Mapping[str, Any], host: str) -> Credentials | None:
-    auth = config.get("auth") or {}
+    auth = config.get("auth")
+    if not auth:
+        return None
+    from hardtack.images.auth import Credentials, decode_auth
+
     if auth.get("identity_token"):
         return Credentials("<token>", "", str(auth["identity_token"]))
     if auth.get("auth"):

@@ -14,7 +14,6 @@ from hardtack.core.errors import BundleError, LockError, RegistryError
 from hardtack.core.files import fsync_directory, make_directory, write_atomically
 from hardtack.core.progress import Progress, Quiet
 from hardtack.images import notes
-from hardtack.images.bundle import compress, contents, verify
 from hardtack.images.exclusive import exclusive
 from hardtack.images.fetch import Job, Place, fetch
 from hardtack.images.layout import BundleImage, Layout, bundle_name, plan
@@ -224,6 +223,8 @@ class _Pull:
         """Blobs in the bundles that are there already: digest → (open file, offset)."""
         found: dict[str, tuple[int, int]] = {}
         for path in sorted(self._out.glob("*.tar")):
+            from hardtack.images.bundle import contents  # late: a first pull reads no bundle
+
             try:
                 members = contents(path).blobs
             except BundleError as error:
@@ -236,6 +237,8 @@ class _Pull:
 
     def _publish(self, bundle: Bundle, partial: Partial, zstd: bool) -> None:
         if zstd:
+            from hardtack.images.bundle import compress
+
             compressed = self._work / bundle.path.name
             try:
                 compress(partial.path, compressed)
@@ -260,6 +263,8 @@ def _sound(bundle: Bundle, work: Path) -> bool:
     have spoilt is read and checked, of others only that nothing is missing."""
     if not bundle.path.exists():
         return False
+    from hardtack.images.bundle import contents, verify
+
     known = notes.read(work)
     note = known.get(bundle.path.name, notes.Note(str(bundle.platform), ""))
     size = bundle.path.stat().st_size

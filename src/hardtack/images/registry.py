@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from hardtack.core.errors import (
@@ -17,7 +18,6 @@ from hardtack.core.errors import (
     SourceUnreachable,
 )
 from hardtack.images.attempts import AGAIN, Attempts, Patience, Stop, refusal, retry_after
-from hardtack.images.auth import DockerConfig
 from hardtack.images.connection import Hopeless, Response
 from hardtack.images.manifest import (
     INDEXES,
@@ -31,6 +31,9 @@ from hardtack.images.manifest import (
 from hardtack.images.mirrors import Endpoint, Registries
 from hardtack.images.tokens import Tokens
 from hardtack.images.transport import Transport
+
+if TYPE_CHECKING:
+    from hardtack.images.auth import DockerConfig
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +60,7 @@ class Registry:
         self._registries = registries or Registries()
         self._transport = transport or Transport()
         self._patience = patience or Patience()
-        self._tokens = Tokens(self._transport, docker or DockerConfig())
+        self._tokens = Tokens(self._transport, docker)
         self._answered: set[str] = set()
 
     def close(self) -> None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import threading
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from hardtack.core.errors import HardtackError, RegistryError, SourceUnreachable
 from hardtack.images.attempts import AGAIN, Attempts, refusal
-from hardtack.images.auth import Challenge, Credentials, DockerConfig
 from hardtack.images.connection import Hopeless
 from hardtack.images.mirrors import Endpoint
 from hardtack.images.transport import Transport
+
+if TYPE_CHECKING:  # imported when a registry asks who is there
+    from hardtack.images.auth import Challenge, Credentials, DockerConfig
 
 
 class Tokens:
     """Values of `Authorization` headers. Thread-safe."""
 
-    def __init__(self, transport: Transport, docker: DockerConfig) -> None:
+    def __init__(self, transport: Transport, docker: DockerConfig | None) -> None:
         self._transport, self._docker = transport, docker
         self._authorization: dict[tuple[str, str], str] = {}
         self._lock = threading.Lock()
@@ -38,11 +41,14 @@ class Tokens:
         """Buy what `header` (`WWW-Authenticate`) asks for, unless `stale` is replaced already.
 
         Raises AccessDenied, RegistryError, and what `attempts` gives up with."""
+        from hardtack.images.auth import Challenge, DockerConfig
+
         key = (endpoint.base, path)
         with self._lock:
             if self._authorization.get(key) != stale:
                 return  # another thread has renewed it meanwhile
             challenge = Challenge.parse(header)
+            self._docker = self._docker or DockerConfig()
             credentials = endpoint.credentials or self._docker.credentials(
                 _docker_name(endpoint.host)
             )

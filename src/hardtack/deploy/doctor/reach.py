@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from hardtack.core.dial import asked_for, way_through
+from hardtack.core.dial import asked_for
 from hardtack.core.proxy import Proxy, ProxyError
 from hardtack.core.trust import trusting
+from hardtack.core.tunnel import way_through
 from hardtack.core.units import format_duration
 from hardtack.deploy.doctor.finding import Finding, note, ok, problem
 from hardtack.deploy.requirements import Direction, Requirement, When
