@@ -7,7 +7,6 @@ brings the cluster to what is wanted; what is asked of the backend is answered f
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 import threading
 import time
@@ -19,15 +18,15 @@ from hardtack.core.backoff import Backoff
 from hardtack.core.errors import ClusterError, HardtackError, in_words
 from hardtack.endpoint.backends import record, versions
 from hardtack.endpoint.backends.kubernetes import manifests, pods
+from hardtack.endpoint.backends.kubernetes.applying import differs, ensure
 from hardtack.endpoint.backends.kubernetes.client import (
     DEPLOYMENTS,
     PODS,
     SERVICES,
     Cluster,
-    Kind,
     Object,
 )
-from hardtack.endpoint.backends.kubernetes.manifests import HASH, IDENTITY, OWNED, Pods
+from hardtack.endpoint.backends.kubernetes.manifests import IDENTITY, OWNED, Pods
 from hardtack.endpoint.backends.kubernetes.mirror import Mirror
 from hardtack.endpoint.backends.kubernetes.pods import Holding, Pod
 from hardtack.endpoint.backends.looker import Looker
@@ -200,7 +199,7 @@ class Kubernetes:
             if chosen is not None and self._may_load():
                 self._make(detector, chosen)
             return
-        self._ensure(SERVICES, self._services, manifests.service(detector))
+        ensure(self._cluster, self._services, manifests.service(detector))
         identity = _identity(deployment)
         serving = [pod for pod in self._staying(detector) if pod.identity == identity]
         if any(pod.ready for pod in serving):
@@ -215,13 +214,13 @@ class Kubernetes:
         desired = self._desired(detector, chosen)
         # One that serves waits for its turn: two servers of each at once are more than a box holds.
         serves = any(pod.ready for pod in self._staying(detector))
-        if _differs(deployment, desired) and serves and not self._may_load(beside=detector):
+        if differs(deployment, desired) and serves and not self._may_load(beside=detector):
             return
-        self._ensure(DEPLOYMENTS, self._deployments, desired)
+        ensure(self._cluster, self._deployments, desired)
 
     def _make(self, detector: str, version: Version) -> None:
-        self._ensure(SERVICES, self._services, manifests.service(detector))
-        self._ensure(DEPLOYMENTS, self._deployments, self._desired(detector, version))
+        ensure(self._cluster, self._services, manifests.service(detector))
+        ensure(self._cluster, self._deployments, self._desired(detector, version))
         _log.info("%s: version %s is deployed.", detector, version.label)
 
     def _served(self, detector: str, identity: str) -> None:
@@ -256,42 +255,16 @@ class Kubernetes:
         self._keep(detector, kept)
         return versions.first(seen, kept.last, kept.refused)
 
-    def _ensure(self, kind: Kind, mirror: Mirror, desired: Object) -> None:
-        """Create it, or change it where it isn't as it should be. Raises ClusterError."""
-        name = desired["metadata"]["name"]
-        existing = mirror.objects.get(name)
-        if existing is None:
-            try:
-                mirror.put(self._cluster.create(kind, desired))
-            except ClusterError as error:
-                found = self._cluster.get(kind, name) if error.status == 409 else None
-                if found is None:
-                    raise
-                _check_ours(found, desired)  # the watch hasn't said so yet
-                mirror.put(found)
-            return
-        _check_ours(existing, desired)
-        if not _differs(existing, desired):
-            return
-        try:
-            mirror.put(self._cluster.update(kind, _merged(existing, desired)))
-        except ClusterError as error:
-            if error.status != 409:
-                raise
-            fresh = self._cluster.get(kind, name)  # somebody was faster: once more, on theirs
-            if fresh is not None:
-                mirror.put(self._cluster.update(kind, _merged(fresh, desired)))
-
     def _remove(self, wanted: frozenset[str]) -> None:
         """Delete what is ours and of no wanted detector."""
-        for kind, mirror in ((DEPLOYMENTS, self._deployments), (SERVICES, self._services)):
+        for mirror in (self._deployments, self._services):
             for name, body in mirror.objects.items():
                 if _detector(body) in wanted:
                     continue
                 if body["metadata"].get("deletionTimestamp"):
                     continue
                 try:
-                    self._cluster.delete(kind, name)
+                    self._cluster.delete(mirror.kind, name)
                     mirror.drop(name)
                 except ClusterError as error:
                     _log.error("%s", error)
@@ -350,23 +323,6 @@ class Kubernetes:
         return self._settings.state / "versions" / f"{detector}.json"
 
 
-def _check_ours(found: Object, desired: Object) -> None:
-    """Raises ClusterError where an object of the name is somebody else's."""
-    ours = desired["metadata"]["labels"]
-    labels = found["metadata"].get("labels") or {}
-    if any(labels.get(name) != value for name, value in ours.items()):
-        raise ClusterError(
-            f"The {desired['kind']} {desired['metadata']['name']} exists, and is not hardtack's "
-            "for this detector.",
-            remedy="Delete it; hardtack then makes its own.",
-            status=409,
-        )
-
-
-def _differs(existing: Object, desired: Object) -> bool:
-    return _annotation(existing, HASH) != _annotation(desired, HASH)
-
-
 def _rolls(deployment: Object) -> bool:
     """Whether the cluster hasn't yet brought its pods to what it says."""
     status, wanted = deployment.get("status") or {}, deployment["spec"].get("replicas", 1)
@@ -383,24 +339,5 @@ def _identity(deployment: Object) -> str:
     return str(deployment["metadata"].get("annotations", {}).get(IDENTITY, ""))
 
 
-def _annotation(body: Object, name: str) -> str:
-    return str(body["metadata"].get("annotations", {}).get(name, ""))
-
-
 def _version_of(seen: Seen, identity: str) -> Version | None:
     return next((v for v in seen.whole if v.identity == identity), None)
-
-
-def _merged(existing: Object, desired: Object) -> Object:
-    """The existing object as desired; what the cluster wrote into its metadata stays."""
-    body = copy.deepcopy(existing)
-    body.pop("status", None)
-    for part in ("labels", "annotations"):
-        body["metadata"][part] = {
-            **body["metadata"].get(part, {}),
-            **desired["metadata"].get(part, {}),
-        }
-    spec = desired["spec"]
-    service = desired["kind"] == SERVICES.name  # its address is the cluster's to give
-    body["spec"] = {**existing["spec"], **spec} if service else spec
-    return body
