@@ -13,11 +13,11 @@ import pytest
 
 from hardtack.demo.detectors import SAMPLES
 from hardtack.endpoint.backends import processes, versions
-from hardtack.endpoint.backends.keeper import Pace
 from hardtack.endpoint.backends.kubernetes import backend
 from hardtack.endpoint.backends.kubernetes.manifests import Pods
 from hardtack.endpoint.backends.process import Command, Process
 from hardtack.endpoint.backends.processes import Processes
+from hardtack.endpoint.backends.starting import Pace
 from hardtack.endpoint.servers import Backend
 from tests.support.backends import FakeBackend
 from tests.support.cluster import ENDPOINT, kubernetes

@@ -46,7 +46,7 @@ def serve(**given: Any) -> None:
     )  # fmt: skip
     from hardtack.endpoint import opening
     from hardtack.endpoint.api import Limits
-    from hardtack.endpoint.backends.keeper import Pace
+    from hardtack.endpoint.backends.starting import Pace
     from hardtack.endpoint.serving import Secure
     from hardtack.endpoint.serving import serve as serve_until_told
     from hardtack.endpoint.tls import Pair, self_signed

@@ -16,8 +16,8 @@ from hardtack.cache.owner import Owner
 from hardtack.core.errors import CacheBusy, ConfigError, DiskFull, FormatError
 from hardtack.endpoint.api import Api, Limits
 from hardtack.endpoint.backends import processes
-from hardtack.endpoint.backends.keeper import Pace
 from hardtack.endpoint.backends.processes import Processes
+from hardtack.endpoint.backends.starting import Pace
 from hardtack.endpoint.backends.zygote import Zygote
 from hardtack.endpoint.book import Book
 from hardtack.endpoint.callers import Callers, read_token

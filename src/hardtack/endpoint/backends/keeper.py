@@ -11,8 +11,6 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from hardtack.core.backoff import Backoff
@@ -20,65 +18,23 @@ from hardtack.core.errors import EndpointError, in_words
 from hardtack.endpoint.backends import record, versions
 from hardtack.endpoint.backends.aside import Aside
 from hardtack.endpoint.backends.asking import ask
-from hardtack.endpoint.backends.process import Process
+from hardtack.endpoint.backends.starting import (
+    MOUNT_PATIENCE,
+    Failed,
+    Making,
+    Pace,
+    Server,
+    Starter,
+    too_much,
+)
 from hardtack.endpoint.backends.versions import Seen, Version
 from hardtack.endpoint.servers import Address, State
-from hardtack.inference.arrived import present
-from hardtack.inference.ondisk import NotHere
 
 _log = logging.getLogger(__name__)
 
 _BACKOFF = Backoff(first=0.5, cap=30.0)
-_MOUNT_PATIENCE = 20.0
 _CRASHES = 3
 _SILENT = 3
-_RESERVED = 512_000_000
-"""Bytes that a runtime reserves and never touches; the kernel's limit counts them, we don't."""
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Seconds: `refresh` between looks for models; `look` between looks at servers; `probation`
-    that the old server is kept after a swap, and within which a server's end counts as a crash of
-    its version; `arrival` that loading may go on with no byte of its weights coming."""
-
-    refresh: float = 60.0
-    look: float = 2.0
-    probation: float = 35.0
-    arrival: float = 600.0
-
-
-@dataclass(frozen=True)
-class Making:
-    """How a detector's servers are made: what starts one of a version, with its log and the bytes
-    that the kernel grants it; the cap of memory in bytes (0: none), where logs and records are
-    kept, the turn that loading a version waits for, and what says why a server that calls itself
-    ready isn't, where nothing does so in the server."""
-
-    start: Callable[[Version, Path, int], Awaitable[Process]]
-    memory: int
-    logs: Path
-    records: Path
-    turn: Callable[[Version], contextlib.AbstractAsyncContextManager[None]]
-    examine: Callable[[Version, int], str] | None = None
-
-
-@dataclass
-class _Server:
-    version: Version
-    process: Process
-    since: float
-    silent: int = 0
-    reason: str = ""
-
-
-class _Failed(Exception):
-    """A server did not become ready. `own`: by a fault of its version."""
-
-    def __init__(self, reason: str, *, own: bool) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.own = own
 
 
 class Keeper:
@@ -88,18 +44,17 @@ class Keeper:
         self._making = making
         self._pace = pace
         self._looking: Aside[Seen] = Aside()
-        self._weighing: Aside[tuple[int, int]] = Aside()
         self._record_path = making.records / f"{detector}.json"
         self._record = record.read(self._record_path)
         self._seen = Seen()
         self._look_at = 0.0
         self._delays = _BACKOFF.delays()
         self._not_before = 0.0
-        self._serving: _Server | None = None
-        self._before: _Server | None = None
-        self._trying: asyncio.Task[_Server] | None = None
+        self._serving: Server | None = None
+        self._before: Server | None = None
+        self._starter = Starter(making, pace, making.logs / f"{detector}.log", self._starts)
+        self._trying: asyncio.Task[Server] | None = None
         self._tried: Version | None = None
-        self._weights: tuple[int, int] | None = None
         self._failures: dict[str, int] = {}
         self._restarts = 0
         self._phase, self._note = "waiting", ""
@@ -130,12 +85,12 @@ class Keeper:
                 beside = f"Version {self._tried.label} loads beside it. "
             return State(
                 "ready", label, (refused + beside).strip(), self._restarts,
-                self._weights if self._trying else None, self._refused_labels(),
+                self._starter.weights if self._trying else None, self._refused_labels(),
             )  # fmt: skip
         label = self._tried.label if self._tried else ""
         note = f"{self._note} {refused}".strip()
         return State(
-            self._phase, label, note, self._restarts, self._weights, self._refused_labels()
+            self._phase, label, note, self._restarts, self._starter.weights, self._refused_labels()
         )
 
     async def close(self) -> None:
@@ -191,17 +146,21 @@ class Keeper:
         else:
             chosen = versions.first(self._seen, self._record.last, refused)
         if chosen is not None:
-            self._tried, self._weights = chosen, chosen.weights
-            self._trying = asyncio.create_task(self._start(chosen))
+            self._tried = chosen
+            self._trying = asyncio.create_task(self._starter.server(chosen))
         elif self._serving is None:
             self._phase, self._note, self._tried = "absent", self._seen.problem, None
-            self._weights = None
             self._not_before = now + min(self._pace.refresh, 5.0)
+
+    def _starts(self, phase: str, note: str) -> None:
+        """How a version's start goes on: of interest where nothing serves meanwhile."""
+        if not self._serving:
+            self._phase, self._note = phase, note
 
     async def _look(self) -> None:
         try:
             self._seen = await self._looking.run(
-                functools.partial(versions.look, self._directory), _MOUNT_PATIENCE
+                functools.partial(versions.look, self._directory), MOUNT_PATIENCE
             )
         except TimeoutError:
             self._seen = Seen(problem=f"The mount of {self._directory} does not answer.")
@@ -209,7 +168,7 @@ class Keeper:
     async def _wait(self) -> None:
         """Until something has happened, or may have."""
         watched = {s.process.exit for s in (self._serving, self._before) if s}
-        tasks: set[asyncio.Task[str] | asyncio.Task[_Server]] = {*watched}
+        tasks: set[asyncio.Task[str] | asyncio.Task[Server]] = {*watched}
         if self._trying:
             tasks.add(self._trying)
         if tasks:
@@ -239,17 +198,16 @@ class Keeper:
                 self._record.last = serving.version.identity
                 await self._keep_record()
 
-    async def _tried_one(self, task: asyncio.Task[_Server]) -> None:
+    async def _tried_one(self, task: asyncio.Task[Server]) -> None:
         """A version is ready to take over, or it never will be."""
         version, self._trying = self._tried, None
         assert version is not None
-        self._weights = None
         if task.cancelled():
             return
         try:
             server = task.result()
-        except (_Failed, EndpointError) as error:
-            own = isinstance(error, _Failed) and error.own
+        except (Failed, EndpointError) as error:
+            own = isinstance(error, Failed) and error.own
             await self._failed(version, str(error), own=own)
             return
         except Exception as error:  # noqa: BLE001 (told, and tried again)
@@ -263,7 +221,7 @@ class Keeper:
         self._note = ""
         _log.info("%s is ready, version %s", self.detector, version.label)
 
-    def _ended(self, server: _Server) -> None:
+    def _ended(self, server: Server) -> None:
         """The serving one is gone: back to the one before it, or start again."""
         reason = server.reason or server.process.exit.result()
         self._restarts += 1
@@ -321,9 +279,9 @@ class Keeper:
     async def _keep_record(self) -> None:
         await asyncio.to_thread(record.write, self._record_path, self._record)
 
-    async def _watch(self, server: _Server) -> None:
+    async def _watch(self, server: Server) -> None:
         """End a server that hangs or takes more memory than it may."""
-        server.reason = self._too_much(server.process)
+        server.reason = too_much(server.process, self._making.memory)
         if not server.reason:
             status, reason = await asyncio.to_thread(ask, server.process.port, "/health/live")
             server.silent = server.silent + 1 if status == 0 else 0
@@ -331,76 +289,3 @@ class Keeper:
                 server.reason = f"it hangs: {reason or 'nobody answers /health/live'}".rstrip(".")
         if server.reason and not server.process.exit.done():
             await server.process.kill()
-
-    def _too_much(self, process: Process) -> str:
-        most, taken = self._making.memory, process.memory()
-        return f"it took {taken} bytes of memory, and may take {most}" if 0 < most < taken else ""
-
-    async def _start(self, version: Version) -> _Server:
-        """A server of this version, ready. Raises _Failed, EndpointError."""
-        making = self._making
-        if not self._serving:
-            self._phase, self._note = "waiting", ""
-        async with making.turn(version):
-            if not self._serving:
-                self._phase = "loading"
-            log = making.logs / f"{self.detector}.log"
-            hard = making.memory + _RESERVED if making.memory else 0
-            process = await making.start(version, log, hard)
-            try:
-                await self._ready(process, version)
-            except BaseException:
-                await process.kill()
-                raise
-        return _Server(version, process, time.monotonic())
-
-    async def _ready(self, process: Process, version: Version) -> None:
-        """Wait until it is. Raises _Failed."""
-        come_at, come = time.monotonic(), -1
-        while not process.exit.done():
-            weights = await self._weighed(version)
-            if weights is not None and weights[0] != come:
-                come_at, come = time.monotonic(), weights[0]
-                self._weights = weights
-            if process.listening.is_set():
-                status, reason = await asyncio.to_thread(ask, process.port, "/health/live")
-                if status == 503:
-                    raise _Failed(
-                        reason.rstrip(".") or "it is not live", own=await self._all_here(version)
-                    )
-                status, waits = await asyncio.to_thread(ask, process.port, "/health/ready")
-                if status == 200:
-                    await self._examined(process, version)
-                    return
-                if not self._serving:
-                    self._note = waits
-            if too_much := self._too_much(process):
-                raise _Failed(too_much, own=True)
-            if time.monotonic() - come_at > self._pace.arrival:
-                waited = f"it was not ready {self._pace.arrival:.0f} s after the last of its bytes"
-                raise _Failed(waited, own=await self._all_here(version))
-            await asyncio.wait({process.exit}, timeout=0.1)
-        raise _Failed(process.exit.result().rstrip("."), own=await self._all_here(version))
-
-    async def _examined(self, process: Process, version: Version) -> None:
-        """Raises _Failed where another program's server fails the golden picture."""
-        examine = self._making.examine
-        try:
-            wrong = await asyncio.to_thread(examine, version, process.port) if examine else ""
-        except NotHere as error:
-            raise _Failed(error.message.rstrip("."), own=False) from None
-        if wrong:
-            raise _Failed(wrong, own=await self._all_here(version))
-
-    async def _weighed(self, version: Version) -> tuple[int, int] | None:
-        try:
-            return await self._weighing.run(
-                functools.partial(present, *version.packages), _MOUNT_PATIENCE
-            )
-        except (TimeoutError, OSError):
-            return None
-
-    async def _all_here(self, version: Version) -> bool:
-        """A failure is the version's own only where all of its bytes are on the box."""
-        weights = await self._weighed(version)
-        return weights is not None and weights[0] >= weights[1]

@@ -11,8 +11,9 @@ from pathlib import Path
 from hardtack.endpoint.backends import versions
 from hardtack.endpoint.backends.aside import Aside
 from hardtack.endpoint.backends.examined import examine
-from hardtack.endpoint.backends.keeper import Keeper, Making, Pace
+from hardtack.endpoint.backends.keeper import Keeper
 from hardtack.endpoint.backends.process import Command, Process
+from hardtack.endpoint.backends.starting import Making, Pace
 from hardtack.endpoint.backends.telling import describing, environment, serving
 from hardtack.endpoint.backends.turns import Turns
 from hardtack.endpoint.backends.versions import Version
