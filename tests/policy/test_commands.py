@@ -1,6 +1,7 @@
 """`hardtack policy`, as a person runs it."""
 
 import json
+import os
 from pathlib import Path
 
 from hardtack.policy.rules import RULES
@@ -42,6 +43,13 @@ def test_the_lock_and_configuration_of_the_directory_are_taken(tmp_path: Path) -
     refused = run("policy", "check", "pod.yaml", cwd=tmp_path)
     assert refused.returncode == 70
     assert "'nonsense'" in refused.stderr
+
+
+def test_a_pipe_is_told_and_not_read(tmp_path: Path) -> None:
+    written(tmp_path, {"pod.yaml": pod()})
+    os.mkfifo(tmp_path / "x.yaml")
+    found = run("policy", "check", ".", cwd=tmp_path)
+    assert "x.yaml:1: error: left out: it's a pipe [unreadable]" in found.stdout
 
 
 def test_rules_and_explain() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from hardtack.manifests import kustomize, values
 from hardtack.manifests.helm import Chart, Charts
 from hardtack.manifests.model import FoundImage, Kind
-from hardtack.manifests.podspecs import resources
+from hardtack.manifests.resources import resources
 from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, children, parse, text_of
 
 

@@ -64,7 +64,7 @@ def heredocs(text: str) -> Iterator[tuple[int, str]]:
         if not begin or text[found.start() - 1 : found.start()] == "<":  # or `<<<`
             at = found.end()
             continue
-        at = _behind(text, begin, found[2])
+        at = _behind_heredoc(text, begin, found[2])
         body = text[begin:at]
         if body.rstrip().endswith(found[2]):
             body = body.rstrip()[: -len(found[2])]
@@ -78,29 +78,15 @@ def _commands(text: str, line: int) -> Iterator[tuple[Command, bool]]:
     first, begun, grouped, before = line, False, False, ""
     while at <= len(text):
         char, pair = text[at : at + 1], text[at : at + 2]
-        jump = at
-        if char == "\\":
-            jump = at + 2
-        elif char in ("'", '"', "`") and char:
-            jump = closing_quote(text, at)
-        elif char == "#" and (at == 0 or text[at - 1] in " \t\n;"):
-            end = at
-            newline = text.find("\n", at)
-            jump = newline if newline >= 0 else len(text)
-        elif pair in ("$(", "${"):
-            jump = closing_bracket(text, at + 1)
-        elif not begun and _opens_group(text, at):
-            jump = closing_bracket(text, at)
-            grouped = True
-        elif char == "(" and begun and text[at - 1] == "=":  # an array
-            jump = closing_bracket(text, at)
-        elif char == "&" and at and text[at - 1] in "<>":
-            jump = at + 1
-        if jump > at:
-            if not begun and char not in ("\\", "#"):
+        behind = _behind_whole(text, at, begun)
+        if behind > at:
+            if char == "#":
+                end = at
+            elif not begun and char != "\\":
+                grouped = _opens_group(text, at)
                 first, begun = line, True
-            line += text.count("\n", at, jump)
-            at = jump
+            line += text.count("\n", at, behind)
+            at = behind
             continue
         joins = pair in ("&&", "||")
         if not (joins or char in (";", "\n", "", "&")) or pair == "&>":
@@ -116,10 +102,31 @@ def _commands(text: str, line: int) -> Iterator[tuple[Command, bool]]:
         line += char == "\n"
         at += 2 if joins else 1
         if char == "\n" and (heredoc := _HEREDOC.search(words)):
-            behind = _behind(text, at, heredoc[2])
+            behind = _behind_heredoc(text, at, heredoc[2])
             line += text.count("\n", at, behind)
             at = behind
         begin, end, begun, grouped = at, -1, False, False
+
+
+def _behind_whole(text: str, at: int, begun: bool) -> int:
+    """Behind what begins at `at` and holds no end of a command: a quoted text, a comment, brackets.
+    `at` where nothing of that kind does."""
+    char, pair = text[at : at + 1], text[at : at + 2]
+    if char == "\\":
+        return at + 2
+    if char and char in "'\"`":
+        return closing_quote(text, at)
+    if char == "#" and (at == 0 or text[at - 1] in " \t\n;"):
+        newline = text.find("\n", at)
+        return newline if newline >= 0 else len(text)
+    if pair in ("$(", "${"):
+        return closing_bracket(text, at + 1)
+    is_array = char == "(" and begun and text[at - 1] == "="
+    if is_array or (not begun and _opens_group(text, at)):
+        return closing_bracket(text, at)
+    if char == "&" and at and text[at - 1] in "<>":
+        return at + 1
+    return at
 
 
 def _inner(words: str) -> str:
@@ -164,7 +171,7 @@ def closing_bracket(text: str, at: int) -> int:
     return len(text)
 
 
-def _behind(text: str, at: int, word: str) -> int:
+def _behind_heredoc(text: str, at: int, word: str) -> int:
     """Behind the line that ends a here-document."""
     while at < len(text):
         end = text.find("\n", at)

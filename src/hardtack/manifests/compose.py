@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping as Variables
 from dataclasses import replace
 
-from hardtack.manifests import dockerfile, podspecs, settings
+from hardtack.manifests import dockerfile, settings, started
 from hardtack.manifests.build import found
 from hardtack.manifests.model import FoundImage, Kind, PullPolicy
 from hardtack.manifests.shell import substitute
@@ -37,7 +37,7 @@ def images(document: Document, variables: Variables[str, str]) -> Iterator[Found
         way = " › ".join(part for part in (document.path, f"services.{name.text}") if part)
         yield from _settings(document, way, service.get("environment"), variables)
         yield from _built(document, way, service.get("build"))
-        yield from podspecs.commands(document, way, service, variables)
+        yield from started.commands(document, way, service, variables)
         image = service.get("image")
         if not isinstance(image, Scalar) or (not text_of(image) and service.get("build")):
             continue

@@ -9,7 +9,7 @@ from hardtack.manifests import marks, settings
 from hardtack.manifests.build import found
 from hardtack.manifests.model import FoundImage, Kind
 from hardtack.manifests.place import Place
-from hardtack.manifests.podspecs import CONTAINERS, pod_specs, resources, strings
+from hardtack.manifests.resources import CONTAINERS, pod_specs, resources, strings
 from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, children, text_of
 
 _REFERENCES = {"configMapKeyRef": "ConfigMap", "secretKeyRef": "Secret"}

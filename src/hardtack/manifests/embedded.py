@@ -9,7 +9,7 @@ from dataclasses import replace
 from hardtack.manifests.grafts import joined
 from hardtack.manifests.marks import ANY_GRAFT_ENTRY
 from hardtack.manifests.place import Problem, Severity
-from hardtack.manifests.podspecs import decoded, resources
+from hardtack.manifests.resources import decoded, resources
 from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, parse, text_of
 
 DEEPEST = 8
@@ -33,30 +33,35 @@ def documents(
     if depth > DEEPEST:
         return
     for way, root in resources(outer):
-        kind = text_of(root.get("kind"))
-        if kind not in ("ConfigMap", "Secret"):
-            continue
-        for field in ("data", "stringData", "binaryData"):
-            values = root.get(field)
-            for key, value in values.items() if isinstance(values, Mapping) else ():
-                if not isinstance(value, Scalar):
-                    continue
-                encoded = field == "binaryData" or (kind == "Secret" and field == "data")
-                text = decoded(value.text) if encoded else value.text
-                if not _WORTH_READING.search(text):
-                    continue
-                lines = _flat(value) if encoded else _lines(value, text, source)
-                inner, wrong = parse(text, outer.file, lines=lines)
-                if NAMES_AN_IMAGE.search(text):
-                    problems += _noted(wrong, f"{way} › {field}.{key.text}")
-                for document in inner:
-                    if isinstance(document.root, Scalar):
-                        continue
-                    named = replace(document, root=joined(document.root, grafts), hidden=True,
-                                    path=f"{way} › {field}.{key.text}",
+        for step, value, text in _worth_reading(root):
+            path = f"{way} › {step}"
+            is_plain = text == value.text  # not base64, which has one line
+            lines = _lines(value, text, source) if is_plain else _flat(value)
+            inner, wrong = parse(text, outer.file, lines=lines)
+            if NAMES_AN_IMAGE.search(text):
+                problems += _noted(wrong, path)
+            for document in inner:
+                if not isinstance(document.root, Scalar):
+                    grown = joined(document.root, grafts)
+                    named = replace(document, root=grown, hidden=True, path=path,
                                     template=outer.template)  # fmt: skip
                     yield named
                     yield from documents(named, source, problems, grafts, depth + 1)
+
+
+def _worth_reading(root: Mapping) -> Iterator[tuple[str, Scalar, str]]:
+    """(way, string, what it says, base64 read) of those that may be YAML with images in it."""
+    kind = text_of(root.get("kind"))
+    if kind not in ("ConfigMap", "Secret"):
+        return
+    for field in ("data", "stringData", "binaryData"):
+        is_encoded = field == "binaryData" or (kind == "Secret" and field == "data")
+        values = root.get(field)
+        for key, value in values.items() if isinstance(values, Mapping) else ():
+            if isinstance(value, Scalar):
+                text = decoded(value.text) if is_encoded else value.text
+                if _WORTH_READING.search(text):
+                    yield f"{field}.{key.text}", value, text
 
 
 def _noted(problems: list[Problem], where: str) -> list[Problem]:

@@ -28,6 +28,7 @@ from hardtack.manifests import (
     podspecs,
     programs,
     shell,
+    started,
     template,
     templates,
     units,
@@ -43,7 +44,6 @@ from hardtack.manifests.yamlpos import Document, Node, parse
 _YAML = (".yaml", ".yml", ".json")
 _SCRIPTS = (".sh", ".bash")
 _JSON_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*(?:[^*]|\*(?!/))*(?:\*/)?')
-_DOCKERFILE = re.compile(r"(?:.*\.)?(?:Dockerfile|Containerfile)(?:\..*)?", re.IGNORECASE)
 
 
 def scan(paths: Iterable[Path], *, helm: Literal["rendered", "raw", "auto"] = "raw") -> Scan:
@@ -114,13 +114,13 @@ class _Scan:
         yaml = yaml or (file.suffix in (".tpl", ".txt") and file in self.taken_in)
         script = file.suffix in _SCRIPTS
         known = yaml or script or file.suffix in units.SUFFIXES
-        if not (named or known or _DOCKERFILE.fullmatch(name) or lists.is_list(file)):
+        if not (named or known or dockerfile.is_dockerfile(file) or lists.is_list(file)):
             return
         self.seen[file] = len(self.seen)
         text = files.read(file, self.problems)
         if text is None:
             return
-        if _DOCKERFILE.fullmatch(name):
+        if dockerfile.is_dockerfile(file):
             self.images += dockerfile.images(text, file)
         elif lists.is_list(file):
             self.images += lists.images(text, file)
@@ -210,7 +210,7 @@ class _Scan:
             text = files.read(file, self.problems) if file.is_file() else None
             if text and file not in self.seen:
                 self.seen[file] = len(self.seen)
-                yield from podspecs.settings_in(text, file)
+                yield from started.settings_in(text, file)
 
     def _packed(self, archive: Path, scratch: Path) -> None:
         into = scratch / str(len(self.unpacked))

@@ -17,7 +17,8 @@ from hardtack.manifests.holes import expand
 from hardtack.manifests.model import FoundImage, Kind, PullPolicy
 from hardtack.manifests.pieces import Inserted, Untold
 from hardtack.manifests.place import Place, Problem, Severity
-from hardtack.manifests.podspecs import CONTAINERS, fragment
+from hardtack.manifests.podspecs import fragment
+from hardtack.manifests.resources import CONTAINERS
 from hardtack.manifests.template import Node
 from hardtack.manifests.yamlpos import Document, parse
 

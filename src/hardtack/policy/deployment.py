@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,31 +11,25 @@ from pathlib import Path
 
 from hardtack.manifests import marks
 from hardtack.manifests.compose import is_compose
-from hardtack.manifests.dockerfile import instructions
+from hardtack.manifests.dockerfile import instructions, is_dockerfile
 from hardtack.manifests.files import read as read_text
 from hardtack.manifests.grafts import untold_in
 from hardtack.manifests.model import FoundImage, Kind, Scan
 from hardtack.manifests.place import Place
-from hardtack.manifests.podspecs import pod_specs, resources
 from hardtack.manifests.reference import Reference
+from hardtack.manifests.resources import CONTAINERS, pod_specs, resources
 from hardtack.manifests.scan import scan
+from hardtack.manifests.walking import below
 from hardtack.manifests.yamlpos import Document, Scalar, children, text_of
 from hardtack.manifests.yamlpos import Mapping as Node
 from hardtack.policy.config import Config
 from hardtack.policy.locked import Locked
 
-_DOCKERFILE = re.compile(r"(?:.*\.)?(?:Dockerfile|Containerfile)(?:\..*)?", re.IGNORECASE)
 _TEXTS = (".yaml", ".yml", ".json", ".sh", ".bash", ".txt", ".list", ".tpl", ".toml", ".env",
           ".service", ".container")  # fmt: skip
-_LEFT_OUT = {".git", ".idea", ".venv", ".vscode", "node_modules", "__pycache__"}
 _DASH_C = re.compile(r"-[a-z]*c")
 _SHELL = re.compile(r"#!.*\b(?:sh|bash|ash|dash)\b")
 _HEREDOC = re.compile(r"[^\n]*<<-?[\"']?\w+[\"']?[ \t]*\n(.*?)\n?[^\n]*", re.DOTALL)
-_CONTAINERS = {
-    "containers": Kind.CONTAINER,
-    "initContainers": Kind.INIT,
-    "ephemeralContainers": Kind.EPHEMERAL,
-}
 DEPLOYED = (Kind.CONTAINER, Kind.INIT, Kind.EPHEMERAL, Kind.VOLUME, Kind.CRD, Kind.COMPOSE,
             Kind.SETTING)  # fmt: skip
 
@@ -160,15 +153,13 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
         if path.is_file():
             yield path
             continue
-        for where, directories, names in os.walk(path):
-            directories[:] = sorted(name for name in directories if name not in _LEFT_OUT)
-            for name in sorted(names):
-                if name.endswith(_TEXTS) or _DOCKERFILE.fullmatch(name):
-                    yield Path(where, name)
+        for file in below(path, []):  # what can't be looked at is the scan's to report
+            if file.name.endswith(_TEXTS) or is_dockerfile(file):
+                yield file
 
 
 def _containers(document: Document, way: str, pod: Node) -> Iterator[Container]:
-    for field_name, kind in _CONTAINERS.items():
+    for field_name, kind in CONTAINERS.items():
         for number, node in enumerate(children(pod.get(field_name))):
             if isinstance(node, Node):
                 step = f"{way} › {field_name}[{number}]".removeprefix(" › ")
@@ -191,7 +182,7 @@ def _scripts(deployment: Deployment) -> Iterator[Script]:
             if text_of(root.get("kind")) == "ConfigMap":
                 yield from _kept(document, way, root)
     for file, text in deployment.texts.items():
-        if _DOCKERFILE.fullmatch(file.name):
+        if is_dockerfile(file):
             yield from _built(file, text)
         elif file.suffix in (".sh", ".bash"):
             yield Script(file, text, file.name, lambda n: n + 1)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from hardtack.manifests.place import Severity
-from hardtack.manifests.podspecs import resources
+from hardtack.manifests.resources import resources
 from hardtack.manifests.yamlpos import Node, children, text_of
 from hardtack.policy.deployment import Deployment
 from hardtack.policy.rule import Found, Rule, example
