@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
@@ -20,6 +18,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from hardtack.core.errors import ConfigError
+from hardtack.core.hands import Hands
 from hardtack.endpoint import forward, openapi, page, phases, query, readiness, status
 from hardtack.endpoint.callers import STRANGER
 from hardtack.endpoint.cloud import Picture
@@ -31,7 +30,6 @@ from hardtack.endpoint.waiting import waiting_for
 from hardtack.endpoint.warming import Warming
 
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 _MOST_PAGE = 1000
 _SHORTEST_REFRESH = 1.0
@@ -68,10 +66,8 @@ class Api:
 
     def __post_init__(self) -> None:
         self._known = self.service.known
-        self._threads = ThreadPoolExecutor(
-            min(256, 8 + self.limits.under_way * max(1, len(self._known.book.every()))),
-            thread_name_prefix="query",
-        )
+        detectors = max(1, len(self._known.book.every()))
+        self._hands = Hands(min(256, 8 + self.limits.under_way * detectors), "query")
         self._under_way: dict[str, int] = {}
         self._mount = Mount(self._known.models)
         self._warming = self.warming or Warming(self._known.models)
@@ -102,7 +98,7 @@ class Api:
         ]
         routes: list[BaseRoute] = [
             Route(prefix + path, handler, methods=methods)
-            for prefix in ("", "/device-api")
+            for prefix in ("/device-api", "")  # looked through in turn: the SDK's come first
             for path, handler, methods in shared + own
         ]
         routes += [Route("/", self.front, methods=["GET"]), *page.routes()]
@@ -135,14 +131,13 @@ class Api:
                 task.cancel()
             self._warming.close()
             await service.backend.close()
-            self._threads.shutdown(wait=False, cancel_futures=True)
             await asyncio.to_thread(service.close)
 
     async def _learn(self) -> None:
         """Look for detectors whose models have come, as long as the endpoint runs."""
         while True:
             try:
-                await self._blocking(self._known.learn)
+                await self._hands.run(self._known.learn)
                 await self._want()
             except Exception:  # noqa: BLE001 (told, and tried again)
                 _log.exception("looking for detectors failed, and is tried again")
@@ -151,7 +146,7 @@ class Api:
     async def _want(self) -> None:
         """Have the servers run that are wanted by now, and their weights read ahead."""
         async with self._wanting:  # in turn: what was seen before a change comes before it
-            wanted = await self._blocking(self._known.wanted)
+            wanted = await self._hands.run(self._known.wanted)
             self.service.backend.want(wanted)
             self._warming.want(wanted)
             self._wanted = wanted
@@ -169,7 +164,7 @@ class Api:
         """Put the file of the edge configuration in force when it is edited."""
         while True:
             try:
-                if await self._blocking(self._known.in_force.look):
+                if await self._hands.run(self._known.in_force.look):
                     await self._want()
             except Exception:  # noqa: BLE001 (told, and tried again)
                 _log.exception("the edge configuration can't be looked at, which is tried again")
@@ -190,7 +185,7 @@ class Api:
 
     async def image_query(self, request: Request) -> Response:
         identity = request.path_params["id"]
-        found = await self._blocking(self.service.get, identity, _token(request))
+        found = await self._hands.run(self.service.get, identity, _token(request))
         if found is None and self.service.cloud:
             return await forward.pass_on(self.service.cloud.upstream, request)
         if found is None:
@@ -199,7 +194,7 @@ class Api:
 
     async def image(self, request: Request) -> Response:
         identity = request.path_params["id"]
-        found = await self._blocking(self.service.store.picture, identity)
+        found = await self._hands.run(self.service.store.picture, identity)
         if found is None and self.service.cloud:
             return await forward.pass_on(self.service.cloud.upstream, request)
         if found is None:
@@ -219,7 +214,7 @@ class Api:
 
     async def detector(self, request: Request) -> Response:
         identity = query.detector_id(request.path_params["id"])
-        found = await self._blocking(self._known.detector, identity, _token(request))
+        found = await self._hands.run(self._known.detector, identity, _token(request))
         return JSONResponse(found.as_json())
 
     async def me(self, _: Request) -> Response:
@@ -239,7 +234,7 @@ class Api:
         if request.method == "PUT":
             body = await self._body(request)
             try:
-                await self._blocking(self._known.in_force.put, body.decode())
+                await self._hands.run(self._known.in_force.put, body.decode())
             except UnicodeDecodeError:
                 raise Refused(400, "The edge configuration is not UTF-8.") from None
             except ConfigError as error:
@@ -270,14 +265,14 @@ class Api:
         return JSONResponse({"ready": not waiting, "waiting": waiting}, 503 if waiting else 200)
 
     async def status(self, _: Request) -> Response:
-        return JSONResponse(await self._blocking(self._told))
+        return JSONResponse(await self._hands.run(self._told))
 
     def _told(self) -> dict[str, Any]:
         verdict = readiness.read(self.ready_file) if self.ready_file else None
         return {**status.told(self.service, self._mount), "ready": verdict}
 
     async def metrics(self, _: Request) -> Response:
-        text = await self._blocking(self.service.metrics.text)
+        text = await self._hands.run(self.service.metrics.text)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def description(self, _: Request) -> Response:
@@ -294,7 +289,7 @@ class Api:
         detector = parameters.get("detector_id")
         if detector is not None:
             query.detector_id(detector)
-        count, found = await self._blocking(self.service.store.listed, number, size, detector)
+        count, found = await self._hands.run(self.service.store.listed, number, size, detector)
         return _page(request, found, count, number, size)
 
     async def _submit(self, request: Request) -> dict[str, Any]:
@@ -310,7 +305,7 @@ class Api:
         self._under_way[asked.detector] = under_way + 1
         try:
             picture = Picture(await self._body(request), media, _token(request))
-            return await self._blocking(self.service.submit, asked, picture)
+            return await self._hands.run(self.service.submit, asked, picture)
         finally:
             self._under_way[asked.detector] -= 1
             if not self._under_way[asked.detector]:
@@ -334,10 +329,6 @@ class Api:
         except ClientDisconnect:
             raise Refused(400, "The caller went away before its body had arrived.") from None
         return bytes(body)
-
-    async def _blocking(self, function: Callable[..., T], *arguments: Any) -> T:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, functools.partial(function, *arguments))
 
 
 def _token(request: Request) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, TypeVarTuple
+
+from hardtack.core.hands import Hands
 
 A = TypeVarTuple("A")
 T = TypeVar("T")
@@ -22,14 +22,11 @@ class Judging:
         self._fatal = fatal
         self._marks = itertools.count()
         self._begun: dict[int, float] = {}
-        self._at_once = at_once
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="picture")
+        self._hands = Hands(at_once, "picture")
 
     def widen(self, at_once: int) -> None:
-        """Let `at_once` run at a time, where it was fewer; before the first of them."""
-        if at_once > self._at_once:
-            self._at_once = at_once
-            self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="picture")
+        """Let `at_once` run at a time, where it was fewer."""
+        self._hands.most = max(self._hands.most, at_once)
 
     def longest(self) -> float:
         """Seconds for which the oldest of those that run has run; 0 while none does."""
@@ -51,4 +48,4 @@ class Judging:
             finally:
                 del self._begun[mark]
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, timed)
+        return await self._hands.run(timed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -49,9 +48,12 @@ def reply(prediction: Prediction) -> dict[str, Any]:
 
 def as_json(prediction: Prediction) -> dict[str, Any]:
     """The prediction, whole: task, confidence, outlier, and the result's own fields."""
-    own = dataclasses.asdict(prediction.result)
-    if isinstance(prediction.result, BoxesResult):
-        own["count"] = prediction.result.count
+    result = prediction.result
+    own = dict(vars(result))  # dataclasses.asdict copies all that is in it, one by one
+    if not isinstance(result, ClassResult):
+        own["boxes"] = [dict(vars(box)) for box in result.boxes]
+    if isinstance(result, BoxesResult):
+        own["count"] = result.count
     head = {"task": prediction.task, "confidence": prediction.confidence}
     return {**head, "outlier": prediction.outlier, **own}
 

@@ -200,8 +200,8 @@ def application(service: Service) -> Starlette:
         return JSONResponse(openapi.description(service.name))
 
     routes = [
+        Route("/infer", _pictures(service), methods=["POST"]),  # looked through in turn
         *_health(service),
-        Route("/infer", _pictures(service), methods=["POST"]),
         Route("/metrics", metrics),
         Route("/openapi.json", description),
         *_protocol(service),
