@@ -32,6 +32,7 @@ from tests.support.others import as_other, open_to_all
 from tests.support.ports import free_port
 from tests.support.proxies import proxy
 from tests.support.ready import write_root
+from tests.support.waiting import until
 
 GOOD = Kernel("6.18.0", True, True, True, 2, frozenset({"cpu", "memory", "pids"}), "nf_tables", ())
 HERE = Way(seconds=20.0, resolve=lambda host, port: ["127.0.0.1"])
@@ -218,6 +219,50 @@ def test_whoever_ends_it_waits_for_no_host() -> None:
                 _, said = doctor.communicate(timeout=60)
     assert doctor.returncode == 130
     assert "interrupted" in said
+
+
+def test_no_handshake_outlives_an_interruption() -> None:
+    """At the process's end OpenSSL is taken down: a thread that is in it then takes us along."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    ours = set(threading.enumerate())
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            asked: list[socket.socket] = []
+
+            def interrupt() -> None:
+                asked.append(silent.accept()[0])
+                asked[0].recv(1)  # of its first words; it waits for ours
+                os.kill(os.getpid(), signal.SIGINT)
+
+            peer = threading.Thread(target=interrupt)
+            peer.start()
+            port = silent.getsockname()[1]
+            with pytest.raises(KeyboardInterrupt):
+                reach([_requirement(port, "https")], replace(HERE, seconds=3600.0))
+            peer.join()
+            until(lambda: set(threading.enumerate()) == ours, lambda: str(threading.enumerate()))
+            asked[0].close()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("s3Mount: 5", "s3Mount: expected values by name, found 5."),
+        ("s3Mount: {cachePath: 5}", "s3Mount.cachePath: expected a text, found 5."),
+        ("s3Mount: null", ""),
+        ("s3mount: {bucket: weights}", "The chart has no value s3mount."),
+        ("\0\0", "it holds zeros, as a power cut leaves them"),
+    ],
+)
+def test_values_that_cant_be_used(tmp_path: Path, written: str, said: str) -> None:
+    write_root(tmp_path / "root")
+    (tmp_path / "values.yaml").write_text(written)
+    words = ("--values", tmp_path / "values.yaml", "--offline", "--root", tmp_path / "root")
+    done = run("doctor", *words)
+    assert done.returncode == (11 if said else 1), done.stderr
+    assert said in done.stderr
 
 
 def test_through_a_proxy() -> None:

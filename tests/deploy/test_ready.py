@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -20,7 +21,8 @@ from hardtack.deploy.ready.box import CHECKS
 from hardtack.deploy.ready.checks import Check
 from tests.support.commands import HARDTACK, clean_environment, run
 from tests.support.others import as_other, open_to_all
-from tests.support.ready import CHOSEN, ReadyBox, open_cache, ready_box, ship
+from tests.support.ready import CHOSEN, ReadyBox, open_cache, ready_box, ship, write_root
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("registry")
 
@@ -241,6 +243,18 @@ def test_every_check_can_fail() -> None:
     assert {c.value for c in Check if c not in CHECKS} == broken
 
 
+def test_a_socket_outlives_its_containerd(box: ReadyBox) -> None:
+    """Then the bundles are what k3s will have."""
+    dead = box.directory / "dead.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(dead))
+    assert box.amiss("--socket", dead) == []
+    assert box.ready("--socket", dead, "--fetch").returncode == 0
+    done = box.hardtack("doctor", "--offline", "--socket", dead, "--root", box.root)
+    assert f"containerd at {dead} doesn't answer (Version): nobody listens there." in done.stdout
+    assert "containerd: " in done.stderr
+
+
 def test_no_source_is_named(box: ReadyBox) -> None:
     done = box.hardtack("ready", "--json", "--without", "images", "--without", "box")
     assert "weights.source" in [row["check"] for row in json.loads(done.stdout)["rows"]]
@@ -379,6 +393,17 @@ def test_a_dry_run_goes_on_after_what_it_may_not_look_into() -> None:
     assert done.returncode not in (0, 1, 2)
 
 
+def test_a_dry_run_says_once_why_it_cant_look(tmp_path: Path) -> None:
+    write_root(tmp_path)
+    config = tmp_path / "etc/rancher/k3s/config.yaml"
+    config.write_bytes(bytes(200))
+    done = run("box", "prepare", "--dry-run", "--root", tmp_path, "--images", "/none")
+    assert done.returncode == 95
+    assert done.stderr.count("config.yaml: it holds zeros, as a power cut leaves them") == 1
+    assert "can't be said: space, portmap, forward, route" in done.stderr
+    assert "--images: there is no directory /none: no images are installed from it" in done.stderr
+
+
 def test_one_check_can_be_left_out(box: ReadyBox) -> None:
     """A node of a cluster whose server's cable isn't the one that is pulled."""
     with (box.root / "etc/rancher/k3s/config.yaml").open("a") as file:
@@ -411,3 +436,23 @@ def test_the_verdict_is_kept(box: ReadyBox, tmp_path: Path) -> None:
     assert "hardtack_ready 0\n" in text.read_text()
     assert 'hardtack_ready_amiss{check="images.here"} 2\n' in text.read_text()
     assert 'hardtack_ready_amiss{check="box.clock"} 0\n' in text.read_text()
+
+
+@pytest.mark.needs("root")
+def test_a_watch_goes_on_on_a_full_disk(box: ReadyBox) -> None:
+    """It is who tells of that."""
+    state = box.directory / "state"
+    state.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", state], check=True)
+    try:
+        with (state / "full").open("wb", 0) as file, pytest.raises(OSError, match="No space"):
+            while True:
+                file.write(bytes(4096))
+        with box.watching("--every", "200ms", "--note-time") as watch:
+            said = watch.lines("NOT READY")
+            assert any("disk space" in line and "has 0 B free" in line for line in said)
+            (state / "full").unlink()
+            until((state / "ready.json").exists)
+    finally:
+        subprocess.run(["umount", state], check=True)
+    assert f"hardtack: {state / 'ready.json'}: No space left on device." in watch.log.read_text()

@@ -162,6 +162,8 @@ def test_a_rate_once_measured_is_used(box: ReadyBox) -> None:
     for row in rows:
         assert row["seconds"] == pytest.approx(row["missing"] / 500)
         assert "in no bundle" in row["detail"]
+    (box.directory / "state/ready-rate.json").write_text("")  # a power cut's
+    assert [row["seconds"] for row in box.amiss()] == [None, None]
 
 
 def test_an_image_that_collection_may_take(box: ReadyBox) -> None:

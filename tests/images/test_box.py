@@ -16,7 +16,7 @@ import pytest
 from hardtack.core.errors import ContainerdError
 from hardtack.images.audit import State, audit
 from hardtack.images.bundle import read_blob, verify
-from hardtack.images.containerd import PINNED, Containerd, Record
+from hardtack.images.containerd import PINNED, Containerd, Record, listens
 from hardtack.images.install import install
 from hardtack.images.load import load
 from hardtack.images.lock import lock
@@ -195,3 +195,5 @@ def test_what_listens_is_not_a_containerd_of_use(tmp_path: Path, version: str) -
     file.touch()
     with pytest.raises(ContainerdError, match="is not a socket"):
         Containerd(file)
+    assert listens(file)  # who opens it is told what it is
+    assert not listens(tmp_path / "none")

@@ -12,6 +12,7 @@ from hardtack.manifests import dockerfile
 from hardtack.manifests.expressions import Named
 from hardtack.manifests.helm import Chart
 from hardtack.manifests.model import FoundImage, Kind, Scan
+from hardtack.manifests.place import Severity
 from hardtack.manifests.scan import scan
 from hardtack.manifests.template import parse
 
@@ -148,12 +149,15 @@ def test_kustomize_moves_tags(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
-    (tmp_path / "b.yaml").write_bytes(b"\0\1")
+    (tmp_path / "b.yaml").write_bytes(bytes(9))
+    (tmp_path / "c.yaml").write_bytes(b"kind: \xff")
     with (tmp_path / "huge.yaml").open("wb") as huge:
         huge.truncate(50_000_000)
-    problems = scan([tmp_path]).problems
-    assert "binary" in problems[0].message
-    assert "left out: 50,000,000 bytes, more than 20,971,520" in problems[1].message
+    zeros, latin, big = scan([tmp_path]).problems
+    assert "it holds zeros, as a power cut leaves them" in zeros.message
+    assert "left out: not UTF-8 (byte 6)" in latin.message
+    assert zeros.severity is latin.severity is Severity.ERROR  # it may name images
+    assert "left out: 50,000,000 bytes, more than 20,971,520" in big.message
     with pytest.raises(ManifestError, match="nowhere"):
         scan([tmp_path / "nowhere"])
 

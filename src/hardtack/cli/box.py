@@ -100,6 +100,8 @@ def prepare(
         command=_command(only, without, values),
     )
 
+    _tell_what_is_not_there(values)
+
     def tell(step: str, change: str) -> None:
         click.echo(f"{step}: {change}", err=values["as_json"])
 
@@ -131,14 +133,29 @@ def prepare(
     )  # fmt: skip
 
 
+def _tell_what_is_not_there(values: dict[str, Any]) -> None:
+    """Of a directory that was named, and isn't there, nothing is installed: at a start that is no
+    reason to leave the rest undone."""
+    source = click.get_current_context().get_parameter_source
+    for name in ("images", "manifests"):
+        if source(name) is not click.core.ParameterSource.DEFAULT and not values[name].is_dir():
+            said = f"there is no directory {values[name]}: no {name} are installed from it"
+            click.echo(f"hardtack: --{name}: {said}.", err=True)
+
+
 def _demand_seen(done: list[run.Done]) -> None:
     """Raises BoxError where a dry run couldn't look into every step."""
-    unseen = [one for one in done if one.unseen]
+    unseen: dict[str, list[run.Done]] = {}
+    for one in done:
+        if one.unseen:
+            unseen.setdefault(one.unseen.rstrip("."), []).append(one)
     if unseen:
+        first = next(iter(unseen.values()))[0]
         raise BoxError(
-            "What these steps would do can't be said: "
-            + "; ".join(f"{one.step} ({one.unseen.rstrip('.')})" for one in unseen) + ".",
-            remedy=unseen[0].remedy,
+            "What these steps would do can't be said: " + "; ".join(
+                f"{', '.join(one.step for one in steps)} ({why})" for why, steps in unseen.items()
+            ) + ".",
+            remedy=first.remedy,
         )  # fmt: skip
 
 

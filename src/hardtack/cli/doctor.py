@@ -59,7 +59,8 @@ def doctor(
     from hardtack.deploy.doctor.finding import State
     from hardtack.deploy.doctor.reach import Way
     from hardtack.deploy.doctor.run import Patient, examine
-    from hardtack.deploy.valuefiles import values_in_force
+    from hardtack.deploy.valuefiles import read_values, values_in_force
+    from hardtack.deploy.valuenames import refuse_unknown
     from hardtack.images.containerd import find_socket
     from hardtack.source.open import is_store
 
@@ -67,6 +68,7 @@ def doctor(
     os.environ.setdefault("RES_OPTIONS", f"timeout:{max(1, round(values['timeout']))} attempts:1")
     named = source or os.environ.get("S3_BUCKET")
     url = source_url(named, values["prefix"]) if named else None
+    refuse_unknown(read_values(values_files))
     chart = values_in_force(values_files) if values_files else {}
     requirements = None
     bucket = url if url and is_store(url) else None
@@ -103,9 +105,11 @@ def doctor(
 def _caches(url: str | None, chart: Mapping[str, Any], values: dict[str, Any]) -> tuple[Path, ...]:
     """The directories of the weights: as named, as the chart's values say, or of the mounts."""
     if values["cache_directory"] is None and chart:
-        mount = chart["s3Mount"]
-        place = str(mount["cachePath"] or f"{mount['mountPath']}-cache")
-        return (values["root"] / place.lstrip("/"),)
+        from hardtack.deploy.valuefiles import text
+
+        mount = text(chart, "s3Mount.mountPath")
+        place = text(chart, "s3Mount.cachePath") or (f"{mount}-cache" if mount else "")
+        return (values["root"] / place.lstrip("/"),) if place else ()
     return caches_of(values["cache_directory"], url, values["root"])
 
 

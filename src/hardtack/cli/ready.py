@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -177,15 +180,28 @@ def _watch(source: str | None, values: dict[str, Any], as_json: bool) -> NoRetur
     before: list[str] | None = None
     while True:
         report = check(_box(source, values))
-        publish(report, values["state"], values["textfile"])
+        with _going_on_though_full():
+            publish(report, values["state"], values["textfile"])
         if values["note_time"]:
-            note(values["root"], time.time())
+            with _going_on_though_full():
+                note(values["root"], time.time())
         amiss = verdict(report)["missing"]
         if amiss != before:
             _tell(report, as_json)
             sys.stdout.flush()
         before = amiss
         time.sleep(values["every"])
+
+
+@contextmanager
+def _going_on_though_full() -> Iterator[None]:
+    """What a disk doesn't take for now is told: who watches sees it here, and later there again."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            raise
+        click.echo(f"hardtack: {error.filename}: {error.strerror}.", err=True)
 
 
 def _box(source: str | None, values: dict[str, Any]) -> Box:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from hardtack.core.errors import ConfigError
 from hardtack.core.proxy import Proxy
 from hardtack.deploy import registry_hosts
-from hardtack.deploy.valuefiles import at
+from hardtack.deploy.valuefiles import at, text
 from hardtack.source.http import Host
 
 BUCKET, REGION = "pinamod-artifacts-public", "us-west-2"
@@ -94,19 +94,19 @@ class Settings:
 def settings_of(values: Mapping[str, Any], registries: Iterable[str] = ()) -> Settings:
     """What the chart's `values` say; `registries`: of the images in the lock. Raises ConfigError
     for a value of the wrong kind."""
-    region = _text(values, "awsRegion") or REGION
+    region = text(values, "awsRegion") or REGION
     ecr = _texts(values, "ecrRegistry")
     return Settings(
-        bucket=_text(values, "s3Mount.bucket") or BUCKET,
-        bucket_region=_text(values, "s3Mount.region") or region,
-        endpoint_url=_text(values, "s3Mount.endpointUrl"),
+        bucket=text(values, "s3Mount.bucket") or BUCKET,
+        bucket_region=text(values, "s3Mount.region") or region,
+        endpoint_url=text(values, "s3Mount.endpointUrl"),
         region=region,
-        upstream=_text(values, "upstreamEndpoint"),
+        upstream=text(values, "upstreamEndpoint"),
         registries=tuple(sorted({*registries, *ecr})),
         ecr=ecr,
-        balena=bool(_text(values, "balena.deviceUuid")),
+        balena=bool(text(values, "balena.deviceUuid")),
         cluster=at(values, "mount.kind") == "DaemonSet",
-        proxy=_text(values, "proxy"),
+        proxy=text(values, "proxy"),
         https_port=_port(values, "edgeEndpointHttpsPort", 30143),
         http_port=_port(values, "edgeEndpointPort", 30101) if at(values, "httpEnabled") else None,
     )  # fmt: skip
@@ -277,21 +277,12 @@ def _domain(region: str) -> str:
     return "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
 
 
-def _text(values: Mapping[str, Any], path: str) -> str:
-    found = at(values, path)
-    if found is None:
-        return ""
-    if not isinstance(found, str):
-        raise ConfigError(f"{path}: expected a text, found {found!r}.", remedy="Quote it.")
-    return found.strip()
-
-
 def _texts(values: Mapping[str, Any], path: str) -> tuple[str, ...]:
     """One text, several with commas between them, or a list."""
     found = at(values, path)
     if isinstance(found, list):
         return tuple(str(one).strip() for one in found if str(one).strip())
-    return tuple(one.strip() for one in _text(values, path).split(",") if one.strip())
+    return tuple(one.strip() for one in text(values, path).split(",") if one.strip())
 
 
 def _port(values: Mapping[str, Any], path: str, default: int) -> int:

@@ -18,7 +18,8 @@ def read_values(files: Iterable[Path]) -> dict[str, Any]:
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file} can't be read as values: {error}.") from None
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ConfigError(f"{file} can't be read as values: {why}.") from None
         merged = over(merged, parse_values(text, str(file)))
     return merged
 
@@ -61,3 +62,13 @@ def at(values: Mapping[str, Any], path: str) -> Any:
     for name in path.split("."):
         found = found.get(name) if isinstance(found, Mapping) else None
     return found
+
+
+def text(values: Mapping[str, Any], path: str) -> str:
+    """The text at `a.b.c`; empty where there is none. Raises ConfigError for another thing."""
+    found = at(values, path)
+    if found is None:
+        return ""
+    if not isinstance(found, str):
+        raise ConfigError(f"{path}: expected a text, found {found!r}.", remedy="Quote it.")
+    return found.strip()

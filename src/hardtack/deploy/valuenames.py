@@ -11,6 +11,8 @@ from hardtack.core.typos import meant
 from hardtack.deploy.jobs.check_values import Finding
 from hardtack.deploy.render import chart
 
+_KNOWN = "a value that the chart has"
+
 
 def unknown(values: Mapping[str, Any]) -> tuple[Finding, ...]:
     """A finding for each value that the chart doesn't have. Raises ConfigError without a chart."""
@@ -19,9 +21,13 @@ def unknown(values: Mapping[str, Any]) -> tuple[Finding, ...]:
 
 
 def refuse_unknown(values: Mapping[str, Any]) -> None:
-    """Raises ConfigError that names the first value that the chart doesn't have."""
+    """Raises ConfigError that names the first value that the chart doesn't have, or that is none
+    where the chart has several."""
     for finding in unknown(values):
-        raise ConfigError(f"The chart has no value {finding.value}.", remedy=finding.remedy)
+        said = f"{finding.value}: expected {finding.expected}, found {finding.found}."
+        if finding.expected == _KNOWN:
+            said = f"The chart has no value {finding.value}."
+        raise ConfigError(said, remedy=finding.remedy)
 
 
 def _unknown(values: Mapping[str, Any], schema: Mapping[str, Any], at: str) -> Iterator[Finding]:
@@ -32,6 +38,9 @@ def _unknown(values: Mapping[str, Any], schema: Mapping[str, Any], at: str) -> I
         if below is not None:
             if isinstance(value, Mapping):
                 yield from _unknown(value, below, f"{at}{name}.")
+            elif value is not None and below.get("type") == "object":
+                remedy = f"Write it like: {name}: {{…: …}}."
+                yield Finding(at + name, "values by name", repr(value), remedy)
         elif schema.get("additionalProperties") is False:
             remedy = meant(name, known, within=at) or "Nothing reads it: remove it."
-            yield Finding(at + name, "a value that the chart has", "none of this name", remedy)
+            yield Finding(at + name, _KNOWN, "none of this name", remedy)

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import os
+import socket as sockets
 import stat
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -53,7 +55,7 @@ def find_socket() -> Path | None:
 
 
 def there(socket: Path) -> bool:
-    """Whether a containerd listens at `socket`. Raises ContainerdError where we may not look."""
+    """Whether there is a `socket`. Raises ContainerdError where we may not look."""
     try:
         return socket.exists()
     except PermissionError:
@@ -61,6 +63,21 @@ def there(socket: Path) -> bool:
             f"containerd's socket {socket} may not be looked at by user {os.geteuid()}.",
             remedy="Run it as root.",
         ) from None
+
+
+def listens(socket: Path) -> bool:
+    """Whether somebody listens at `socket`, which outlives a containerd that has ended. Raises
+    ContainerdError where we may not look."""
+    if not there(socket):
+        return False
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as asked:
+        asked.setblocking(False)
+        directory = os.open(socket.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:  # a socket's name has a limit of 108 bytes, a path has not
+            refused = asked.connect_ex(f"/proc/self/fd/{directory}/{socket.name}")
+        finally:
+            os.close(directory)
+    return refused not in (errno.ECONNREFUSED, errno.ENOENT) or not socket.is_socket()
 
 
 class Containerd:
@@ -74,7 +91,10 @@ class Containerd:
         self.socket = socket
         try:
             if not stat.S_ISSOCK(os.stat(socket).st_mode):
-                raise ContainerdError(f"{socket} is not a socket.")
+                raise ContainerdError(
+                    f"{socket} is not a socket.",
+                    remedy=f"Name containerd's with --socket (k3s: {SOCKETS[0]}).",
+                )
         except FileNotFoundError:
             raise ContainerdError(
                 f"No containerd at {socket}.", remedy="Start it, or name its socket with --socket."
@@ -291,9 +311,12 @@ class Containerd:
                 f"What listens at {self.socket} is not containerd, or is too old: {details}."
             )
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            refused = os.strerror(errno.ECONNREFUSED) in str(details)
+            denied = os.strerror(errno.EACCES) in str(details)
+            why = "nobody listens there" if refused else "it is root's" if denied else details
             return ContainerdError(
-                f"containerd at {self.socket} doesn't answer ({what}): {details}.",
-                remedy="Is it running?",
+                f"containerd at {self.socket} doesn't answer ({what}): {why}.",
+                remedy="Run it as root." if denied else "Start it (k3s: systemctl start k3s).",
             )
         return kind(f"containerd at {self.socket}: {what}: {details}.")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hardtack.manifests.place import Place, Problem, Severity
 
+_MANIFESTS = (".yaml", ".yml", ".json")
 LARGEST_FILE = 20 * 1024 * 1024  # bytes; Kubernetes takes objects of 1.5 MB
 
 
@@ -24,11 +25,16 @@ def read(file: Path, problems: list[Problem]) -> str | None:
     except OSError as error:
         left_out(f"it can't be read: {error.strerror}", Severity.ERROR)
         return None
+    manifest = file.suffix in _MANIFESTS
     if b"\0" in data[:8192]:
-        left_out("left out: it's a binary file", Severity.NOTE)
+        if manifest:
+            left_out("it can't be read: it holds zeros, as a power cut leaves them", Severity.ERROR)
+        else:
+            left_out("left out: it's a binary file", Severity.NOTE)
         return None
     try:
         return data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        left_out(f"left out: not UTF-8 (byte {error.start})", Severity.WARNING)
+        severity = Severity.ERROR if manifest else Severity.WARNING
+        left_out(f"left out: not UTF-8 (byte {error.start})", severity)
         return None

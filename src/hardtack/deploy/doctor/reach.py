@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import queue
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from hardtack.core.dial import asked_for
@@ -49,28 +51,76 @@ def _at_once(hosts: list[list[Requirement]], way: Way) -> list[Finding]:
     """A finding for each host. Whoever interrupts us doesn't wait for those that say nothing: the
     threads of a pool would be waited for."""
     found: dict[int, Finding] = {}
+    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+    handshakes = _Handshakes(way)
 
     def work(number: int) -> None:
-        found[number] = _finding(hosts[number], way)
+        try:
+            found[number] = _finding(hosts[number], way, handshakes)
+        finally:
+            ended.put(number)
 
-    threads = [
-        threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(hosts))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for number in range(len(hosts)):
+            threading.Thread(target=work, args=(number,), daemon=True).start()
+        for _ in hosts:  # no join: up to 3.12 a signal amid it has the thread count as ended
+            ended.get()
+    finally:
+        handshakes.end()
     return [found[number] for number in range(len(hosts))]
 
 
-def _finding(same: list[Requirement], way: Way) -> Finding:
+class _Handshakes:
+    """Those under way. At this process's end OpenSSL is taken down under whoever is in it: a thread
+    that still was took the process with it (SIGSEGV)."""
+
+    def __init__(self, way: Way) -> None:
+        self._context: ssl.SSLContext | OSError
+        try:
+            self._context = trusting(file=way.ca_bundle or None)
+        except OSError as error:
+            self._context = error
+        self._under_way: set[ssl.SSLSocket] = set()
+        self._changed = threading.Condition()
+        self._over = False
+
+    def shake(self, channel: socket.socket, host: str) -> None:
+        """Raises OSError where the host can't be trusted, or doesn't answer."""
+        if isinstance(self._context, OSError):
+            raise self._context
+        with self._changed:
+            if self._over:
+                return
+            wrapped = self._context.wrap_socket(
+                channel, server_hostname=host, do_handshake_on_connect=False
+            )
+            self._under_way.add(wrapped)
+        try:
+            wrapped.do_handshake()
+        finally:
+            wrapped.close()
+            with self._changed:
+                self._under_way.remove(wrapped)
+                self._changed.notify_all()
+
+    def end(self) -> None:
+        """No other begins, and none is left."""
+        with self._changed:
+            self._over = True
+            for channel in self._under_way:
+                with suppress(OSError):
+                    socket.socket.shutdown(channel, socket.SHUT_RDWR)
+            self._changed.wait_for(lambda: not self._under_way)
+
+
+def _finding(same: list[Requirement], way: Way, handshakes: _Handshakes) -> Finding:
     """`same`: one host and port, for several purposes."""
     first = same[0]
     check = f"reach {first.host}:{first.port}"
     started = time.monotonic()
     purpose = "; ".join(dict.fromkeys(one.purpose for one in same))
     try:
-        _try(first, way)
+        _try(first, way, handshakes)
     except ssl.SSLCertVerificationError as error:
         return problem(
             check, f"its certificate is not trusted: {error.verify_message} ({purpose})",
@@ -96,16 +146,14 @@ def _said(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _try(one: Requirement, way: Way) -> None:
+def _try(one: Requirement, way: Way, handshakes: _Handshakes) -> None:
     """Raises OSError where the host isn't reached."""
     if one.protocol == "ntp":
         _ask_time(one, way)
         return
     with _connected(one, way) as channel:
         if one.protocol == "https":
-            context = trusting(file=way.ca_bundle or None)
-            with context.wrap_socket(channel, server_hostname=one.host):
-                pass
+            handshakes.shake(channel, one.host)
 
 
 def _connected(one: Requirement, way: Way) -> socket.socket:

@@ -41,6 +41,9 @@ def note(root: Path, time: float) -> bool:
         os.write(fd, datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S\n").encode())
         os.utime(fd, (time, time))
         os.fsync(fd)
+    except OSError as error:
+        error.filename = str(path)  # a write doesn't know what it writes
+        raise
     finally:
         os.close(fd)
     return True

@@ -31,7 +31,7 @@ from hardtack.deploy.ready.report import Report, Row, State
 from hardtack.images.audit import Row as Audited
 from hardtack.images.audit import State as Found
 from hardtack.images.audit import audit, audit_directory, ids
-from hardtack.images.containerd import Containerd, there
+from hardtack.images.containerd import Containerd, listens
 from hardtack.images.lockfile import Lock, names, read_lock
 from hardtack.images.platforms import Platform
 from hardtack.manifests.place import Problem, Severity
@@ -182,7 +182,7 @@ def _store(lock: Lock, box: Images) -> tuple[tuple[Audited, ...], frozenset[str]
 @contextmanager
 def _opened(box: Images) -> Iterator[Containerd | None]:
     """containerd where it runs."""
-    if box.socket is None or not there(box.socket):
+    if box.socket is None or not listens(box.socket):
         yield None
         return
     client = Containerd(box.socket)

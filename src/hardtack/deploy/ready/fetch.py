@@ -27,7 +27,7 @@ from hardtack.deploy.ready.checks import Check, Part
 from hardtack.deploy.ready.report import Report, State
 from hardtack.deploy.ready.weights import globbed, needed
 from hardtack.images.bundle import verify
-from hardtack.images.containerd import Containerd
+from hardtack.images.containerd import Containerd, listens
 from hardtack.images.install import install
 from hardtack.images.lockfile import read_lock
 from hardtack.images.pull import pull
@@ -200,7 +200,7 @@ def images(
         pulled = pull(read_lock(box.lock), bundles, client, [box.platform], progress=progress)
     for bundle in pulled.bundles:
         _drop_damaged(box.bundles / bundle.path.name)
-    store = Containerd(box.socket) if box.socket is not None and box.socket.exists() else None
+    store = Containerd(box.socket) if box.socket is not None and listens(box.socket) else None
     try:
         install(bundles, box.bundles, platform=box.platform, containerd=store, progress=progress)
     finally:

@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from hardtack.core.errors import FormatError
 from hardtack.core.files import write_atomically
 from hardtack.deploy.ready.checks import Check
 from hardtack.deploy.ready.report import Report, State
@@ -70,12 +69,10 @@ def note_rate(state: Path, rate: float, now: float) -> None:
 
 
 def noted_rate(state: Path) -> float | None:
-    """Bytes a second as they were measured last. Raises FormatError."""
-    path = state / RATE
+    """Bytes a second as they were measured last; None where nothing tells them: a damaged note is
+    no reason to report nothing."""
     try:
-        rate = float(json.loads(path.read_bytes())["rate"])
-    except FileNotFoundError:
+        rate = float(json.loads((state / RATE).read_bytes())["rate"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{path} is damaged: {error!r}.", remedy="Remove it.") from None
     return rate if rate > 0 else None
