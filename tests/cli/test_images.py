@@ -190,7 +190,7 @@ FOR_FEW_PULLS = (
     ],
     ids=["scan", "pull"],
 )
-def test_what_a_command_needs_not_is_not_loaded(
+def test_what_a_command_does_without_is_not_loaded(
     yard: Yard, arguments: list[str], unneeded: tuple[str, ...]
 ) -> None:
     yard.ok("lock", "pod.yaml")

@@ -5,7 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 
+import pytest
+
+from hardtack.deploy.ready.checks import Part
 from tests.support.commands import loaded
 
 INTERRUPTED = """
@@ -58,13 +62,27 @@ def test_a_signal_in_the_middle_of_a_line_ends_it_as_any_other() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_small_command_loads_what_it_needs_and_no_more() -> None:
-    """What each of all commands would wait for."""
-    for_others = ("json", "dataclasses", "tomllib", "hashlib", "socket", "ssl", "shutil", "asyncio")
-    ours = (
-        "hardtack.cli.options",
-        "hardtack.cli.settings",
-        "hardtack.core.typos",
-        "hardtack.images",
-    )
-    assert loaded(*for_others, *ours, by=["version"]) == []
+CACHE = ("hardtack.cache.cache", "hardtack.cache.results", "hardtack.mount.control", "sqlite3")
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "unneeded"),
+    [
+        (
+            ["version"],
+            0,
+            (
+                "json", "dataclasses", "tomllib", "hashlib", "socket", "ssl", "shutil", "asyncio",
+                "hardtack.cli.options", "hardtack.cli.settings", "hardtack.core.typos",
+            ),
+        ),
+        (["health", "/"], 42, CACHE),
+        (["ready", "--help"], 0, (*CACHE, "socket", "yaml", "hardtack.deploy.ready.check")),
+        (["ready", *(f"--without={part}" for part in Part)], 1, CACHE),
+    ],
+    ids=["version", "health", "help of ready", "ready without a source"],
+)  # fmt: skip
+def test_what_a_command_does_without_is_not_loaded(
+    command: Sequence[str], code: int, unneeded: Sequence[str]
+) -> None:
+    assert loaded(*unneeded, by=command, code=code) == []

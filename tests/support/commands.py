@@ -36,8 +36,8 @@ def run(*arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path 
     )  # fmt: skip
 
 
-def loaded(*modules: str, by: Sequence[str], cwd: Path | None = None) -> list[str]:
-    """Those of `modules` that the command `by`, which has to succeed, loads; each must exist."""
+def loaded(*modules: str, by: Sequence[str], code: int = 0, cwd: Path | None = None) -> list[str]:
+    """Those of `modules` that the command `by`, which ends with `code`, loads; each must exist."""
     for module in modules:
         assert importlib.util.find_spec(module) is not None, module
     script = (
@@ -50,7 +50,7 @@ def loaded(*modules: str, by: Sequence[str], cwd: Path | None = None) -> list[st
         [sys.executable, "-c", script],
         env=clean_environment(), cwd=cwd, capture_output=True, text=True, check=False, timeout=280,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     found: list[str] = ast.literal_eval(done.stderr.splitlines()[-1])
     return found
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from hardtack.cache.api import Entry, Kind
-from hardtack.cache.catalogue import Catalogue
+
+if TYPE_CHECKING:
+    from hardtack.cache.catalogue import Catalogue
 
 
 def matches(path: str, patterns: Sequence[str]) -> bool:

@@ -26,7 +26,6 @@ from hardtack.cli.images_options import (
     platform_of,
     registry_of,
 )
-from hardtack.cli.opened import opened
 from hardtack.cli.options import (
     CACHE,
     DURATION,
@@ -44,11 +43,14 @@ from hardtack.core.units import format_duration, format_size
 from hardtack.deploy.ready.checks import Check, Part
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
+    from hardtack.cache.cache import Cache
     from hardtack.core.errors import HardtackError
     from hardtack.deploy.ready.check import Box
     from hardtack.deploy.ready.report import Report, Row
+    from hardtack.mount.control import RemoteCache
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 LEFT_OUT = [each.value for each in (*Part, *Check)]
@@ -156,8 +158,7 @@ def _fetch(source: str | None, values: dict[str, Any]) -> Mapping[Part, Hardtack
     from hardtack.deploy.ready.fetch import fetch
     from hardtack.deploy.ready.verdict import note_rate
 
-    named = source or os.environ.get("S3_BUCKET")
-    cache = partial(opened, named, values, "hardtack ready --fetch") if named else None
+    cache = _cache(source, values, "hardtack ready --fetch")
     with shown("fetch") as progress:
         done = fetch(_box(source, values), cache, partial(registry_of, values), progress)
     if done.rate is not None:
@@ -222,7 +223,7 @@ def _box(source: str | None, values: dict[str, Any]) -> Box:
             values["socket"] or find_socket(), platform_of(values["platform"]),
         ),
         weights=Weights(
-            partial(opened, named, values, "hardtack ready") if named else None,
+            _cache(source, values, "hardtack ready"),
             values["models"].strip("/"), tuple(values["also"]),
         ),
         endpoint=Files(state, values["detectors"], values["edge_config"]),
@@ -236,6 +237,18 @@ def _box(source: str | None, values: dict[str, Any]) -> Box:
         without=frozenset(values["without"]),
         rate=values["rate"] or noted_rate(state),
     )  # fmt: skip
+
+
+def _cache(
+    source: str | None, values: dict[str, Any], purpose: str
+) -> Callable[[], AbstractContextManager[Cache | RemoteCache]] | None:
+    """What opens the cache of SOURCE; None where there is no SOURCE."""
+    named = source or os.environ.get("S3_BUCKET")
+    if not named:
+        return None
+    from hardtack.cli.opened import opened  # late: it brings all of the cache
+
+    return partial(opened, named, values, purpose)
 
 
 def _below(values: dict[str, Any], name: str) -> tuple[Path, ...]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hardtack.core.errors import MountpointError, MountUnhealthy
 from hardtack.mount import mountinfo
-from hardtack.mount.control import RemoteCache, connect
+
+if TYPE_CHECKING:
+    from hardtack.mount.control import RemoteCache
 
 LOG_FILE = "hardtack.log"
 """A mount's log, in its cache directory."""
@@ -44,6 +46,8 @@ def cache_of(mountpoint: str | Path) -> Path | None:
 
 def remote(mountpoint: str | Path) -> RemoteCache:
     """The cache of the mount at `mountpoint`. Raises MountpointError, MountUnhealthy."""
+    from hardtack.mount.control import connect  # late: a probe of health doesn't ask for so much
+
     path = mountinfo.absolute(os.fspath(mountpoint))
     found = connect(Path(str(identity(path)["cache"])))
     if found is None:

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from hardtack.cache.results import Surveyed
 from hardtack.core.errors import HardtackError, LockError
 from hardtack.deploy.facts import k3s, pulls, unreadable
 from hardtack.deploy.facts import read as facts
@@ -36,6 +35,9 @@ from hardtack.images.lockfile import Lock, names, read_lock
 from hardtack.images.platforms import Platform
 from hardtack.manifests.place import Problem, Severity
 from hardtack.manifests.scan import scan
+
+if TYPE_CHECKING:
+    from hardtack.cache.results import Surveyed
 
 
 class Known(Protocol):

@@ -6,14 +6,17 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hardtack.cache.results import Surveyed
 from hardtack.cache.selection import matches
 from hardtack.core.errors import CacheError, ModelError
 from hardtack.core.units import format_size
 from hardtack.deploy.ready.checks import Check
 from hardtack.deploy.ready.report import Row, State
 from hardtack.inference import package
+
+if TYPE_CHECKING:
+    from hardtack.cache.results import Surveyed
 
 _HERE, _PUBLISHED = Check.WEIGHTS_HERE, Check.WEIGHTS_PUBLISHED
 _FETCH = "Fetch it: hardtack ready --fetch, or hardtack prefetch SOURCE."
