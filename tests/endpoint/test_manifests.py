@@ -71,7 +71,6 @@ def test_names_are_those_of_such_boxes() -> None:
     plain = "det-2xyzabcdefghijklmnopqrstuvw"
     assert manifests.deployment_name(DETECTOR) == f"inferencemodel-primary-{plain}"
     assert manifests.service_name(DETECTOR) == f"inference-service-primary-{plain}"
-    assert manifests.service_name(DETECTOR, "oodd") == f"inference-service-oodd-{plain}"
     assert manifests.service(DETECTOR)["spec"]["ports"][0]["port"] == 8000
 
 

@@ -121,15 +121,7 @@ def hardtack(ctx: click.Context, config_file: str | None, log_level: str, log_fo
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; ends the process with its exit code."""
-    atexit.register(gc.freeze)  # at the end nothing is looked through for garbage once more
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one, and means it
-            signal.signal(number, _end)
-    # Who starts us with one of them closed gets no answer there, and no traceback.
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names that the terminal's encoding lacks
-        sys.stdout.reconfigure(errors="backslashreplace")
+    _prepare_process()
     try:
         # Without standalone mode click returns what `ctx.exit` was called with.
         code = hardtack.main(args=arguments, prog_name="hardtack", standalone_mode=False)
@@ -162,17 +154,34 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         _drop_what_is_left()
         logging.getLogger("hardtack").debug("where it failed", exc_info=True)
-        where = " and ".join(str(f) for f in (error.filename, error.filename2) if f is not None)
-        said = f"{where}: {error.strerror}." if where else f"{error.strerror or error}."
-        if error.errno == errno.ENOSPC:
-            fail(DiskFull(said, remedy="Free some space there, or name another place."))
-        fail(FileError(said, remedy=_REMEDIES.get(error.errno or 0, "")))
+        fail(_of_system(error))
+
+
+def _prepare_process() -> None:
+    atexit.register(gc.freeze)  # at the end nothing is looked through for garbage once more
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one, and means it
+            signal.signal(number, _end)
+    # Who starts us with one of them closed gets no answer there, and no traceback.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names that the terminal's encoding lacks
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 _REMEDIES = {
     errno.EACCES: "Run it as root, or as the user whose it is.",
     errno.EROFS: "Name another place, or have the file system take writes: mount -o remount,rw.",
 }
+
+
+def _of_system(error: OSError) -> HardtackError:
+    """What to say where the system refuses something that nobody foresaw."""
+    where = " and ".join(str(f) for f in (error.filename, error.filename2) if f is not None)
+    said = f"{where}: {error.strerror}." if where else f"{error.strerror or error}."
+    if error.errno == errno.ENOSPC:
+        return DiskFull(said, remedy="Free some space there, or name another place.")
+    return FileError(said, remedy=_REMEDIES.get(error.errno or 0, ""))
 
 
 def _drop_what_is_left() -> None:

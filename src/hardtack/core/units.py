@@ -31,9 +31,9 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * _SECONDS[match[2] or ""]
 
 
-def format_count(count: int, one: str, several: str = "") -> str:
-    """`count` things for people: `1 image`, `2 images`; `several` where it isn't `one` and an s."""
-    return f"{count:,} {one if count == 1 else several or one + 's'}"
+def format_count(count: int, one: str) -> str:
+    """`count` things for people: `1 image`, `2 images`."""
+    return f"{count:,} {one if count == 1 else one + 's'}"
 
 
 def format_size(count: float) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 REPOSITORY = "hardtack/pp-ocr-v4"
 DETECTOR = "ch_PP-OCRv4_det_infer.onnx"
 READER = "ch_PP-OCRv4_rec_infer.onnx"
+_IS_TEXT = 0.3  # what the network calls text, in probability
 TEXT = ("HARDTACK", "KEEPS", "4711")
 """The lines that the picture shows."""
 
@@ -33,7 +34,7 @@ def read_lines(picture: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def find_rows(probability: Any, threshold: float = 0.3) -> list[tuple[int, int, int, int]]:
+def find_rows(probability: Any) -> list[tuple[int, int, int, int]]:
     """Boxes (top, bottom, left, right) of text rows in a map [height, width] of probabilities.
 
     Rows of upright text are runs of lines in which any pixel is text. The network shrinks text
@@ -41,7 +42,7 @@ def find_rows(probability: Any, threshold: float = 0.3) -> list[tuple[int, int, 
     """
     import numpy as np
 
-    mask = probability > threshold
+    mask = probability > _IS_TEXT
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.any(axis=1).astype(int), [0]])))
     boxes = []
     for top, bottom in zip(edges[::2], edges[1::2], strict=True):

@@ -14,10 +14,9 @@ DETECTOR = re.compile(r"det_[A-Za-z0-9]{27}")
 IMAGE_QUERY = re.compile(r"iq_[A-Za-z0-9]{27}")
 
 
-def ksuid(seconds: float | None = None, payload: bytes | None = None) -> str:
+def ksuid() -> str:
     """27 letters and digits that sort by time: 4 bytes of seconds, 16 random ones."""
-    now = int(time.time() if seconds is None else seconds)
-    raw = max(0, now - _EPOCH).to_bytes(4, "big") + (payload or os.urandom(16))
+    raw = max(0, int(time.time()) - _EPOCH).to_bytes(4, "big") + os.urandom(16)
     number, text = int.from_bytes(raw, "big"), ""
     for _ in range(_LENGTH):
         number, digit = divmod(number, 62)

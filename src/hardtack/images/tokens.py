@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from hardtack.core.errors import HardtackError, RegistryError, SourceUnreachable
@@ -67,30 +67,17 @@ class Tokens:
         self, endpoint: Endpoint, path: str, challenge: Challenge, credentials: Credentials | None,
         what: str, attempts: Attempts,
     ) -> str:  # fmt: skip
+        """The token that the challenge's realm gives, asked for until `attempts` gives up."""
         realm = challenge.parameters.get("realm", "")
         if urlsplit(realm).scheme not in ("http", "https"):
             raise RegistryError(f"{endpoint.host} asks for a token but names no usable realm.")
-        asked = {"scope": challenge.parameters.get("scope") or f"repository:{path}:pull"}
-        if service := challenge.parameters.get("service"):
-            asked["service"] = service
-        method, url, headers, body = "GET", realm, {}, None
-        if credentials is not None and credentials.identity_token:
-            form = {
-                "grant_type": "refresh_token",
-                "refresh_token": credentials.identity_token,
-                "client_id": "hardtack",
-            }
-            method, body = "POST", urlencode(form | asked).encode()
-            headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        else:
-            url += ("&" if "?" in realm else "?") + urlencode(asked)
-            if credentials is not None:
-                headers = {"Authorization": credentials.basic}
+        asked = _request(realm, path, challenge, credentials)
         host = urlsplit(realm).netloc
-        tls = endpoint.tls
         while True:
             try:
-                response = self._transport.send(method, url, headers, tls, body)
+                response = self._transport.send(
+                    asked.method, asked.url, asked.headers, endpoint.tls, asked.body
+                )
                 try:
                     raw = response.read(1 << 20)
                 finally:
@@ -105,17 +92,49 @@ class Tokens:
                 continue
             if response.status != 200:
                 raise _refused(response.status, host, what)
-            try:
-                answer = json.loads(raw)
-                token = str(answer.get("token") or answer["access_token"])
-            except (ValueError, KeyError, AttributeError) as error:
-                raise RegistryError(f"{host} gave no token for {what}.") from error
-            if not (token.isascii() and token.isprintable()):
-                raise RegistryError(
-                    f"{host} gave a token for {what} with characters that no header can carry.",
-                    remedy="Is it a token server, and is it well? Its log says.",
-                )
-            return f"Bearer {token}"
+            return f"Bearer {_token_in(raw, host, what)}"
+
+
+class _Request(NamedTuple):
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes | None = None
+
+
+def _request(
+    realm: str, path: str, challenge: Challenge, credentials: Credentials | None
+) -> _Request:
+    """What asks the realm for a token."""
+    asked = {"scope": challenge.parameters.get("scope") or f"repository:{path}:pull"}
+    if service := challenge.parameters.get("service"):
+        asked["service"] = service
+    if credentials is not None and credentials.identity_token:
+        form = {
+            "grant_type": "refresh_token",
+            "refresh_token": credentials.identity_token,
+            "client_id": "hardtack",
+        }
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return _Request("POST", realm, headers, urlencode(form | asked).encode())
+    url = realm + ("&" if "?" in realm else "?") + urlencode(asked)
+    headers = {} if credentials is None else {"Authorization": credentials.basic}
+    return _Request("GET", url, headers)
+
+
+def _token_in(reply: bytes, host: str, what: str) -> str:
+    """Raises RegistryError."""
+    try:
+        answer = json.loads(reply)
+        token = str(answer.get("token") or answer["access_token"])
+    except (ValueError, KeyError, AttributeError) as error:
+        raise RegistryError(f"{host} gave no token for {what}.") from error
+    if not (token.isascii() and token.isprintable()):
+        raise RegistryError(
+            f"{host} gave a token for {what} with characters that no header can carry.",
+            remedy="Is it a token server, and is it well? Its log says.",
+        )
+    return token
 
 
 def _refused(status: int, host: str, what: str) -> HardtackError:

@@ -149,12 +149,12 @@ class Model:
         return sorted(lines, key=lambda line: (line.top, line.left)), dropped
 
 
-def open_model(directory: Path, options: Options | None = None, *, hashes: bool = True) -> Model:
+def open_model(directory: Path, options: Options | None = None) -> Model:
     """The model in `directory` (package, versions, or a detector's directory), loaded.
 
     Raises ModelError, ConfigError.
     """
-    primary, outliers = ondisk.locate(directory, hashes=hashes)
+    primary, outliers = ondisk.locate(directory)
     return Model(primary, outliers, options)
 
 

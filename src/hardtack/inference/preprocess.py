@@ -12,6 +12,7 @@ from hardtack.inference.images import Picture, Pixels
 from hardtack.inference.package import Input
 
 Tensor = NDArray[np.float32]
+_GREY = 114  # the canvas that YOLO networks are trained on
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,12 @@ def stretch(picture: Picture, width: int, height: int) -> tuple[Pixels, Placemen
     return resize(picture, width, height), placement
 
 
-def letterbox(
-    picture: Picture, width: int, height: int, fill: int = 114
-) -> tuple[Pixels, Placement]:
-    """The whole picture in proportion, centred on a canvas of width × height."""
+def letterbox(picture: Picture, width: int, height: int) -> tuple[Pixels, Placement]:
+    """The whole picture in proportion, centred on a grey canvas of width × height."""
     scale = min(width / picture.width, height / picture.height)
     inner = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
-    canvas = np.full((height, width, 3), fill, np.uint8)
+    canvas = np.full((height, width, 3), _GREY, np.uint8)
     canvas[top : top + inner[1], left : left + inner[0]] = resize(picture, *inner)
     placement = Placement(inner[0] / picture.width, inner[1] / picture.height, left, top)
     return canvas, placement

@@ -12,13 +12,13 @@ from xml.etree.ElementTree import Element
 from hardtack.core.errors import CorruptReply
 from hardtack.source.api import Checksum, ObjectInfo
 from hardtack.source.azure_account import Account, account_of, check_container, shared_key
-from hardtack.source.dialect import Parameters, Signer
+from hardtack.source.dialect import OneHost, Parameters, Signer
 from hardtack.source.google import md5_of
 from hardtack.source.http import Host
 from hardtack.source.options import SourceOptions, not_of_aws
-from hardtack.source.sigv4 import encode_path, encode_query
+from hardtack.source.sigv4 import encode_query
 from hardtack.source.store_listing import Ask
-from hardtack.source.store_replies import Page, Refusal, parse_xml, plain_etag
+from hardtack.source.store_replies import Page, parse_xml, plain_etag
 
 _VERSION = "2021-12-02"
 
@@ -54,7 +54,7 @@ class AzureSigner:
         return "&".join(part for part in (text, self.account.sas) if part), sent
 
 
-class AzureDialect:
+class AzureDialect(OneHost):
     """One container of Azure Blob Storage."""
 
     noun = "container"
@@ -69,20 +69,11 @@ class AzureDialect:
         """Raises ConfigError."""
         env = os.environ if env is None else env
         check_container(container)
-        self.bucket, self.url = container, f"az://{container}"
-        self._ca_bundle = not_of_aws(options.ca_bundle, env)
         self._account = account_of(env, not_of_aws(options.endpoint_url, env))
-        self._host = Host.of(self._account.endpoint)
+        host = Host.of(self._account.endpoint)
+        super().__init__(container, host, not_of_aws(options.ca_bundle, env))
+        self.url = f"az://{container}"
         self._unsigned = options.unsigned
-
-    def host(self) -> Host:
-        return self._host
-
-    def path(self, host: Host, key: str) -> str:
-        return f"{host.base}/{self.bucket}" + (f"/{encode_path(key)}" if key else "")
-
-    def ca_bundle(self) -> str | None:
-        return self._ca_bundle
 
     def signer(self) -> AzureSigner:
         if self._unsigned:
@@ -92,14 +83,6 @@ class AzureDialect:
 
     def reload(self, refused: Signer) -> bool:
         return False  # a process's environment stays as it is
-
-    def follow(
-        self, used: Signer, status: int, headers: Mapping[str, str], refusal: Refusal
-    ) -> str:
-        return ""
-
-    def redirected(self) -> str:
-        return "Check the end point."
 
     def page_query(self, ask: Ask) -> Parameters:
         query = [("restype", "container"), ("comp", "list")]

@@ -26,6 +26,7 @@ from hardtack.source.sigv4 import Credentials
 
 RENEW_AHEAD = 300.0
 RETRY_AFTER = 30.0
+_PATIENCE = 60.0  # seconds that a process has to print credentials
 _HELPER = [sys.executable, "-m", "hardtack.source.credential_helper"]
 _SERVICE_SETTINGS = ("role_arn", "sso_session", "sso_start_url", "login_session")
 _CONTAINER = ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI")
@@ -205,9 +206,7 @@ def _static(values: Mapping[str, str], origin: str) -> Credentials | None:
     return Credentials(access, secret, values.get("aws_session_token") or None, None, origin)
 
 
-def run_process(
-    command: list[str], origin: str, env: Mapping[str, str], *, timeout: float = 60.0
-) -> Credentials:
+def run_process(command: list[str], origin: str, env: Mapping[str, str]) -> Credentials:
     """What `command` prints in the form of `credential_process`. Raises AccessDenied.
 
     Its standard output is never shown: it may hold the secret.
@@ -218,11 +217,11 @@ def run_process(
             env=dict(env),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=timeout,
+            timeout=_PATIENCE,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise AccessDenied(f"{origin}: no credentials within {timeout:.0f} s.") from None
+        raise AccessDenied(f"{origin}: no credentials within {_PATIENCE:.0f} s.") from None
     except OSError as error:
         raise AccessDenied(
             f"{origin}: {command[0]} can't be run: {error.strerror}.", remedy="Install it."

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from hardtack.source.api import Checksum
 from hardtack.source.http import Host
+from hardtack.source.sigv4 import encode_path
 from hardtack.source.store_listing import Ask
 from hardtack.source.store_replies import Page, Refusal
 
@@ -28,6 +29,32 @@ class Signer(Protocol):
         self, method: str, path: str, query: Parameters, headers: Mapping[str, str]
     ) -> tuple[str, dict[str, str]]:
         """The query as it is sent, and all headers; `path` is encoded already."""
+
+
+class OneHost:
+    """What dialects have in common whose buckets all lie at one host, that sends nobody on."""
+
+    def __init__(self, bucket: str, host: Host, ca_bundle: str | None) -> None:
+        self.bucket = bucket
+        self._host = host
+        self._ca_bundle = ca_bundle
+
+    def host(self) -> Host:
+        return self._host
+
+    def path(self, host: Host, key: str) -> str:
+        return f"{host.base}/{self.bucket}" + (f"/{encode_path(key)}" if key else "")
+
+    def ca_bundle(self) -> str | None:
+        return self._ca_bundle
+
+    def follow(
+        self, used: Signer, status: int, headers: Mapping[str, str], refusal: Refusal
+    ) -> str:
+        return ""
+
+    def redirected(self) -> str:
+        return "Check the end point."
 
 
 class Dialect(Protocol):

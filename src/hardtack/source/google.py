@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from hardtack.core.errors import ConfigError
 from hardtack.source.api import Checksum
-from hardtack.source.dialect import Parameters, Signer
+from hardtack.source.dialect import OneHost, Parameters, Signer
 from hardtack.source.google_account import ServiceAccount, Token
 from hardtack.source.http import Host
 from hardtack.source.options import SourceOptions, not_of_aws
 from hardtack.source.s3_replies import list_query, parse_listing
-from hardtack.source.sigv4 import encode_path, encode_query
+from hardtack.source.sigv4 import encode_query
 from hardtack.source.store_listing import Ask
-from hardtack.source.store_replies import Page, Refusal
+from hardtack.source.store_replies import Page
 
 _HOST = "https://storage.googleapis.com"
 _PART = "[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
@@ -46,7 +46,7 @@ class GoogleSigner:
         return encode_query(query), {**headers, **bearer}
 
 
-class GoogleDialect:
+class GoogleDialect(OneHost):
     """One bucket of Google Cloud Storage."""
 
     noun = "bucket"
@@ -61,19 +61,10 @@ class GoogleDialect:
         """Raises ConfigError."""
         env = os.environ if env is None else env
         _check_bucket(bucket)
-        self.bucket, self.url = bucket, f"gs://{bucket}"
-        self._ca_bundle = not_of_aws(options.ca_bundle, env)
-        self._host = Host.of(not_of_aws(options.endpoint_url, env) or _HOST)
+        host = Host.of(not_of_aws(options.endpoint_url, env) or _HOST)
+        super().__init__(bucket, host, not_of_aws(options.ca_bundle, env))
+        self.url = f"gs://{bucket}"
         self._account = None if options.unsigned else ServiceAccount(env)
-
-    def host(self) -> Host:
-        return self._host
-
-    def path(self, host: Host, key: str) -> str:
-        return f"{host.base}/{self.bucket}" + (f"/{encode_path(key)}" if key else "")
-
-    def ca_bundle(self) -> str | None:
-        return self._ca_bundle
 
     def signer(self) -> GoogleSigner:
         return GoogleSigner(self._account.token() if self._account else None)
@@ -83,14 +74,6 @@ class GoogleDialect:
         if self._account is None or refused.token is None:
             return False
         return self._account.replaced(refused.token)
-
-    def follow(
-        self, used: Signer, status: int, headers: Mapping[str, str], refusal: Refusal
-    ) -> str:
-        return ""
-
-    def redirected(self) -> str:
-        return "Check the end point."
 
     def page_query(self, ask: Ask) -> Parameters:
         return list_query(ask)

@@ -46,7 +46,6 @@ DEPLOYMENTS = Kind("apps/v1", "deployments", "Deployment")
 SERVICES = Kind("v1", "services", "Service")
 PODS = Kind("v1", "pods", "Pod")
 SECRETS = Kind("v1", "secrets", "Secret")
-CONFIG_MAPS = Kind("v1", "configmaps", "ConfigMap")
 
 
 class Cluster:

@@ -58,12 +58,12 @@ class Pods:
     window: float = 0.0
 
 
-def deployment_name(detector: str, role: str = "primary") -> str:
-    return f"inferencemodel-{role}-{_plain(detector)}"
+def deployment_name(detector: str) -> str:
+    return f"inferencemodel-primary-{_plain(detector)}"
 
 
-def service_name(detector: str, role: str = "primary") -> str:
-    return f"inference-service-{role}-{_plain(detector)}"
+def service_name(detector: str) -> str:
+    return f"inference-service-primary-{_plain(detector)}"
 
 
 def clashing(detectors: Iterable[str]) -> dict[str, str]:
