@@ -11,7 +11,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 
-from hardtack.core.dial import acknowledge_at_once
+from hardtack.core.connecting import acknowledge_at_once
 
 _HEAD = 64 << 10  # the most of a head, and the most that is read ahead of a body
 _NO_BODY = frozenset({204, 304})

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from hardtack.core.dial import asked_for, connected, secured
+from hardtack.core.connecting import asked_for, connected, secured
 from hardtack.core.proxy import LOGIN, NO_TLS, Proxy, ProxyError, blamed, joined
 
 if TYPE_CHECKING:

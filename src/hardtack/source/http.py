@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from hardtack.core.dial import acknowledge_at_once, dial
+from hardtack.core.connecting import acknowledge_at_once
+from hardtack.core.dial import dial
 from hardtack.core.errors import ConfigError
 from hardtack.core.hosts import ascii_name
 from hardtack.core.proxy import Proxy

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from hardtack.core.dial import asked_for
+from hardtack.core.connecting import asked_for
 from hardtack.core.proxy import Proxy, ProxyError
 from hardtack.core.trust import trusting
 from hardtack.core.tunnel import way_through
