@@ -10,6 +10,7 @@ from hardtack.manifests.helm import Chart
 from hardtack.manifests.model import Scan
 from hardtack.manifests.scan import scan
 from hardtack.manifests.template import parse
+from hardtack.manifests.yamlpos import Mapping
 from tests.manifests.test_scan import scanned
 
 VALUES = """\
@@ -343,6 +344,23 @@ def test_a_library_chart_writes_the_image(
     assert [(i.place.file.name, i.place.line, str(i.reference)) for i in result.images] == [
         ("p.yaml", 4, image)
     ]
+
+
+def test_what_a_packed_chart_writes_stands_below_its_archive(tmp_path: Path) -> None:
+    """Keys too, in a document of a chart around it."""
+    helper = '{{ define "lib.pod" }}\ncontainers:\n- name: a\n  image: a/b:1\n{{ end }}'
+    archive = tmp_path / "charts/lib-1.tgz"
+    _packed(archive, {"lib/Chart.yaml": "name: lib\n", "lib/templates/_pod.tpl": helper})
+    result = scanned(tmp_path, {
+        "Chart.yaml": "name: c\ndependencies: [{name: lib}]\n", "values.yaml": "a: b\n",
+        "templates/p.yaml": 'kind: Pod\nspec:\n  {{- include "lib.pod" . | nindent 2 }}\n',
+    })  # fmt: skip
+    spec = result.documents[-1].root.get("spec")
+    assert isinstance(spec, Mapping)
+    containers = spec.key("containers")
+    assert containers is not None
+    place = result.documents[-1].place(containers)
+    assert (place.file, place.line) == (archive / "lib/templates/_pod.tpl", 2)
 
 
 def test_a_subcharts_values_that_are_set_over_are_no_images(tmp_path: Path) -> None:

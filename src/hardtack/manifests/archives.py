@@ -1,13 +1,15 @@
-"""Packed subcharts, `charts/*.tgz`, unpacked for a scan."""
+"""Packed subcharts, `charts/*.tgz`, unpacked for a scan, and how their files are named."""
 
 from __future__ import annotations
 
 import shutil
 import tarfile
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hardtack.manifests.files import LARGEST_FILE
 from hardtack.manifests.place import Place, Problem
+from hardtack.manifests.yamlpos import Mapping, Node
 
 MOST_FILES = 10_000
 
@@ -17,7 +19,41 @@ def is_packed_chart(file: Path) -> bool:
         file.parent.name == "charts")  # fmt: skip
 
 
-def unpack(archive: Path, into: Path, problems: list[Problem]) -> list[Path]:
+@dataclass
+class Unpacked:
+    """What packed charts hold, below the directory `scratch`. For people its files are named as
+    paths below their archive."""
+
+    scratch: Path
+    archives: dict[Path, Path] = field(default_factory=dict)  # by the directory each lies in
+
+    def charts(self, archive: Path, problems: list[Problem]) -> list[Path]:
+        """The directories of the charts in an archive, which is unpacked."""
+        into = self.scratch / str(len(self.archives))
+        into.mkdir()
+        self.archives[into] = archive
+        return _unpack(archive, into, problems)
+
+    def name(self, file: Path) -> Path:
+        for directory, archive in self.archives.items():
+            if file.is_relative_to(directory):
+                return self.name(archive) / file.relative_to(directory)
+        return file
+
+    def place(self, place: Place) -> Place:
+        return replace(place, file=self.name(place.file))
+
+    def name_nodes(self, node: Node) -> None:
+        """Names the files that the nodes of a tree came out of."""
+        if node.file:
+            node.file = self.name(node.file)
+        for key, _ in node.items() if isinstance(node, Mapping) else ():
+            self.name_nodes(key)
+        for child in node:
+            self.name_nodes(child)
+
+
+def _unpack(archive: Path, into: Path, problems: list[Problem]) -> list[Path]:
     """The charts' directories that the archive holds, unpacked below `into`: files only, none
     outside it, 20 MB in all. What is wrong with it is added to `problems`."""
     size = 0

@@ -53,16 +53,16 @@ def scan(paths: Iterable[Path], *, helm: Literal["rendered", "raw", "auto"] = "r
     `auto`, both where there is a Helm, else raw. Raises ManifestError when a path doesn't exist,
     or where a rendered scan lacks Helm or is refused by it.
     """
-    work = _Scan()
     program = helm_render.program(os.environ) if helm != "raw" else None
     if helm == "rendered" and program is None:
         raise ManifestError(
             "A rendered scan needs Helm, and there is none.",
             remedy="Put helm on the PATH, set HELM to it, or scan raw: --helm raw.",
         )
-    with tempfile.TemporaryDirectory(prefix="hardtack-charts-") as unpacked:
+    with tempfile.TemporaryDirectory(prefix="hardtack-charts-") as scratch:
+        work = _Scan(archives.Unpacked(Path(scratch)))
         for file, named in _files(paths, work.problems):
-            work.read(file, named, Path(unpacked))
+            work.read(file, named=named)
         work.finish(program, strict=helm == "rendered")
     images = [each for image in work.images for each in work.kustomizations.applied(image)]
     images.sort(key=lambda image: (work.order(image.place.file), image.place.line))
@@ -92,6 +92,7 @@ def _files(paths: Iterable[Path], problems: list[Problem]) -> Iterator[tuple[Pat
 
 @dataclass
 class _Scan:
+    unpacked: archives.Unpacked
     images: list[FoundImage] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
@@ -99,16 +100,16 @@ class _Scan:
     charts: Charts = field(default_factory=Charts)
     taken_in: set[Path] = field(default_factory=set)  # files that ConfigMap templates read
     seen: dict[Path, int] = field(default_factory=dict)
-    unpacked: dict[Path, Path] = field(default_factory=dict)  # directory: archive
 
     def order(self, file: Path) -> int:
         """How many files were read before this one; those not read come with their chart's."""
         return self.seen.get(file, len(self.seen))
 
-    def read(self, file: Path, named: bool, scratch: Path) -> None:
+    def read(self, file: Path, *, named: bool = False) -> None:
+        """What the file names; one that isn't `named` itself only where it's of a known kind."""
         name = file.name
         if archives.is_packed_chart(file):
-            self._packed(file, scratch)
+            self._packed(file)
             return
         yaml = file.suffix in _YAML or name in kustomize.FILES
         yaml = yaml or (file.suffix in (".tpl", ".txt") and file in self.taken_in)
@@ -212,20 +213,17 @@ class _Scan:
                 self.seen[file] = len(self.seen)
                 yield from started.settings_in(text, file)
 
-    def _packed(self, archive: Path, scratch: Path) -> None:
-        into = scratch / str(len(self.unpacked))
-        into.mkdir()
-        self.unpacked[into] = archive
+    def _packed(self, archive: Path) -> None:
         outer = self.charts.of(archive)
-        for directory in archives.unpack(archive, into, self.problems):
+        for directory in self.unpacked.charts(archive, self.problems):
             self.charts.read(directory, outer)
             for file in below(directory, self.problems):
-                self.read(file, False, scratch)
+                self.read(file)
 
     def finish(self, program: str | None, *, strict: bool) -> None:
         """What can be told only when every file is read."""
         for file in sorted(self.taken_in - self.seen.keys()):
-            self.read(file, False, file.parent)
+            self.read(file)
         self.images = [
             replace(image, hidden=image.hidden or image.place.file in self.taken_in)
             for image in self.images
@@ -259,30 +257,16 @@ class _Scan:
 
     def _name_archives(self) -> None:
         """Files out of packed charts are named as paths below the archive."""
-        if not self.unpacked:
+        unpacked = self.unpacked
+        if not unpacked.archives:
             return
-        self.images = [replace(i, place=self._named(i.place)) for i in self.images]
-        self.problems = [replace(p, place=self._named(p.place)) for p in self.problems]
+        self.images = [replace(i, place=unpacked.place(i.place)) for i in self.images]
+        self.problems = [replace(p, place=unpacked.place(p.place)) for p in self.problems]
+        self.documents = [replace(d, file=unpacked.name(d.file)) for d in self.documents]
         for document in self.documents:
-            if self._true(document.file) != document.file:
-                self._name_nodes(document.root)
-        self.documents = [replace(d, file=self._true(d.file)) for d in self.documents]
-        self.seen = {self._true(file): at for file, at in self.seen.items()}
-
-    def _name_nodes(self, node: Node) -> None:
-        if node.file:
-            node.file = self._true(node.file)
-        for child in node:
-            self._name_nodes(child)
-
-    def _named(self, place: Place) -> Place:
-        return replace(place, file=self._true(place.file))
-
-    def _true(self, file: Path) -> Path:
-        for directory, archive in self.unpacked.items():
-            if file.is_relative_to(directory):
-                return self._true(archive) / file.relative_to(directory)
-        return file
+            if document.template:  # which a packed chart's named templates may write a part of
+                unpacked.name_nodes(document.root)
+        self.seen = {unpacked.name(file): at for file, at in self.seen.items()}
 
 
 def _without_comments(text: str) -> str:
