@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
-import os
-import shutil
-import signal
-import socket
-import struct
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import trustme
 
-from drill import api, chart, image, negative, network, site, slow
-from drill.box import Box, remove_groups
+from drill import api, chart, image, negative, slow
 from drill.cluster import Cluster
-from drill.hands import TAG, Lengths
+from drill.ground import alone, clean, ends, laid
+from drill.hands import Lengths
 from drill.steps import Record
-from drill.story import NEXT, Story
-
-_PLACE = Path("/var/tmp")
-_NAME = "hardtack-drill-"
-_TAKEN = "\0hardtack-drill"
-_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from drill.story import Story
 
 
 def main() -> None:
@@ -87,87 +75,19 @@ def drill_as(asked: argparse.Namespace) -> None:
 @contextmanager
 def story(record: Record, archive: Path, lengths: Lengths) -> Iterator[Story]:
     """A site and a box that is switched on, with nothing on it; nothing is left at the end."""
-    directory = _PLACE / f"{_NAME}{os.getpid()}"
-    directory.mkdir()
-    hosts = network.Network()
-    try:
-        hosts.make()
-        with site.site(hosts, directory / "site") as there:
-            with record.step("a site: registry, bucket, cloud; a box") as said:
-                there.publish(archive, TAG)
-                there.publish_next(archive, NEXT)
-                there.publish_pause()
-                box = Box(directory / "box", hosts, site.PAUSE)
-                box.make()
-                authority = trustme.CA()
-                cluster = Cluster(box, hosts, authority.cert_pem.bytes())
-                drill = Story(record, hosts, there, box, cluster, lengths)
-                there.put(drill.objects)
-                said.append(f"{len(drill.objects)} objects in the bucket")
-            try:
-                box.boot()
-                with api.serving(cluster, authority):
-                    yield drill
-            finally:
-                box.power_off()
-                cluster.down()
-    finally:
-        hosts.remove()
-        remove_groups(directory.name)
-        shutil.rmtree(directory)
-
-
-def ends() -> None:
-    """A signal that ends this process ends it in order."""
-    for number in _ENDS:
-        signal.signal(number, _end)
-
-
-def _end(number: int, _: object) -> None:
-    """End; what is cleaned up then is cleaned up whole, however often one asks."""
-    for each in _ENDS:
-        signal.signal(each, signal.SIG_IGN)
-    sys.exit(128 + number)
-
-
-@contextmanager
-def alone(*, wait: bool = False) -> Iterator[None]:
-    """No other drill of this machine runs meanwhile: a name that goes with the process is taken."""
-    with socket.socket(socket.AF_UNIX) as taken:
-        while True:
-            try:
-                taken.bind(_TAKEN)
-                break
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
-                if not wait:
-                    sys.exit(
-                        f"drill: another drill runs{_by()}. End it, wait for it, or say --wait."
-                    )
-            time.sleep(1)
-        taken.listen()
-        yield
-
-
-def _by() -> str:
-    """Whose drill runs, if it still does."""
-    with socket.socket(socket.AF_UNIX) as asking:
-        if asking.connect_ex(_TAKEN):
-            return ""
-        told = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        return f" (process {struct.unpack('3i', told)[0]})"
-
-
-def clean() -> None:
-    """Remove what drills left behind that were killed."""
-    for pid in network.abandoned():
-        network.remove(pid)
-    for left in _PLACE.glob(f"{_NAME}[0-9]*"):
-        if not Path("/proc", left.name.removeprefix(_NAME)).exists():
-            subprocess.run(["umount", "--recursive", str(left)], check=False, capture_output=True)
-            remove_groups(left.name)
-            shutil.rmtree(left)
+    with ExitStack() as held:
+        with record.step("a site: registry, bucket, cloud; a box") as said:
+            ground = held.enter_context(laid(archive))
+            authority = trustme.CA()
+            cluster = Cluster(ground.box, ground.network, authority.cert_pem.bytes())
+            held.callback(cluster.down)
+            drill = Story(record, ground, cluster, lengths)
+            ground.site.put(drill.objects)
+            said.append(f"{len(drill.objects)} objects in the bucket")
+        held.callback(ground.box.power_off)
+        ground.box.boot()
+        held.enter_context(api.serving(cluster, authority))
+        yield drill
 
 
 if __name__ == "__main__":

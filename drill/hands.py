@@ -12,18 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from drill import chart, reader
-from drill.box import Box
 from drill.cluster import Cluster
+from drill.ground import Ground
+from drill.image import TAG
 from drill.load import cameras
-from drill.network import Network
-from drill.site import BUCKET, REGISTRY, Site
+from drill.site import BUCKET, REGISTRY
 from drill.steps import Record, expect
 from hardtack.core.units import format_duration
 from hardtack.demo import detectors
 from hardtack.demo.detectors import SAMPLES, Sample
 from hardtack.endpoint.backends.kubernetes.manifests import deployment_name
 
-TAG = "1.0"
 SOURCE = f"s3://{BUCKET}"
 KEPT = "/var/lib/hardtack"
 LOCK = f"{KEPT}/images.lock"
@@ -43,11 +42,9 @@ class Lengths:
 class Questions:
     """A box, and what is asked of it and its endpoint, whatever runs its pods."""
 
-    def __init__(self, record: Record, network: Network, site: Site, box: Box) -> None:
+    def __init__(self, record: Record, ground: Ground) -> None:
         self.record = record
-        self.network = network
-        self.site = site
-        self.box = box
+        self.network, self.site, self.box = ground.network, ground.site, ground.box
         self.objects = detectors.objects()
         self.releases: list[str] = []
 
@@ -147,11 +144,8 @@ class Questions:
 class Hands(Questions):
     """A box under drill, and what is done to it again and again."""
 
-    def __init__(
-        self, record: Record, network: Network, site: Site, box: Box, cluster: Cluster,
-        lengths: Lengths,
-    ) -> None:  # fmt: skip
-        super().__init__(record, network, site, box)
+    def __init__(self, record: Record, ground: Ground, cluster: Cluster, lengths: Lengths) -> None:
+        super().__init__(record, ground)
         self.cluster = cluster
         self.lengths = lengths
         self.manifests = chart.rendered(TAG)

@@ -14,6 +14,7 @@ from hardtack.mount.mountinfo import all_mounts
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / ".drill"
+TAG, NEXT = "1.0", "1.1"  # its version, and that of an upgrade
 _BASE = "localhost/debian"
 
 

@@ -16,10 +16,11 @@ import trustme
 
 from drill import chart
 from drill.hands import KEPT, LOCK, MANIFESTS, SOURCE
+from drill.image import NEXT
 from drill.network import BOX
 from drill.site import REGISTRY
 from drill.steps import expect
-from drill.story import NEXT, Story
+from drill.story import Story
 from hardtack.demo.detectors import SAMPLES
 from hardtack.deploy.facts import kubelet
 from hardtack.deploy.prepare import route

@@ -10,6 +10,7 @@ from typing import Any
 from drill import chart
 from drill.cluster import write
 from drill.hands import ENDPOINT, KEPT, LOCK, MANIFESTS, Hands
+from drill.image import NEXT
 from drill.load import cameras
 from drill.site import PAUSE
 from drill.steps import expect
@@ -17,7 +18,6 @@ from hardtack.core.units import format_duration, format_size
 from hardtack.demo.detectors import SAMPLES
 from hardtack.endpoint.backends.kubernetes.manifests import deployment_name
 
-NEXT = "1.1"
 _NEW = f"models/{SAMPLES[0].id}/notes.txt"
 _PARTS = next(s for s in SAMPLES if s.name == "parts")
 _FILE = f"models/{_PARTS.id}/primary/1/model.onnx"

@@ -8,20 +8,12 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
-import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import trustme
-from drill.__main__ import clean, ends
-from drill.box import Box, remove_groups
-from drill.hands import TAG
+from drill.ground import clean, ends, laid
 from drill.steps import Record, Step
-from drill.story import NEXT
 from tests.support.helm import kubectl
 
 from bench import machine
@@ -31,11 +23,10 @@ from bench.cluster.names import Names
 from bench.cluster.story import Proof
 from bench.figures import write_between
 from bench.suite import ROOT
-from drill import chart, image, network, site
+from drill import chart, image
 from hardtack.deploy.prepare import route
 
 _RESULT = ROOT / "bench/cluster.json"
-_PLACE = Path("/var/tmp")
 
 
 def main() -> int:
@@ -54,7 +45,12 @@ def main() -> int:
         said.append(archive.name)
         chart.program()
         kubectl()
-    with ground(record, archive) as proof:
+    with laid(archive) as ground:
+        ground.box.boot()
+        kubernetes = Kubernetes(ground.box, trustme.CA())
+        proof = Proof(record, ground, kubernetes)
+        ground.site.put(proof.objects)
+        Names(route.ADDRESS, kubernetes.ask)
         proof.run()
         broken.run(proof)
         broken.cut_short(proof)
@@ -81,32 +77,3 @@ def write_docs() -> None:
             f"{facts['hardtack']}, load of the machine {facts[machine.LOAD]}:")  # fmt: skip
     text = f"{head}\n\n```text\n{record.as_text(found['seconds'])}\n```"
     write_between(ROOT / "docs/benchmarks.md", "cluster", text)
-
-
-@contextmanager
-def ground(record: Record, archive: Path) -> Iterator[Proof]:
-    """A site with our image and a box with its power on; nothing is left at the end."""
-    directory = _PLACE / f"hardtack-drill-{os.getpid()}"
-    directory.mkdir()
-    hosts = network.Network()
-    try:
-        hosts.make()
-        with site.site(hosts, directory / "site") as there:
-            there.publish(archive, TAG)
-            there.publish_next(archive, NEXT)
-            there.publish_pause()
-            box = Box(directory / "box", hosts, site.PAUSE)
-            box.make()
-            try:
-                box.boot()
-                kubernetes = Kubernetes(box, trustme.CA())
-                proof = Proof(record, hosts, there, box, kubernetes)
-                there.put(proof.objects)
-                Names(route.ADDRESS, kubernetes.ask)
-                yield proof
-            finally:
-                box.power_off()
-    finally:
-        hosts.remove()
-        remove_groups(directory.name)
-        shutil.rmtree(directory)

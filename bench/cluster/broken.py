@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from drill.hands import KEPT, MANIFESTS
+from drill.image import NEXT
 from drill.site import REGISTRY
 from drill.steps import expect
-from drill.story import NEXT
 
 from bench.cluster import told
 from bench.cluster.story import Proof

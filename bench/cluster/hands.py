@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import yaml
-from drill.box import Box
-from drill.hands import ENDPOINT, KEPT, LOCK, MANIFESTS, TAG, Questions
+from drill.ground import Ground
+from drill.hands import ENDPOINT, KEPT, LOCK, MANIFESTS, Questions
+from drill.image import TAG
 from drill.load import Load, cameras
-from drill.network import Network
-from drill.site import PAUSE, REGISTRY, Site
+from drill.site import PAUSE, REGISTRY
 from drill.steps import Record, expect
 from tests.support.chart import CHART
 from tests.support.helm import helm
@@ -38,10 +38,8 @@ def values(tag: str) -> Object:
 class ClusterHands(Questions):
     """A box with a Kubernetes on it; `values` are Helm's."""
 
-    def __init__(
-        self, record: Record, network: Network, site: Site, box: Box, kubernetes: Kubernetes
-    ) -> None:
-        super().__init__(record, network, site, box)
+    def __init__(self, record: Record, ground: Ground, kubernetes: Kubernetes) -> None:
+        super().__init__(record, ground)
         self.kubernetes = kubernetes
         self.values = values(TAG)
 

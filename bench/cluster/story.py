@@ -9,10 +9,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from drill.hands import ENDPOINT, TAG
+from drill.hands import ENDPOINT
+from drill.image import NEXT, TAG
 from drill.network import BOX
 from drill.steps import expect
-from drill.story import NEXT
 
 from bench.cluster import told
 from bench.cluster.hands import INFERENCE, SELECTED, ClusterHands

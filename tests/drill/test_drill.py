@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drill.__main__ import alone
+from drill.ground import alone
 
 from hardtack.deploy.ready.checks import Check
 from tests.support.commands import clean_environment
