@@ -65,6 +65,21 @@ def test_one_after_the_other_takes_one_thread() -> None:
     asyncio.run(story())
 
 
+def test_a_thread_that_cannot_be_had_is_told_and_the_next_one_is_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story() -> None:
+        hands = Hands(8, "scarce")
+        with monkeypatch.context() as scarce, pytest.raises(RuntimeError, match="no thread"):
+            error = RuntimeError("no thread")
+            scarce.setattr(threading.Thread, "start", lambda _: _raise(error))
+            await hands.run(threading.get_ident)
+        used = {await hands.run(threading.get_ident) for _ in range(20)}
+        assert len(used) == len(_named("scarce")) == 1
+
+    asyncio.run(story())
+
+
 def test_work_whose_caller_has_gone_is_not_begun() -> None:
     async def story() -> None:
         hands, gate, begun = Hands(1, "gone"), threading.Event(), list[str]()

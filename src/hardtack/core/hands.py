@@ -55,9 +55,9 @@ class Hands:
     def _begin(self, function: Callable[..., T], args: tuple[Any, ...]) -> asyncio.Future[T]:
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[T] = loop.create_future()
-        self._under_way += 1
-        if len(self._threads) < min(self.most, self._under_way):
+        if len(self._threads) < min(self.most, self._under_way + 1):
             self._engage()
+        self._under_way += 1
         self._work.put(_Piece(function, args, loop, outcome, self._tell))
         return outcome
 
