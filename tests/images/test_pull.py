@@ -218,6 +218,23 @@ def test_refused_for_good(
     assert list(tmp_path.glob("*.tar")) == []
 
 
+@pytest.mark.parametrize("left", [None, 0, 100], ids=["whole", "empty", "torn"])
+def test_the_copy_of_a_manifest_counts_while_it_is_whole(
+    server: FaultyRegistry, tmp_path: Path, left: int | None
+) -> None:
+    made = locked(server)
+    server.fault = lambda seen, count: Reply(403) if "/blobs/" in seen.path else None
+    with pytest.raises(AccessDenied):
+        pull(made, tmp_path, a_client())
+    (copy,) = (tmp_path / WORK).glob("*.manifest")
+    copy.write_bytes(copy.read_bytes()[:left])
+    server.fault = lambda seen, count: None
+    server.requests.clear()
+    verify(pull(made, tmp_path, a_client()).bundles[0].path)
+    asked = sum("/manifests/" in seen.path for seen in server.requests)
+    assert asked == (0 if left is None else 1)
+
+
 @pytest.mark.parametrize("kind", ["flipped", "short", "wrong range"])
 def test_wrong_bytes_never_arrive(server: FaultyRegistry, tmp_path: Path, kind: str) -> None:
     made = locked(server)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hardtack.core.errors import BundleError, LockError, RegistryError
-from hardtack.core.files import fsync_directory, make_directory, write_atomically
+from hardtack.core.files import fsync_directory, make_directory
 from hardtack.core.progress import Progress, Quiet
 from hardtack.images import notes
 from hardtack.images.exclusive import exclusive
@@ -180,7 +180,7 @@ class _Pull:
         else:
             manifest = self._registry.manifest(name, digest)
             if json.loads(manifest.raw).get("mediaType"):
-                write_atomically(copy, manifest.raw)
+                _keep(copy, manifest.raw)
         if not isinstance(manifest, Manifest):
             raise RegistryError(
                 f"{name}@{digest} is an index; the lock says it is a manifest.",
@@ -249,6 +249,15 @@ class _Pull:
         else:
             partial.publish(bundle.path)
         fsync_directory(self._out)
+
+
+def _keep(copy: Path, raw: bytes) -> None:
+    """Write a copy that counts only while its digest is right: what a kill or a power cut leaves of
+    it is fetched anew, so that nobody waits for the disk. Raises DiskFull."""
+    try:
+        copy.write_bytes(raw)
+    except OSError as error:
+        raise full(copy, error) from error
 
 
 def _write_known(partial: Partial, layout: Layout) -> None:
