@@ -7,7 +7,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -132,7 +131,7 @@ def test_pods_start_from_an_installed_bundle_by_every_name(
                     name, DOCKER_INDEX, oci.digest(index), len(index), {PINNED: "pinned"}
                 )
                 client.put_image(record, exists=True)
-                locked_so = replace(app, digest=oci.digest(index))
+                locked_so = app._replace(digest=oci.digest(index))
                 found = audit(Lock(locked.platforms, (locked_so,)), AMD64, client)
                 assert next(r.state for r in found if r.name == name) is state
         load(done.bundles[0].path, client)

@@ -14,7 +14,6 @@ import sys
 import tarfile
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,7 +109,7 @@ def test_a_size_that_was_edited_in_the_lock_is_told(server: FaultyRegistry, tmp_
     made = locked(server)
     (image,) = made.images
     there = image.platforms[str(AMD64)]
-    edited = replace(image, platforms={str(AMD64): there._replace(size=there.size + 1)})
+    edited = image._replace(platforms={str(AMD64): there._replace(size=there.size + 1)})
     with pytest.raises(LockError, match=rf"{there.size} bytes by its.*, and {there.size + 1} by"):
         pull(made._replace(images=(edited,)), tmp_path, a_client())
     assert not list(tmp_path.glob("*.tar"))

@@ -17,7 +17,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from hardtack.core.errors import ConfigError, ManifestError
@@ -93,7 +93,7 @@ def render(lock: Lock, platform: Platform, base: str = "hardtack") -> str:
     """
     wanted = str(platform)
     images = tuple(
-        replace(image, platforms={wanted: image.at(platform)}, found=()) for image in lock.images
+        image._replace(platforms={wanted: image.at(platform)}, found=()) for image in lock.images
     )
     entries = [
         f"#   {image.reference.familiar} {image.platforms[wanted].digest}" for image in images

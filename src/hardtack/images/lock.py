@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeAlias
@@ -90,8 +90,8 @@ def _lock_one(
 ) -> LockedImage:
     wanted_platforms = {str(p) for p in platforms}
     if old is not None and wanted_platforms <= old.platforms.keys():
-        return replace(
-            old, found=found, platforms={p: old.platforms[p] for p in sorted(wanted_platforms)}
+        return old._replace(
+            found=found, platforms={p: old.platforms[p] for p in sorted(wanted_platforms)}
         )
     name = reference.full_repository
     asked = old.digest if old is not None else reference.digest or reference.tag or "latest"

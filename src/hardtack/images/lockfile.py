@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,14 +26,13 @@ class LockedPlatform(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class LockedImage:
+class LockedImage(NamedTuple):
     """One image: the digest that its name meant when it was locked (an index, or the manifest of an
     image for one platform only), and its manifest for each platform. `found`: who names it."""
 
     reference: Reference
     digest: str
-    platforms: Mapping[str, LockedPlatform] = field(hash=False)
+    platforms: Mapping[str, LockedPlatform]
     found: tuple[str, ...] = ()
 
     def at(self, platform: Platform) -> LockedPlatform:
