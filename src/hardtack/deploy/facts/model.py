@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 LONG_WAIT = 30.0
 """Seconds for which a start may wait for a network."""
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(NamedTuple):
     """A default route. `stays`: its interface hangs on no cable and no other interface."""
 
     interface: str
@@ -19,22 +20,20 @@ class Route:
     stays: bool
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """`addresses`: IPv4 addresses by interface, `staying`: of those that hang on no cable;
     `hosts`: the names that /etc/hosts answers; `name`: the host name that no lease changes (empty:
     there is none); `claimed`: the file by which systemd-networkd takes our interface (or empty)."""
 
     defaults: tuple[Route, ...] = ()
-    addresses: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    addresses: Mapping[str, frozenset[str]] = _NOTHING
     staying: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
     name: str = ""
     claimed: str = ""
 
 
-@dataclass(frozen=True)
-class K3s:
+class K3s(NamedTuple):
     """k3s as its files and the command that starts it configure it: `settings` by flag, `kubelet`
     by argument, of its own files too (by field what no argument sets).
 
@@ -45,8 +44,8 @@ class K3s:
     `leased`: that resolv.conf, where its servers are those of a lease; else empty.
     """
 
-    settings: Mapping[str, str] = field(default_factory=dict)
-    kubelet: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = _NOTHING
+    kubelet: Mapping[str, str] = _NOTHING
     nameservers: tuple[str, ...] | None = None
     pause: str | None = None
     commanded: frozenset[str] = frozenset()
@@ -54,8 +53,7 @@ class K3s:
     leased: str = ""
 
 
-@dataclass(frozen=True)
-class Clock:
+class Clock(NamedTuple):
     """Seconds since 1970 UTC: now, and as the box last noted it (None: nobody notes it); `keeper`:
     the file that it is noted in."""
 
@@ -64,8 +62,7 @@ class Clock:
     keeper: str = ""
 
 
-@dataclass(frozen=True)
-class Space:
+class Space(NamedTuple):
     """Bytes and inodes of the file system of `path`; its `kind` as the kernel names it, whether it
     takes no writes, the `place` at which the box has it mounted, and whether that is the whole of a
     `disk`'s (of a mount that can't be told: empty, False)."""
@@ -81,8 +78,7 @@ class Space:
     disk: bool = False
 
 
-@dataclass(frozen=True)
-class Waiter:
+class Waiter(NamedTuple):
     """A service that waits for a network, or for its time, for `seconds` at most (None: no
     bound). `masked`: until the next start alone."""
 
@@ -96,8 +92,7 @@ class Waiter:
         return self.seconds is None or self.seconds > LONG_WAIT
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(NamedTuple):
     """A systemd unit. `waits`: the waiters that are ordered before it; `impossible`: services that
     it doesn't start without, and that fail with no network or aren't there. `started`: at boot;
     `lacks`: its program, where that isn't there; `mounts`: the places whose mounts it awaits;
@@ -112,8 +107,7 @@ class Unit:
     unmet: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Systemd:
+class Systemd(NamedTuple):
     """`units`: those that aren't masked; `masked`: the others, each with its file where that is
     empty; `runs`: systemd started this box; `fstab`: a line of /etc/fstab mounts weights; `mounts`:
     places that a unit mounts at boot; `idle`: place → the unit that would, and that nothing starts;
@@ -121,17 +115,16 @@ class Systemd:
     unit → what it is until the next start alone, `masked` or `enabled`."""
 
     units: tuple[Unit, ...] = ()
-    masked: Mapping[str, str] = field(default_factory=dict)
+    masked: Mapping[str, str] = _NOTHING
     runs: bool = False
     fstab: bool = False
     mounts: frozenset[str] = frozenset()
-    idle: Mapping[str, str] = field(default_factory=dict)
-    refused: Mapping[str, str] = field(default_factory=dict)
-    fleeting: Mapping[str, str] = field(default_factory=dict)
+    idle: Mapping[str, str] = _NOTHING
+    refused: Mapping[str, str] = _NOTHING
+    fleeting: Mapping[str, str] = _NOTHING
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A line of /etc/fstab: what is mounted where, as what kind, and how; `there`: nothing says
     that the disk isn't."""
 
@@ -142,8 +135,7 @@ class Entry:
     there: bool = True
 
 
-@dataclass(frozen=True)
-class Helper:
+class Helper(NamedTuple):
     """A credential helper of the kubelet: `seconds` until it ended with no network; None: it
     didn't in the time given. `error`: why it can't be started."""
 
@@ -152,8 +144,7 @@ class Helper:
     error: str = ""
 
 
-@dataclass(frozen=True)
-class Upcoming:
+class Upcoming(NamedTuple):
     """What a restart starts. `kernels`: (version, what it lacks) of newer ones that aren't whole;
     `another_k3s`: than the one that runs."""
 
@@ -161,8 +152,7 @@ class Upcoming:
     another_k3s: bool = False
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """`k3s` and `systemd` are None where the box has none."""
 
     network: Network
@@ -172,4 +162,4 @@ class Facts:
     systemd: Systemd | None = None
     helpers: tuple[Helper, ...] = ()
     fstab: tuple[Entry, ...] = ()
-    upcoming: Upcoming = field(default_factory=Upcoming)
+    upcoming: Upcoming = Upcoming()
