@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from pathlib import Path
 
@@ -45,6 +46,45 @@ def test_what_serves_is_changed_in_turn(tmp_path: Path) -> None:
             until(lambda: len(kubelet.runs) == len(FEW), lambda: kubelet.runs)
         # With those that were deleted, and answer on for a while: they hold their memory too.
         assert kubelet.crowd == len(FEW) + 1
+
+
+def test_a_version_that_follows_at_once_waits_until_the_server_before_has_ended(
+    tmp_path: Path,
+) -> None:
+    models = write_models(tmp_path, [DIGIT])
+    detectors = write_detectors(tmp_path / "detectors.yaml", [DIGIT])
+    with kubernetes(tmp_path / "kubelet") as (api, kubelet):
+        given = options(api.kubeconfig(tmp_path / "kubeconfig"))
+        with endpoint(tmp_path, models, detectors, *given) as served:
+            for number in (2, 3):
+                _publish(models, DIGIT.id, number)
+                serves(served, str(number), DIGIT.id)
+            until(lambda: len(kubelet.runs) == 1, lambda: kubelet.runs)
+        assert kubelet.crowd == 2
+
+
+def test_the_servers_of_one_that_is_wanted_no_more_are_counted_until_they_have_ended(
+    tmp_path: Path,
+) -> None:
+    gone, stays = FEW[:2]
+    models = write_models(tmp_path, [gone, stays])
+    detectors = write_detectors(tmp_path / "detectors.yaml", [gone, stays])
+    with kubernetes(tmp_path / "kubelet") as (api, kubelet):
+        given = options(api.kubeconfig(tmp_path / "kubeconfig"))
+        with endpoint(tmp_path, models, detectors, *given) as served:
+            off = {"detector_id": gone.id, "edge_inference_config": "disabled"}
+            config = json.dumps({"detectors": [off]}).encode()
+            assert served.ask("PUT", "/edge-config", config).status == 200
+            _publish(models, stays.id, 2)
+            serves(served, "2", stays.id)
+            until(lambda: len(kubelet.runs) == 1, lambda: kubelet.runs)
+        assert kubelet.crowd == 2
+
+
+def _publish(models: Path, detector: str, number: int) -> None:
+    versions = models / detector / "primary"
+    shutil.copytree(versions / "1", versions / "coming")
+    (versions / "coming").rename(versions / str(number))
 
 
 def test_a_watch_that_is_late_takes_nothing_back_that_a_reply_said() -> None:
@@ -101,6 +141,7 @@ def test_a_pod_holds_memory_until_it_has_ended_or_never_will() -> None:
     holding = Holding(patience=3600.0)
     assert holding.count("mine", objects) == 2
     assert holding.count("other", objects) == 1
+    assert (holding.ending("mine", objects), holding.ending("other", objects)) == (1, 0)
     del objects["going"]
     assert holding.count("mine", objects) == 1
     objects["on a node that is gone"] = {"metadata": deleted}

@@ -213,8 +213,11 @@ class Kubernetes:
             return
         desired = self._desired(detector, chosen)
         # One that serves waits for its turn: two servers of each at once are more than a box holds.
+        # One whose server before hasn't ended would have three for a while.
         serves = any(pod.ready for pod in self._staying(detector))
-        if differs(deployment, desired) and serves and not self._may_load(beside=detector):
+        ending = self._holding.ending(detector, self._pods.objects)
+        turn = self._may_load(beside=detector) and not ending
+        if differs(deployment, desired) and serves and not turn:
             return
         ensure(self._cluster, self._deployments, desired)
 
@@ -276,9 +279,13 @@ class Kubernetes:
         )
 
     def _may_load(self, beside: str = "") -> bool:
-        """Whether fewer detectors than may load at a time; `beside` isn't counted."""
+        """Whether fewer detectors than may load at a time; `beside` isn't counted. The servers of
+        one that is wanted no more hold memory until they have ended."""
         others = [b for b in self._deployments.objects.values() if _detector(b) != beside]
-        return sum(map(self._loads, others)) < self._settings.starting
+        known = {_detector(body) for body in self._deployments.objects.values()}
+        left = {_detector(body) for body in self._pods.objects.values()} - known
+        ending = sum(self._holding.count(one, self._pods.objects) > 0 for one in left)
+        return sum(map(self._loads, others)) + ending < self._settings.starting
 
     def _loads(self, deployment: Object) -> bool:
         """Whether a server of it starts now, or the one before hasn't ended; one that waits after a

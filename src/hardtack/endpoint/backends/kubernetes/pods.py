@@ -39,15 +39,22 @@ class Holding:
 
     def count(self, detector: str, objects: Mapping[str, Object]) -> int:
         """Of the detector's pods; `objects` are everybody's, by name."""
+        return len(self._held(detector, objects))
+
+    def ending(self, detector: str, objects: Mapping[str, Object]) -> int:
+        """Of these, those that were deleted."""
+        return sum(map(_is_going, self._held(detector, objects)))
+
+    def _held(self, detector: str, objects: Mapping[str, Object]) -> list[Object]:
         now = time.monotonic()
-        going = [n for n, body in objects.items() if body["metadata"].get("deletionTimestamp")]
+        going = [name for name, body in objects.items() if _is_going(body)]
         self._going = {name: self._going.get(name, now) for name in going}
         late = {name for name, since in self._going.items() if now - since >= self._patience}
-        return sum(
-            _is_of(detector, body) and not _has_ended(body)
+        return [
+            body
             for name, body in objects.items()
-            if name not in late
-        )
+            if name not in late and _is_of(detector, body) and not _has_ended(body)
+        ]
 
 
 def of(detector: str, objects: Iterable[Object]) -> Sequence[Pod]:
@@ -57,6 +64,10 @@ def of(detector: str, objects: Iterable[Object]) -> Sequence[Pod]:
 
 def _is_of(detector: str, body: Object) -> bool:
     return bool(body["metadata"].get("labels", {}).get(DETECTOR) == detector)
+
+
+def _is_going(body: Object) -> bool:
+    return bool(body["metadata"].get("deletionTimestamp"))
 
 
 def _has_ended(body: Object) -> bool:
@@ -94,7 +105,7 @@ def _read(body: Object) -> Pod:
         restarts,
         broken or (f"It finds no node: {unplaced}" if unplaced else ""),
         said or how,
-        bool(metadata.get("deletionTimestamp")),
+        _is_going(body),
     )
 
 
