@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import trustme
 
+from hardtack.core.errors import ContainerdError
 from hardtack.deploy.doctor import machine
 from hardtack.deploy.doctor.finding import Finding, State
 from hardtack.deploy.doctor.reach import Way, reach
@@ -73,7 +74,8 @@ def test_versions() -> None:
     assert _states(machine.versions(Versions("v1.27.1+k3s1"))) == {
         "k3s": State.NOTE, "containerd": State.NOTE,
     }  # fmt: skip
-    assert _states(machine.versions(Versions("", "", "too old"))) == {"containerd": State.PROBLEM}
+    old = Versions(containerd_error=ContainerdError("too old"))
+    assert _states(machine.versions(old)) == {"containerd": State.PROBLEM}
 
 
 @pytest.mark.parametrize(

@@ -313,10 +313,25 @@ def _closed_program(box: ReadyBox) -> Path:
     return directory
 
 
+def _closed_unit(box: ReadyBox) -> Path:
+    return box.root / "etc/systemd/system/k3s.service"
+
+
+def _closed_environment(box: ReadyBox) -> Path:
+    """As k3s's installer writes it."""
+    unit = box.root / "etc/systemd/system/k3s.service"
+    unit.write_text(f"[Service]\nEnvironmentFile=-/etc/systemd/system/{unit.name}.env\n")
+    file = unit.with_name(f"{unit.name}.env")
+    file.write_text("K3S_URL=https://10.0.0.5:6443\n")
+    return file
+
+
 @pytest.mark.needs("root")
 @pytest.mark.parametrize(
     ("close", "wrong"),
     [
+        (_closed_unit, {"images.read", "box.read"}),
+        (_closed_environment, {"images.read", "box.read"}),
         (_closed_drop_ins, {"images.read", "box.read"}),
         (_closed_list, {"images.read"}),
         (_closed_program, {"box.read"}),
@@ -377,6 +392,20 @@ def test_who_has_no_rights_is_told_what_helps(command: tuple[str, ...]) -> None:
     assert done.returncode not in (0, 1, 2), done.stdout
     assert "ermission denied" in done.stderr
     assert "  Run it as root" in done.stderr
+
+
+@pytest.mark.needs("root")
+def test_who_may_not_read_a_manifest_is_told_what_helps(box: ReadyBox) -> None:
+    (box.manifests / "pod.yaml").chmod(0o600)
+    command = box.command("--json", "--without", "weights", "--without", "configuration")
+    with open_to_all(box.directory):
+        done = subprocess.run(
+            as_other(65534, *command), env=clean_environment(), cwd=box.directory,
+            capture_output=True, text=True, check=False, timeout=90,
+        )  # fmt: skip
+    rows = {row["name"]: row for row in json.loads(done.stdout)["rows"]}
+    row = rows[f"{box.manifests / 'pod.yaml'}:1"]
+    assert (row["check"], row["remedy"]) == ("images.read", "Run it as root.")
 
 
 @pytest.mark.needs("root")

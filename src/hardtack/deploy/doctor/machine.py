@@ -92,7 +92,8 @@ def versions(found: Versions) -> Iterator[Finding]:
             "pip install 'hardtack[images]'; in a checkout: pip install '.[images]'.",
         )  # fmt: skip
     elif found.containerd_error:
-        yield problem("containerd", found.containerd_error, "See its log; hardtack images audit.")
+        remedy = found.containerd_error.remedy or "See its log; hardtack images audit."
+        yield problem("containerd", found.containerd_error.message, remedy)
     elif found.containerd:
         yield ok("containerd", found.containerd)
     elif found.k3s:

@@ -80,8 +80,9 @@ def _words(text: str) -> list[str]:
 
 
 def _lines(file: Path) -> list[str]:
+    """Raises OSError for what is there and may not be read: it says where k3s's state is."""
     try:
         lines = file.read_text(errors="replace").splitlines()
-    except OSError:
+    except FileNotFoundError:
         return []
     return [line for line in lines if not line.lstrip().startswith(("#", ";"))]

@@ -137,12 +137,9 @@ class UnitFiles:
         return self._places.index(directory.parent)
 
     def _read(self, file: Path) -> str | None:
-        """None where nothing can be read."""
+        """None where there is nothing to be read."""
         path = resolved(self._root, _below(self._root, file))
-        try:
-            return path.read_text(errors="replace") if path and path.is_file() else None
-        except OSError:
-            return None
+        return path.read_text(errors="replace") if path and path.is_file() else None
 
     @cached_property
     def _places(self) -> list[Path]:

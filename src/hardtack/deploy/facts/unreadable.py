@@ -23,4 +23,7 @@ def helps(error: Exception, otherwise: str) -> str:
 
 def unreadable(path: Path, error: Exception, otherwise: str) -> ConfigError:
     """The error of a configuration file or directory at `path`."""
-    return ConfigError(f"{path} can't be read: {error}.", remedy=helps(error, otherwise))
+    why = (isinstance(error, OSError) and error.strerror) or str(error)
+    if isinstance(error, UnicodeDecodeError):
+        why = "it is not UTF-8"
+    return ConfigError(f"{path} can't be read: {why}.", remedy=helps(error, otherwise))

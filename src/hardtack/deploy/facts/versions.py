@@ -20,7 +20,7 @@ class Versions:
 
     k3s: str = ""
     containerd: str = ""
-    containerd_error: str = ""
+    containerd_error: ContainerdError | None = None
     unseen: str = ""
     k3s_error: BoxError | None = None
 
@@ -50,7 +50,7 @@ def _of_containerd(socket: Path | None) -> Versions:
     except ModuleNotFoundError as error:
         return Versions(unseen=error.name or "a package")
     except ContainerdError as error:
-        return Versions(containerd_error=error.message)
+        return Versions(containerd_error=error)
 
 
 def k3s_version() -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import posixpath
 import tempfile
 import time
@@ -158,7 +160,8 @@ def _known(lock: Lock, box: Images, noted: Pulls) -> list[entitled.Image]:
 
 def _unread(problem: Problem) -> Row:
     """Whatever stands in it may name images: that they are here nobody proved."""
-    remedy = "Mend it, or take it out of what is deployed."
+    closed = os.strerror(errno.EACCES) in problem.message
+    remedy = "Run it as root." if closed else "Mend it, or take it out of what is deployed."
     name = str(problem.place)
     return Row(Check.IMAGES_READ, name, State.WRONG, problem.message, remedy=remedy)
 
