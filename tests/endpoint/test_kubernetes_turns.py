@@ -142,6 +142,9 @@ def test_a_pod_holds_memory_until_it_has_ended_or_never_will() -> None:
     assert holding.count("mine", objects) == 2
     assert holding.count("other", objects) == 1
     assert (holding.ending("mine", objects), holding.ending("other", objects)) == (1, 0)
+    assert holding.left({"mine"}, objects) == 1
+    assert holding.left({"mine", "other"}, objects) == 0
+    assert Holding(patience=0.0).left({"mine"}, objects) == 0
     del objects["going"]
     assert holding.count("mine", objects) == 1
     objects["on a node that is gone"] = {"metadata": deleted}

@@ -213,10 +213,8 @@ class Kubernetes:
             return
         desired = self._desired(detector, chosen)
         # One that serves waits for its turn: two servers of each at once are more than a box holds.
-        # One whose server before hasn't ended would have three for a while.
         serves = any(pod.ready for pod in self._staying(detector))
-        ending = self._holding.ending(detector, self._pods.objects)
-        turn = self._may_load(beside=detector) and not ending
+        turn = self._may_load(beside=detector) and not self._has_more(detector, deployment, serving)
         if differs(deployment, desired) and serves and not turn:
             return
         ensure(self._cluster, self._deployments, desired)
@@ -278,14 +276,20 @@ class Kubernetes:
             detector, version, settings.pods, settings.programs.get(detector)
         )
 
+    def _has_more(self, detector: str, deployment: Object, serving: Sequence[Pod]) -> bool:
+        """Whether a server from before hasn't ended: with another version there would be three."""
+        if not any(pod.ready for pod in serving):
+            return self._holding.ending(detector, self._pods.objects) > 0
+        held = self._holding.count(detector, self._pods.objects)
+        return held > _replicas(deployment)
+
     def _may_load(self, beside: str = "") -> bool:
         """Whether fewer detectors than may load at a time; `beside` isn't counted. The servers of
         one that is wanted no more hold memory until they have ended."""
         others = [b for b in self._deployments.objects.values() if _detector(b) != beside]
         known = {_detector(body) for body in self._deployments.objects.values()}
-        left = {_detector(body) for body in self._pods.objects.values()} - known
-        ending = sum(self._holding.count(one, self._pods.objects) > 0 for one in left)
-        return sum(map(self._loads, others)) + ending < self._settings.starting
+        left = self._holding.left(known, self._pods.objects)
+        return sum(map(self._loads, others)) + left < self._settings.starting
 
     def _loads(self, deployment: Object) -> bool:
         """Whether a server of it starts now, or the one before hasn't ended; one that waits after a
@@ -296,7 +300,7 @@ class Kubernetes:
             return False
         # The cluster's own count leaves out the pods that were deleted and haven't ended.
         held = self._holding.count(detector, self._pods.objects)
-        wanted = deployment["spec"].get("replicas", 1)
+        wanted = _replicas(deployment)
         return not any(pod.ready for pod in found) or held > wanted or _rolls(deployment)
 
     def _size(self, detector: str) -> tuple[int, str]:
@@ -330,9 +334,13 @@ class Kubernetes:
         return self._settings.state / "versions" / f"{detector}.json"
 
 
+def _replicas(deployment: Object) -> int:
+    return int(deployment["spec"].get("replicas", 1))
+
+
 def _rolls(deployment: Object) -> bool:
     """Whether the cluster hasn't yet brought its pods to what it says."""
-    status, wanted = deployment.get("status") or {}, deployment["spec"].get("replicas", 1)
+    status, wanted = deployment.get("status") or {}, _replicas(deployment)
     if status.get("observedGeneration", 0) < deployment["metadata"].get("generation", 0):
         return True
     return any(status.get(name, 0) != wanted for name in ("updatedReplicas", "replicas"))

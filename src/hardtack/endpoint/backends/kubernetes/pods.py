@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hardtack.endpoint.backends.kubernetes.client import Object
@@ -36,6 +36,7 @@ class Holding:
     def __init__(self, patience: float) -> None:
         self._patience = patience
         self._going: Mapping[str, float] = {}
+        self._left: Mapping[str, float] = {}
 
     def count(self, detector: str, objects: Mapping[str, Object]) -> int:
         """Of the detector's pods; `objects` are everybody's, by name."""
@@ -44,6 +45,18 @@ class Holding:
     def ending(self, detector: str, objects: Mapping[str, Object]) -> int:
         """Of these, those that were deleted."""
         return sum(map(_is_going, self._held(detector, objects)))
+
+    def left(self, known: Collection[str], objects: Mapping[str, Object]) -> int:
+        """Detectors beside those `known` that have pods: nothing wants them, and they end soon. One
+        that doesn't was made to stay, and isn't counted."""
+        now = time.monotonic()
+        left = {name: body for name, body in objects.items() if _detector(body) not in known}
+        self._left = {name: self._left.get(name, now) for name in left}
+        return len({
+            _detector(body)
+            for name, body in left.items()
+            if now - self._left[name] < self._patience and not _has_ended(body)
+        })  # fmt: skip
 
     def _held(self, detector: str, objects: Mapping[str, Object]) -> list[Object]:
         now = time.monotonic()
@@ -63,7 +76,11 @@ def of(detector: str, objects: Iterable[Object]) -> Sequence[Pod]:
 
 
 def _is_of(detector: str, body: Object) -> bool:
-    return bool(body["metadata"].get("labels", {}).get(DETECTOR) == detector)
+    return _detector(body) == detector
+
+
+def _detector(body: Object) -> str:
+    return str(body["metadata"].get("labels", {}).get(DETECTOR, ""))
 
 
 def _is_going(body: Object) -> bool:
