@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import NamedTuple
 
 from hardtack.core.errors import CorruptReply
@@ -59,13 +60,14 @@ def fetch(
     run = _Run(registry, progress)
     _announce(jobs, progress)
     with ThreadPoolExecutor(workers, "pull") as pool:
-        pending: set[Future[None]] = set()
+        pending: list[Future[None]] = []
         try:
             for job in sorted(jobs, key=lambda j: -j.size):
-                pending |= {pool.submit(run.part, *part) for part in run.parts(job, sources)}
-            done, _ = wait(pending, return_when=FIRST_EXCEPTION)
-            for future in done:
-                if (error := future.exception()) and not isinstance(error, _Stopped):
+                for part in run.parts(job, sources):
+                    pending.append(pool.submit(run.try_part, *part))
+            # Not `wait`: Ctrl-C in it leaves futures locked, and their threads wait for ever.
+            for _ in pending:
+                if (error := run.tried.get()) and not isinstance(error, _Stopped):
                     raise error
         finally:
             run.stop.set()
@@ -106,6 +108,7 @@ class _Run:
         self._registry, self._progress = registry, progress
         self._lock = threading.Lock()
         self.stop = Stop()
+        self.tried: SimpleQueue[BaseException | None] = SimpleQueue()
         self.fetched = 0
 
     def parts(
@@ -135,6 +138,15 @@ class _Run:
         if last:
             self._check(blob)
             self._copy(blob)
+
+    def try_part(self, blob: _Blob, start: int, stop: int) -> None:
+        """Bring it, and put how it failed, or None, into `tried`."""
+        try:
+            self.part(blob, start, stop)
+        except BaseException as error:  # noqa: BLE001 (raised where all are awaited)
+            self.tried.put(error)
+        else:
+            self.tried.put(None)
 
     def _bring(self, blob: _Blob, start: int, stop: int) -> None:
         job, place = blob.job, blob.place
