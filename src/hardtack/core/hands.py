@@ -10,6 +10,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
+from hardtack.core.pool import tried
+
 A = TypeVarTuple("A")
 T = TypeVar("T")
 
@@ -25,7 +27,6 @@ class _Piece(NamedTuple):
 
 
 _Work = SimpleQueue[_Piece | None]
-_Tried = tuple[T, None] | tuple[None, BaseException]
 
 
 class Hands:
@@ -80,18 +81,10 @@ class Hands:
 def _labour(work: _Work) -> None:
     while (piece := work.get()) is not None:
         gone = piece.outcome.cancelled()
-        tried = (None, None) if gone else _tried(piece.function, piece.args)
+        outcome = (None, None) if gone else tried(piece.function, piece.args)
         with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits
-            piece.loop.call_soon_threadsafe(piece.tell, piece.outcome, *tried)
-        del piece, tried  # or they are kept until the next piece comes
-
-
-def _tried(function: Callable[..., T], args: tuple[Any, ...]) -> _Tried[T]:
-    """A function of its own: an error keeps its frame, which keeps no more than these."""
-    try:
-        return function(*args), None
-    except BaseException as error:  # noqa: BLE001 (the caller's to judge)
-        return None, error
+            piece.loop.call_soon_threadsafe(piece.tell, piece.outcome, *outcome)
+        del piece, outcome  # or they are kept until the next piece comes
 
 
 def _dismiss(work: _Work, threads: list[threading.Thread]) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from queue import SimpleQueue
 from typing import NamedTuple
 
 from hardtack.core.errors import CorruptReply
+from hardtack.core.pool import Pool
 from hardtack.core.progress import IN_ALL, Progress
 from hardtack.images.attempts import Stop
 from hardtack.images.partial import Follower, Partial
@@ -59,20 +58,15 @@ def fetch(
     """
     run = _Run(registry, progress)
     _announce(jobs, progress)
-    with ThreadPoolExecutor(workers, "pull") as pool:
-        pending: list[Future[None]] = []
+    with Pool[None](workers, "pull") as pool:
         try:
             for job in sorted(jobs, key=lambda j: -j.size):
                 for part in run.parts(job, sources):
-                    pending.append(pool.submit(run.try_part, *part))
-            # Not `wait`: Ctrl-C in it leaves futures locked, and their threads wait for ever.
-            for _ in pending:
-                if (error := run.tried.get()) and not isinstance(error, _Stopped):
-                    raise error
+                    pool.submit(run.part, *part)
+            while pool.under_way:
+                pool.ended()
         finally:
             run.stop.set()
-            for future in pending:
-                future.cancel()
     for label in {label for job in jobs for label in job.labels} | {IN_ALL}:
         progress.done(label)
     return run.fetched
@@ -108,7 +102,6 @@ class _Run:
         self._registry, self._progress = registry, progress
         self._lock = threading.Lock()
         self.stop = Stop()
-        self.tried: SimpleQueue[BaseException | None] = SimpleQueue()
         self.fetched = 0
 
     def parts(
@@ -138,15 +131,6 @@ class _Run:
         if last:
             self._check(blob)
             self._copy(blob)
-
-    def try_part(self, blob: _Blob, start: int, stop: int) -> None:
-        """Bring it, and put how it failed, or None, into `tried`."""
-        try:
-            self.part(blob, start, stop)
-        except BaseException as error:  # noqa: BLE001 (raised where all are awaited)
-            self.tried.put(error)
-        else:
-            self.tried.put(None)
 
     def _bring(self, blob: _Blob, start: int, stop: int) -> None:
         job, place = blob.job, blob.place

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 from hardtack.core.errors import CorruptReply
+from hardtack.core.pool import Pool
 from hardtack.source.api import ObjectInfo
 from hardtack.source.store_replies import Page
 
@@ -48,21 +48,18 @@ def list_pages(
     if not todo:
         return
     waiting = deque(todo)
-    running: dict[Future[Page], _Step] = {}
-    with ThreadPoolExecutor(parallel, thread_name_prefix="listing") as threads:
-        try:
-            while waiting or running:
-                while waiting and len(running) < parallel:
-                    step = waiting.popleft()
-                    running[threads.submit(fetch, step.ask)] = step
-                for done in wait(running, return_when=FIRST_COMPLETED).done:
-                    objects, todo = _take(running.pop(done), done.result())
-                    waiting.extendleft(todo)
-                    if objects:
-                        yield objects
-        finally:
-            for future in running:
-                future.cancel()
+
+    def asked(step: _Step) -> tuple[_Step, Page]:
+        return step, fetch(step.ask)
+
+    with Pool[tuple[_Step, Page]](parallel, "listing") as pool:
+        while waiting or pool.under_way:
+            while waiting and pool.under_way < parallel:
+                pool.submit(asked, waiting.popleft())
+            objects, todo = _take(*pool.ended())
+            waiting.extendleft(todo)
+            if objects:
+                yield objects
 
 
 def _take(step: _Step, page: Page) -> tuple[list[ObjectInfo], list[_Step]]:
