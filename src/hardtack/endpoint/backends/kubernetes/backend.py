@@ -28,7 +28,7 @@ from hardtack.endpoint.backends.kubernetes.client import (
 )
 from hardtack.endpoint.backends.kubernetes.manifests import IDENTITY, OWNED, Pods
 from hardtack.endpoint.backends.kubernetes.mirror import Mirror
-from hardtack.endpoint.backends.kubernetes.pods import Holding, Pod
+from hardtack.endpoint.backends.kubernetes.pods import Holding, Pod, detector_of
 from hardtack.endpoint.backends.looker import Looker
 from hardtack.endpoint.backends.record import Record
 from hardtack.endpoint.backends.versions import Seen, Version
@@ -260,7 +260,7 @@ class Kubernetes:
         """Delete what is ours and of no wanted detector."""
         for mirror in (self._deployments, self._services):
             for name, body in mirror.objects.items():
-                if _detector(body) in wanted:
+                if detector_of(body) in wanted:
                     continue
                 if body["metadata"].get("deletionTimestamp"):
                     continue
@@ -286,15 +286,15 @@ class Kubernetes:
     def _may_load(self, beside: str = "") -> bool:
         """Whether fewer detectors than may load at a time; `beside` isn't counted. The servers of
         one that is wanted no more hold memory until they have ended."""
-        others = [b for b in self._deployments.objects.values() if _detector(b) != beside]
-        known = {_detector(body) for body in self._deployments.objects.values()}
+        others = [b for b in self._deployments.objects.values() if detector_of(b) != beside]
+        known = {detector_of(body) for body in self._deployments.objects.values()}
         left = self._holding.left(known, self._pods.objects)
         return sum(map(self._loads, others)) + left < self._settings.starting
 
     def _loads(self, deployment: Object) -> bool:
         """Whether a server of it starts now, or the one before hasn't ended; one that waits after a
         failure holds up nobody."""
-        detector = _detector(deployment)
+        detector = detector_of(deployment)
         found = self._staying(detector)
         if any(pod.broken for pod in found if not pod.ready):
             return False
@@ -309,7 +309,7 @@ class Kubernetes:
 
     def _deployment(self, detector: str) -> Object | None:
         found = self._deployments.objects.get(manifests.deployment_name(detector))
-        if found and _detector(found) != detector:
+        if found and detector_of(found) != detector:
             return None
         return found
 
@@ -344,10 +344,6 @@ def _rolls(deployment: Object) -> bool:
     if status.get("observedGeneration", 0) < deployment["metadata"].get("generation", 0):
         return True
     return any(status.get(name, 0) != wanted for name in ("updatedReplicas", "replicas"))
-
-
-def _detector(body: Object) -> str:
-    return str(body["metadata"]["labels"].get(manifests.DETECTOR, ""))
 
 
 def _identity(deployment: Object) -> str:

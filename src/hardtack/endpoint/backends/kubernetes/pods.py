@@ -29,14 +29,26 @@ class Pod:
     going: bool
 
 
+class _Overdue:
+    """Of names that are to be gone soon, those that aren't after `patience` seconds."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._since: Mapping[str, float] = {}
+
+    def among(self, names: Iterable[str]) -> set[str]:
+        """`names` are all that are to be gone now."""
+        now = time.monotonic()
+        self._since = {name: self._since.get(name, now) for name in names}
+        return {name for name, since in self._since.items() if now - since >= self._patience}
+
+
 class Holding:
     """How many pods hold memory: those that were deleted too, until they are gone. One that isn't
     after `patience` seconds never will be, as on a node that is gone, and isn't counted."""
 
     def __init__(self, patience: float) -> None:
-        self._patience = patience
-        self._going: Mapping[str, float] = {}
-        self._left: Mapping[str, float] = {}
+        self._going, self._left = _Overdue(patience), _Overdue(patience)
 
     def count(self, detector: str, objects: Mapping[str, Object]) -> int:
         """Of the detector's pods; `objects` are everybody's, by name."""
@@ -49,37 +61,27 @@ class Holding:
     def left(self, known: Collection[str], objects: Mapping[str, Object]) -> int:
         """Detectors beside those `known` that have pods: nothing wants them, and they end soon. One
         that doesn't was made to stay, and isn't counted."""
-        now = time.monotonic()
-        left = {name: body for name, body in objects.items() if _detector(body) not in known}
-        self._left = {name: self._left.get(name, now) for name in left}
-        return len({
-            _detector(body)
-            for name, body in left.items()
-            if now - self._left[name] < self._patience and not _has_ended(body)
-        })  # fmt: skip
+        left = {name: body for name, body in objects.items() if detector_of(body) not in known}
+        late = self._left.among(left)
+        held = (body for name, body in left.items() if name not in late and not _has_ended(body))
+        return len(set(map(detector_of, held)))
 
     def _held(self, detector: str, objects: Mapping[str, Object]) -> list[Object]:
-        now = time.monotonic()
-        going = [name for name, body in objects.items() if _is_going(body)]
-        self._going = {name: self._going.get(name, now) for name in going}
-        late = {name for name, since in self._going.items() if now - since >= self._patience}
+        late = self._going.among(name for name, body in objects.items() if _is_going(body))
         return [
             body
             for name, body in objects.items()
-            if name not in late and _is_of(detector, body) and not _has_ended(body)
+            if name not in late and detector_of(body) == detector and not _has_ended(body)
         ]
 
 
 def of(detector: str, objects: Iterable[Object]) -> Sequence[Pod]:
     """The detector's pods."""
-    return [_read(body) for body in objects if _is_of(detector, body)]
+    return [_read(body) for body in objects if detector_of(body) == detector]
 
 
-def _is_of(detector: str, body: Object) -> bool:
-    return _detector(body) == detector
-
-
-def _detector(body: Object) -> str:
+def detector_of(body: Object) -> str:
+    """The detector that an object of the cluster's is there for; empty where it names none."""
     return str(body["metadata"].get("labels", {}).get(DETECTOR, ""))
 
 
