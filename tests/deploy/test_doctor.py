@@ -29,7 +29,7 @@ from hardtack.deploy.facts.versions import Versions
 from hardtack.deploy.requirements import Direction, Requirement, When
 from hardtack.source.options import SourceOptions
 from tests.support.commands import HARDTACK, clean_environment, run
-from tests.support.others import as_other, open_to_all
+from tests.support.others import open_to_all, run_as_other
 from tests.support.ports import free_port
 from tests.support.proxies import proxy
 from tests.support.ready import write_root
@@ -383,10 +383,7 @@ def test_a_directory_of_weights_that_others_may_not_read(tmp_path: Path) -> None
     (tmp_path / "closed").mkdir(mode=0o700)
     url = (tmp_path / "closed").as_uri()
     with open_to_all(tmp_path):
-        done = subprocess.run(
-            as_other(65534, *HARDTACK, "doctor", url, "--json"), env=clean_environment(), cwd="/",
-            capture_output=True, text=True, check=False, timeout=90,
-        )  # fmt: skip
+        done = run_as_other(*HARDTACK, "doctor", url, "--json")
     found = {f["check"]: f for f in json.loads(done.stdout)["findings"]}
     assert found["source"]["state"] == "problem"
     assert "Permission denied" in found["source"]["found"]
@@ -395,11 +392,7 @@ def test_a_directory_of_weights_that_others_may_not_read(tmp_path: Path) -> None
 def findings_of_another(tmp_path: Path, root: Path) -> dict[str, Any]:
     """What `doctor` finds of the box at `root`, run by somebody else than root."""
     with open_to_all(tmp_path):
-        done = subprocess.run(
-            as_other(65534, *HARDTACK, "doctor", "--offline", "--json", "--root", root),
-            env=clean_environment(), cwd="/", capture_output=True, text=True, check=False,
-            timeout=90,
-        )  # fmt: skip
+        done = run_as_other(*HARDTACK, "doctor", "--offline", "--json", "--root", root)
     return {f["check"]: f for f in json.loads(done.stdout)["findings"]}
 
 

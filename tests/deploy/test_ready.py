@@ -19,8 +19,8 @@ from hardtack.deploy.facts import kubelet
 from hardtack.deploy.prepare.run import NAMES
 from hardtack.deploy.ready.box import CHECKS
 from hardtack.deploy.ready.checks import Check
-from tests.support.commands import HARDTACK, clean_environment, run
-from tests.support.others import as_other, open_to_all
+from tests.support.commands import HARDTACK, run
+from tests.support.others import open_to_all, run_as_other
 from tests.support.ready import CHOSEN, ReadyBox, open_cache, ready_box, ship, write_root
 from tests.support.waiting import until
 
@@ -283,10 +283,7 @@ def test_what_may_not_be_looked_into_is_not_passed_over(box: ReadyBox, closed: s
     command = box.command("--without", "images", "--without", "weights", "--without",
                           "configuration")  # fmt: skip
     with open_to_all(box.directory):
-        done = subprocess.run(
-            as_other(65534, *command), env=clean_environment(), cwd="/",
-            capture_output=True, text=True, check=False, timeout=90,
-        )  # fmt: skip
+        done = run_as_other(*command)
     assert done.returncode != 0, done.stdout
     assert "ermission denied" in done.stdout + done.stderr
     assert "Run it as root" in done.stderr
@@ -344,10 +341,7 @@ def test_what_may_not_be_read_ends_no_look_but_its_own(
     closed.chmod(0o700 if closed.is_dir() else 0o600)
     command = box.command("--json", "--without", "weights", "--without", "configuration")
     with open_to_all(box.directory):
-        done = subprocess.run(
-            as_other(65534, *command), env=clean_environment(), cwd=box.directory,
-            capture_output=True, text=True, check=False, timeout=90,
-        )  # fmt: skip
+        done = run_as_other(*command, cwd=box.directory)
     assert done.returncode == 1, done.stderr
     amiss = [row for row in json.loads(done.stdout)["rows"] if row["state"] != "ready"]
     assert {row["check"] for row in amiss} == wrong
@@ -385,10 +379,7 @@ def test_what_can_only_be_meant_otherwise_is_refused(mistake: tuple[str, ...], s
      ("box", "prepare", "--dry-run")],
 )  # fmt: skip
 def test_who_has_no_rights_is_told_what_helps(command: tuple[str, ...]) -> None:
-    done = subprocess.run(
-        as_other(65534, *HARDTACK, *command), env=clean_environment(), cwd="/",
-        capture_output=True, text=True, check=False, timeout=90,
-    )  # fmt: skip
+    done = run_as_other(*HARDTACK, *command)
     assert done.returncode not in (0, 1, 2), done.stdout
     assert "ermission denied" in done.stderr
     assert "  Run it as root" in done.stderr
@@ -399,10 +390,7 @@ def test_who_may_not_read_a_manifest_is_told_what_helps(box: ReadyBox) -> None:
     (box.manifests / "pod.yaml").chmod(0o600)
     command = box.command("--json", "--without", "weights", "--without", "configuration")
     with open_to_all(box.directory):
-        done = subprocess.run(
-            as_other(65534, *command), env=clean_environment(), cwd=box.directory,
-            capture_output=True, text=True, check=False, timeout=90,
-        )  # fmt: skip
+        done = run_as_other(*command, cwd=box.directory)
     rows = {row["name"]: row for row in json.loads(done.stdout)["rows"]}
     row = rows[f"{box.manifests / 'pod.yaml'}:1"]
     assert (row["check"], row["remedy"]) == ("images.read", "Run it as root.")
@@ -411,10 +399,7 @@ def test_who_may_not_read_a_manifest_is_told_what_helps(box: ReadyBox) -> None:
 @pytest.mark.needs("root")
 def test_a_dry_run_goes_on_after_what_it_may_not_look_into() -> None:
     command = (*HARDTACK, "box", "prepare", "--dry-run", "--json")
-    done = subprocess.run(
-        as_other(65534, *command), env=clean_environment(), cwd="/",
-        capture_output=True, text=True, check=False, timeout=90,
-    )  # fmt: skip
+    done = run_as_other(*command)
     steps = {step["step"]: step for step in json.loads(done.stdout)["steps"]}
     assert list(steps) == list(NAMES)
     assert "ermission denied" in steps["portmap"]["unseen"]

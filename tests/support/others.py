@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.support.commands import clean_environment
 
 ROOT = Path(__file__).parents[2]
 _OPENED = """
@@ -41,18 +47,32 @@ def as_other(user: int, *words: str | Path) -> list[str]:
     return ["unshare", "--mount", *opened, *other, *map(str, words)]
 
 
+def run_as_other(*words: str | Path, cwd: str | Path = "/") -> subprocess.CompletedProcess[str]:
+    """What comes of the command `words` of somebody who has no rights (root only)."""
+    return subprocess.run(
+        as_other(65534, *words), env=clean_environment(), cwd=cwd,
+        capture_output=True, text=True, check=False, timeout=90,
+    )  # fmt: skip
+
+
 @contextmanager
 def open_to_all(directory: Path) -> Iterator[None]:
-    """Anybody may go to `directory`, of a test, for a while."""
-    closed = [p for p in (directory, *directory.parents) if not p.stat().st_mode & 0o001]
-    modes = [(place, place.stat().st_mode & 0o7777) for place in closed]
-    for place, mode in modes:
-        place.chmod(mode | 0o011)
+    """Anybody may go to `directory`, of a test, for a while. One test at a time: those side by side
+    share directories above theirs."""
+    gate = os.open(tempfile.gettempdir(), os.O_RDONLY)
     try:
-        yield
-    finally:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        closed = [p for p in (directory, *directory.parents) if not p.stat().st_mode & 0o001]
+        modes = [(place, place.stat().st_mode & 0o7777) for place in closed]
         for place, mode in modes:
-            place.chmod(mode)
+            place.chmod(mode | 0o011)
+        try:
+            yield
+        finally:
+            for place, mode in modes:
+                place.chmod(mode)
+    finally:
+        os.close(gate)
 
 
 def _reached(place: Path) -> bool:
