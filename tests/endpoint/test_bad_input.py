@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import io
@@ -115,6 +116,10 @@ def test_malformed_and_unknown_ids(served: Endpoint, path: str, method: str, sta
         assert reply.json()["detail"]
 
 
+def encoded_json(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
 @pytest.mark.parametrize(
     ("parameter", "value", "said"),
     [
@@ -127,6 +132,9 @@ def test_malformed_and_unknown_ids(served: Endpoint, path: str, method: str, sta
         ("want_async", "perhaps", "true or false"),
         ("metadata", "e30=e30=", "URL-safe base64"),
         ("metadata", "W10=", "JSON object"),
+        ("metadata", encoded_json('{"a": NaN}'), "no NaN"),
+        ("metadata", encoded_json('{"a": 1e999}'), "no NaN"),
+        ("metadata", encoded_json(r'{"a": "\ud800"}'), "half of a character"),
         ("image_query_id", "iq_1", "iq_ and 27"),
     ],
 )
@@ -136,6 +144,8 @@ def test_parameters_that_say_nothing_usable(
     reply = served.submit(ZERO, **{parameter: value})
     assert reply.status == 400
     assert said in reply.json()["detail"]
+    assert served.ask("GET", "/v1/image-queries").status == 200
+    assert served.ask("GET", "/status/metrics.json").status == 200
 
 
 TWICE = f"""\
@@ -156,6 +166,9 @@ CONFIGURATIONS = {
     ),
     "no YAML": ("detectors: [", "2:1", "malformed YAML"),
     "a number that is none": ("global_config: {refresh_rate: soon}", "1:31", "must be a number"),
+    "a number that no float holds": (
+        f"global_config: {{refresh_rate: 1{'0' * 400}}}", "1:31", "must be a number",
+    ),
     "escalation without answers": (
         "edge_inference_configs: {x: {disable_cloud_escalation: true}}", "1:", "always_return",
     ),

@@ -16,12 +16,23 @@ from urllib.parse import parse_qsl, urlsplit
 UNKNOWN = "det_" + "C" * 27
 """A detector that the cloud alone knows."""
 
+
+def _result(confidence: bytes) -> bytes:
+    head = b'{"id": "iq_%b", "detector_id": "det_%b", ' % (b"1" * 27, b"1" * 27)
+    return head + b'"result": {"confidence": %b}}' % confidence
+
+
 OTHER = {
     "a list": b"[]",
     "an object": b"{}",
     "no result": b'{"id": "iq_%b", "detector_id": "det_%b"}' % (b"1" * 27, b"1" * 27),
     "a result of text": b'{"id": "iq_%b", "detector_id": "det_%b", "result": "YES"}'
     % (b"1" * 27, b"1" * 27),
+    "a confidence of text": _result(b'"high"'),
+    "a confidence over 1": _result(b"17"),
+    "a confidence that is no number": _result(b"NaN"),
+    "half a character": _result(b'0.5, "label": "\\ud800"'),
+    "nested too deeply": b"[" * 100_000,
 }
 """Modes: JSON that is no image query."""
 

@@ -14,7 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from hardtack.core.errors import ConfigError
@@ -22,6 +22,7 @@ from hardtack.core.hands import Hands
 from hardtack.endpoint import forward, openapi, page, phases, query, readiness, status
 from hardtack.endpoint.callers import STRANGER
 from hardtack.endpoint.cloud import Picture
+from hardtack.endpoint.exactly import Json
 from hardtack.endpoint.mounted import Mount
 from hardtack.endpoint.query import Refused
 from hardtack.endpoint.service import Service
@@ -178,7 +179,7 @@ class Api:
         if request.method != "POST":
             return await self._listed(request)
         try:
-            return JSONResponse(await self._submit(request))
+            return Json(await self._submit(request))
         except Refused as refused:
             self.service.metrics.refused(refused.status)
             raise
@@ -190,7 +191,7 @@ class Api:
             return await forward.pass_on(self.service.cloud.upstream, request)
         if found is None:
             raise Refused(404, f"There is no image query {identity!r} on this box.")
-        return JSONResponse(found)
+        return Json(found)
 
     async def image(self, request: Request) -> Response:
         identity = request.path_params["id"]
@@ -215,10 +216,10 @@ class Api:
     async def detector(self, request: Request) -> Response:
         identity = query.detector_id(request.path_params["id"])
         found = await self._hands.run(self._known.detector, identity, _token(request))
-        return JSONResponse(found.as_json())
+        return Json(found.as_json())
 
     async def me(self, _: Request) -> Response:
-        return JSONResponse(
+        return Json(
             {
                 "email": "edge@localhost",
                 "username": "edge",
@@ -242,19 +243,19 @@ class Api:
             except OSError as error:
                 raise Refused(507, f"The edge configuration can't be kept: {error}.") from None
             await self._want()
-        return JSONResponse(self._known.config.as_json())
+        return Json(self._known.config.as_json())
 
     async def readiness(self, _: Request) -> Response:
-        return JSONResponse(
+        return Json(
             {d: {"ready": self.service.backend.address(d) is not None} for d in self._named()}
         )
 
     async def edge_info(self, _: Request) -> Response:
         cloud = self.service.cloud
-        return JSONResponse({"upstream_endpoint": cloud.upstream.url if cloud else ""})
+        return Json({"upstream_endpoint": cloud.upstream.url if cloud else ""})
 
     async def ping(self, _: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+        return Json({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
         backend = self.service.backend
@@ -262,10 +263,10 @@ class Api:
         # A probe has no token: why a detector doesn't answer is for those who have.
         stranger = STRANGER in request.scope
         waiting = {d: s.phase if stranger else phases.told(s) for d, s in states.items()}
-        return JSONResponse({"ready": not waiting, "waiting": waiting}, 503 if waiting else 200)
+        return Json({"ready": not waiting, "waiting": waiting}, 503 if waiting else 200)
 
     async def status(self, _: Request) -> Response:
-        return JSONResponse(await self._hands.run(self._told))
+        return Json(await self._hands.run(self._told))
 
     def _told(self) -> dict[str, Any]:
         verdict = readiness.read(self.ready_file) if self.ready_file else None
@@ -276,7 +277,7 @@ class Api:
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     async def description(self, _: Request) -> Response:
-        return JSONResponse(openapi.description())
+        return Json(openapi.description())
 
     def _named(self) -> list[str]:
         """Detectors that the box knows, and those that its configuration names."""
@@ -345,15 +346,13 @@ def _page(
 
     following = other(number + 1) if number * size < count else None
     previous = other(number - 1) if number > 1 else None
-    return JSONResponse(
-        {"count": count, "next": following, "previous": previous, "results": results}
-    )
+    return Json({"count": count, "next": following, "previous": previous, "results": results})
 
 
 async def _refusal(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     headers = {"Retry-After": str(error.retry_after)} if error.retry_after else None
-    return JSONResponse({"detail": error.reason}, error.status, headers)
+    return Json({"detail": error.reason}, error.status, headers)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -365,4 +364,4 @@ async def _http_error(request: Request, error: Exception) -> Response:
             f"{asked} is not answered by this box, whose own calls /openapi.json describes. Others "
             "are the cloud's, for which it needs --upstream."
         )
-    return JSONResponse({"detail": detail}, error.status_code, error.headers)
+    return Json({"detail": detail}, error.status_code, error.headers)

@@ -200,7 +200,12 @@ def image_query(reply: Reply) -> dict[str, Any]:
     if (
         not ids.IMAGE_QUERY.fullmatch(str(body.get("id")))
         or not isinstance(body.get("detector_id"), str)
-        or not isinstance(body.get("result", ""), dict | None)
+        or not isinstance(result := body.get("result", ""), dict | None)
+        or not _is_confidence((result or {}).get("confidence"))
     ):
         raise UpstreamError(f"The cloud's reply {reply.status} is not an image query.")
     return body
+
+
+def _is_confidence(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and 0 <= value <= 1)

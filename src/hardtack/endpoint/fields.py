@@ -52,11 +52,7 @@ class Fields:
         plain = value.plain()
         if not value.style and _EXPONENT.fullmatch(value.text):
             plain = float(value.text)
-        if (
-            isinstance(plain, bool)
-            or not isinstance(plain, int | float)
-            or not math.isfinite(plain)
-        ):
+        if isinstance(plain, bool) or not isinstance(plain, int | float) or not _is_finite(plain):
             self.fail(value, f"{key} must be a number, not {value.text!r}")
         if above is not None and plain <= above:
             self.fail(value, f"{key} must be more than {above:g}, not {value.text}")
@@ -134,6 +130,13 @@ class Fields:
         if not isinstance(value, Sequence):
             self.fail(value, f"{key} must be a list")
         return value.children
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def meant(word: str, known: list[str]) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Set
 from typing import Any
 
+from hardtack.endpoint import exactly
 from hardtack.endpoint.connections import Away, Broken, Connections
 from hardtack.endpoint.query import Refused
 from hardtack.endpoint.servers import Address
@@ -49,7 +49,7 @@ class Inferring:
             ) from None
         self._suspects.acquit(server, picture)
         try:
-            body = json.loads(reply)
+            body = exactly.parse(reply)
         except ValueError:
             body = None
         if not isinstance(body, dict):

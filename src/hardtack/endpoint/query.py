@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hardtack.endpoint import ids
+from hardtack.endpoint import exactly, ids
 
 HUMAN_REVIEW = ("DEFAULT", "ALWAYS", "NEVER")
 MOST_METADATA = 1024
@@ -102,9 +101,10 @@ def _metadata(text: str | None) -> Mapping[str, Any] | None:
         return None
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        value = json.loads(raw)
-    except (binascii.Error, ValueError, RecursionError):
-        raise Refused(400, "metadata is not JSON in URL-safe base64.") from None
+        value = exactly.loads(raw)
+    except (binascii.Error, ValueError):
+        reason = "metadata is not JSON, which has no NaN, no Infinity and no half of a character, "
+        raise Refused(400, reason + "in URL-safe base64.") from None
     if not isinstance(value, dict):
         raise Refused(400, "metadata must be a JSON object.")
     if len(raw) > MOST_METADATA:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import logging
 import sqlite3
 import threading
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hardtack.endpoint import exactly
 from hardtack.endpoint.behind import Behind
 from hardtack.endpoint.database import open_database
 from hardtack.endpoint.sparingly import Sparingly
@@ -64,7 +64,7 @@ class Kept:
         confidence = (self.body["result"] or {}).get("confidence")
         return (
             self.id, self.body["detector_id"], self.created, self.seconds, confidence,
-            len(self.picture), self.media, json.dumps(self.body),
+            len(self.picture), self.media, exactly.dumps(self.body),
         )  # fmt: skip
 
 
@@ -160,16 +160,16 @@ class Store:
                 self._db.execute(
                     "UPDATE image_queries SET body = ?, confidence = ?,"
                     " seconds = coalesce(?, seconds) WHERE id = ?",
-                    (json.dumps(body), result.get("confidence"), seconds, body["id"]),
+                    (exactly.dumps(body), result.get("confidence"), seconds, body["id"]),
                 )
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             self._lose(body["id"], error)
 
     def give_up(self, reason: str) -> None:
         """Mark as failed those that the box was asked and that nobody will answer any more."""
         self._behind.settle()
         rows = self._rows("SELECT body FROM image_queries WHERE confidence IS NULL", ())
-        for body in (json.loads(text) for (text,) in rows):
+        for body in (exactly.kept(text) for (text,) in rows):
             metadata = body.get("metadata") or {}  # what the cloud has yet to answer stays
             if metadata.get("is_from_edge") and not (body["done_processing"] or body["result"]):
                 self.change(failed(body, reason))
@@ -177,7 +177,7 @@ class Store:
     def get(self, identity: str) -> dict[str, Any] | None:
         self._behind.settle(identity)
         rows = self._rows("SELECT body FROM image_queries WHERE id = ?", (identity,))
-        return json.loads(rows[0][0]) if rows else None
+        return exactly.kept(rows[0][0]) if rows else None
 
     def picture(self, identity: str) -> tuple[bytes, str] | None:
         """The bytes that were asked about, and their media type."""
@@ -201,7 +201,7 @@ class Store:
             f"SELECT body FROM image_queries {where} ORDER BY number DESC LIMIT ? OFFSET ?",
             (*values, size, (number - 1) * size),
         )
-        return int(total), [json.loads(body) for (body,) in rows]
+        return int(total), [exactly.kept(body) for (body,) in rows]
 
     def confidences(self, detector: str, last: int = 500) -> list[tuple[float, float]]:
         """(confidence, seconds) of a detector's last answers, newest first."""

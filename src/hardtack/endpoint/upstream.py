@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -21,6 +20,7 @@ from hardtack import __version__
 from hardtack.core.backoff import Backoff
 from hardtack.core.errors import ConfigError, UpstreamError, in_words
 from hardtack.core.proxy import LOGIN, ProxyError
+from hardtack.endpoint import exactly
 from hardtack.endpoint.ways import connections
 
 _log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class Reply:
     def json(self) -> dict[str, Any]:
         """The object that the body is. Raises UpstreamError."""
         try:
-            value = json.loads(self.body)
+            value = exactly.loads(self.body)
         except ValueError:
             value = None
         if not isinstance(value, dict):
