@@ -54,6 +54,9 @@ class Cloud:
     asked: list[str] = field(default_factory=list)
     posts: int = 0
     fatal: set[bytes] = field(default_factory=set)
+    detectors: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: {UNKNOWN: detector(UNKNOWN)}
+    )
     released: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -161,11 +164,20 @@ class _Handler(BaseHTTPRequestHandler):
         name = path.rpartition("/")[2]
         if name in cloud.received:
             return 200, json.dumps(cloud.image_query(name)).encode()
-        if name == UNKNOWN:
-            return 200, json.dumps(detector(UNKNOWN)).encode()
+        if name in cloud.detectors:
+            return self._detector(name, body)
         if path.endswith("/echo"):
             return 200, json.dumps({"method": self.command, "body": len(body)}).encode()
         return (200, b"{}") if path.endswith("/me") else (404, b'{"detail": "not here"}')
+
+    def _detector(self, identity: str, body: bytes) -> tuple[int, bytes]:
+        detectors = self.cloud.detectors
+        if self.command == "DELETE":
+            del detectors[identity]
+            return 204, b""
+        if self.command == "PATCH":
+            detectors[identity] |= json.loads(body)
+        return 200, json.dumps(detectors[identity]).encode()
 
     def _send(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)

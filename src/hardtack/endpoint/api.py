@@ -104,6 +104,10 @@ class Api:
         ]
         routes += [Route("/", self.front, methods=["GET"]), *page.routes()]
         if self.service.cloud:
+            routes += [
+                Route(f"{prefix}/v1/detectors/{{id}}", self.change, methods=["PATCH", "DELETE"])
+                for prefix in ("/device-api", "")
+            ]
             routes = forward.routes(routes, self.service.cloud.upstream)
         return Starlette(
             routes=routes,
@@ -217,6 +221,17 @@ class Api:
         identity = query.detector_id(request.path_params["id"])
         found = await self._hands.run(self._known.detector, identity, _token(request))
         return Json(found.as_json())
+
+    async def change(self, request: Request) -> Response:
+        """The cloud changes or deletes one of its detectors; the box knows it at once."""
+        assert self.service.cloud is not None
+        identity = query.detector_id(request.path_params["id"])
+        reply = await forward.pass_on(self.service.cloud.upstream, request)
+        if reply.status_code < 300 and request.method == "DELETE":
+            await self._hands.run(self._known.book.forget, identity)
+        elif reply.status_code < 300:
+            await self._hands.run(self._known.learn_of, identity, _token(request))
+        return reply
 
     async def me(self, _: Request) -> Response:
         return Json(

@@ -37,6 +37,10 @@ class Book:
     def by_name(self, name: str) -> Detector | None:
         return next((d for d in self.every() if d.name == name), None)
 
+    def learnt(self) -> list[str]:
+        """The ids of those that the cloud alone tells of."""
+        return [identity for identity in self._learnt if identity not in self._named]
+
     def named(self, identity: str) -> bool:
         return identity in self._named
 
@@ -45,13 +49,22 @@ class Book:
         detector = from_cloud(told)
         with self._lock:
             if self._learnt.get(detector.id) != detector:
-                self._learnt = {**self._learnt, detector.id: detector}
-                every = [found.as_json() for found in self._learnt.values()]
-                try:
-                    write_atomically(self._kept, json.dumps(every, indent=1).encode())
-                except OSError as error:
-                    _log.error("%s can't be written: %s", self._kept, error)
+                self._keep({**self._learnt, detector.id: detector})
         return detector
+
+    def forget(self, identity: str) -> None:
+        """The cloud has deleted a detector. One that the file names stays."""
+        with self._lock:
+            if identity in self._learnt:
+                self._keep({i: found for i, found in self._learnt.items() if i != identity})
+
+    def _keep(self, learnt: Mapping[str, Detector]) -> None:
+        self._learnt = dict(learnt)
+        every = [found.as_json() for found in learnt.values()]
+        try:
+            write_atomically(self._kept, json.dumps(every, indent=1).encode())
+        except OSError as error:
+            _log.error("%s can't be written: %s", self._kept, error)
 
 
 def from_cloud(told: Mapping[str, Any]) -> Detector:
@@ -72,6 +85,8 @@ def from_cloud(told: Mapping[str, Any]) -> Detector:
             group_name=str(told.get("group_name", "default")),
             created_at=str(told.get("created_at", "1970-01-01T00:00:00Z")),
             metadata=told.get("metadata"),
+            status=str(told.get("status") or "ON"),
+            escalation_type=str(told.get("escalation_type") or "STANDARD"),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UpstreamError(f"The cloud describes a detector without sense: {error}.") from None

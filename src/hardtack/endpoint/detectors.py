@@ -48,6 +48,8 @@ class Detector:
     group_name: str = "default"
     created_at: str = "1970-01-01T00:00:00Z"
     metadata: Mapping[str, Any] | None = field(default=None, hash=False)
+    status: str = "ON"
+    escalation_type: str = "STANDARD"
     program: Program | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -64,8 +66,8 @@ class Detector:
             "mode_configuration": self._configuration(),
             "confidence_threshold": self.confidence_threshold,
             "patience_time": self.patience_time,
-            "status": "ON",
-            "escalation_type": "STANDARD",
+            "status": self.status,
+            "escalation_type": self.escalation_type,
         }
 
     def _configuration(self) -> dict[str, Any] | None:

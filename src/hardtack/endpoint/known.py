@@ -32,6 +32,7 @@ class Known:
         self.models = models
         self.in_force = in_force
         self._cloud = cloud
+        self._told: dict[str, str] = {}
 
     @property
     def config(self) -> EdgeConfig:
@@ -69,22 +70,36 @@ class Known:
             ) from None
 
     def learn(self) -> None:
-        """Ask the cloud about detectors whose models are here and that no file names."""
+        """Ask the cloud about detectors whose models are here and that no file names, and anew
+        about those that it told of before: it may have changed what it says."""
         if self._cloud is None or not self._cloud.upstream.token:
             return
-        upstream = self._cloud.upstream
         try:
             there = [path.name for path in self.models.iterdir()]
         except OSError as error:
             _log.warning("%s can't be listed: %s", self.models, error.strerror)
+            there = []
+        new = [i for i in there if ids.DETECTOR.fullmatch(i) and self.book.get(i) is None]
+        for identity in [*new, *self.book.learnt()]:
+            if self._cloud.upstream.reachable:
+                self.learn_of(identity, self._cloud.upstream.token)
+
+    def learn_of(self, identity: str, token: str) -> None:
+        """Have what the cloud says of a detector now; what it said before stays where it says
+        nothing, which is told."""
+        if self._cloud is None or self.book.named(identity):
             return
-        for identity in filter(ids.DETECTOR.fullmatch, there):
-            if self.book.get(identity) is None and upstream.reachable:
-                try:
-                    with waiting_for(f"the cloud at {upstream.url} to describe {identity}"):
-                        self.detector(identity, upstream.token)
-                except Refused as refused:
-                    _log.warning("%s", refused.reason)
+        told = ""
+        try:
+            with waiting_for(f"the cloud at {self._cloud.upstream.url} to describe {identity}"):
+                self._learnt(self._cloud, identity, token)
+        except UpstreamError as error:
+            told = str(error)
+        except Refused as refused:
+            told = refused.reason
+        if told and self._told.get(identity) != told:
+            _log.warning("%s", told)
+        self._told[identity] = told
 
     def _learnt(self, cloud: Cloud, identity: str, token: str) -> Detector:
         """The detector as the cloud describes it, for good. Raises UpstreamError, Refused."""
