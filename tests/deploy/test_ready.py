@@ -44,6 +44,21 @@ def test_ready(box: ReadyBox) -> None:
     assert box.amiss() == []
 
 
+def test_ready_of_a_chart_with_the_values_it_is_installed_with(box: ReadyBox) -> None:
+    """What the chart's own values name isn't on the box; what --values sets over them is."""
+    chart, image = box.manifests / "cam", box.image
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: cam\nversion: 1.0.0\n")
+    (chart / "values.yaml").write_text("worker: quay.io/acme/absent:1\n")
+    (chart / "templates/pod.yaml").write_text(
+        (box.manifests / "pod.yaml").read_text().replace(image, "{{ .Values.worker }}")
+    )
+    values = box.directory / "line2.yaml"
+    values.write_text(f"worker: {image}\n")
+    assert any("quay.io/acme/absent:1" in str(row) for row in box.amiss())
+    assert box.amiss("--values", values) == []
+
+
 def _bundle(box: ReadyBox) -> Path:
     return next(box.images.glob("images-*.tar"))
 

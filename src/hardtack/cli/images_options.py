@@ -47,6 +47,10 @@ REGISTRY = [
         help="A CA certificate to trust for registries.",
     ),
 ]
+VALUES = click.option(
+    "--values", "values_files", type=Existing(directories=False), multiple=True, metavar="FILE",
+    help="Values set over those of the charts, as Helm's --values. Again for more, the last wins.",
+)  # fmt: skip
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
 TO = click.option(
     "--to",

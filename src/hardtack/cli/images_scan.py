@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from hardtack.cli.images_options import LOCK, PLATFORMS, REGISTRY, registry_of
+from hardtack.cli.images_options import LOCK, PLATFORMS, REGISTRY, VALUES, registry_of
 from hardtack.cli.options import Existing, using
 from hardtack.cli.output import json_option, print_json, print_table
 from hardtack.cli.progress import shown
@@ -40,14 +40,15 @@ HELM = click.option(
 @click.command()
 @PATHS
 @HELM
+@VALUES
 @json_option
-def scan(paths: tuple[Path, ...], helm: Any, as_json: bool) -> None:
+def scan(paths: tuple[Path, ...], helm: Any, values_files: tuple[Path, ...], as_json: bool) -> None:
     """Every image that PATHS name, where, how it is reached, and the pull policy in force.
 
     Exit 1 when a file can't be read, as it may name more, or an image's name is malformed. One
     that only a template or a variable chooses is listed with a ? and the reason.
     """
-    found = scan_paths(paths, helm=helm)
+    found = scan_paths(paths, helm=helm, values=values_files)
     if as_json:
         print_json({"images": list(map(_row, found.images)), "problems": _problems(found)})
     elif found.images or _unread(found):
@@ -136,6 +137,7 @@ def _tell_unknown(images: Sequence[FoundImage]) -> None:
 @LOCK
 @PLATFORMS
 @HELM
+@VALUES
 @click.option(
     "--update",
     "moving",
@@ -178,7 +180,8 @@ def lock(paths: tuple[Path, ...], as_json: bool, **values: Any) -> None:
     image can't be told: the lock has all the others.
     """
     file: Path = values["lock_file"]
-    found = scan_paths(paths, helm=values["helm"]) if paths else Scan()
+    given = values["values_files"]
+    found = scan_paths(paths, helm=values["helm"], values=given) if paths else Scan()
     wanted = dict(locking.wanted(found, file.absolute().parent))
     if values["k3s_images"] is not None:
         locking.add(wanted, airgap.listed_in(values["k3s_images"]), "k3s")

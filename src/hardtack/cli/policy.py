@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from hardtack.cli.images_options import VALUES
 from hardtack.cli.options import Existing
 from hardtack.cli.output import json_option, print_json, print_lines, print_table
 from hardtack.core.typos import meant
@@ -34,6 +35,7 @@ def policy() -> None:
     "--config", "config_file", type=_FILE, help="Default: policy.toml, where there is one."
 )
 @click.option("--lock", "lock_file", type=_FILE, help="Default: images.lock, where there is one.")
+@VALUES
 @click.option(
     "--format", "form", type=click.Choice(list(FORMATS)), default="text", show_default=True
 )
@@ -44,6 +46,7 @@ def check(
     paths: tuple[Path, ...],
     config_file: Path | None,
     lock_file: Path | None,
+    values_files: tuple[Path, ...],
     form: str,
     *,
     as_json: bool,
@@ -54,11 +57,11 @@ def check(
     config_file = config_file or (CONFIG if CONFIG.is_file() else None)
     lock_file = lock_file or (LOCK if LOCK.is_file() else None)
     config = read_config(config_file, frozenset(BY_ID)) if config_file else Config()
-    report = checking.check(paths, config, lock=lock_file)
+    report = checking.check(paths, config, lock=lock_file, values=values_files)
     if fix:
         for file, lines in fixed(report.findings).items():
             click.echo(f"{file}: {lines} line{'s' if lines != 1 else ''} fixed", err=True)
-        report = checking.check(paths, config, lock=lock_file)
+        report = checking.check(paths, config, lock=lock_file, values=values_files)
     told = FORMATS["json" if as_json else form](report)
     if form == "text" and not as_json:
         print_lines(told)

@@ -64,6 +64,10 @@ DEPLOYED = [
         help="Manifests, charts: who names images, and their pull policy. Again for each.",
     ),
     option(
+        "--values", "values_files", type=FILE, multiple=True, metavar="FILE",
+        help="Values set over those of the charts in --deployment. Again for more.",
+    ),
+    option(
         "--models", default="models", show_default=True, metavar="DIR",
         help="The directory of SOURCE that holds <detector id>/primary/<version>.",
     ),
@@ -221,6 +225,7 @@ def _box(source: str | None, values: dict[str, Any]) -> Box:
         images=Images(
             values["lock_file"], _below(values, "deployment"), _below(values, "to")[0],
             values["socket"] or find_socket(), platform_of(values["platform"]),
+            values["values_files"],
         ),
         weights=Weights(
             _cache(source, values, "hardtack ready"),

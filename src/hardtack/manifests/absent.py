@@ -3,16 +3,19 @@ files."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import io
 import os
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from hardtack.manifests import kustomize, values
-from hardtack.manifests.helm import Chart, Charts
+from hardtack.manifests.helm import Chart, Charts, is_archive_of, is_named
 from hardtack.manifests.model import FoundImage, Kind
+from hardtack.manifests.place import Problem
 from hardtack.manifests.resources import resources
 from hardtack.manifests.yamlpos import Document, Mapping, Node, Scalar, children, parse, text_of
 
@@ -40,7 +43,7 @@ def _is_there(chart: Chart, charts: Charts, name: str) -> bool:
         inner = charts.of(each / "Chart.yaml") if each.is_dir() else None
         if each.name == name or (inner and inner is not chart and inner.name == name):
             return True
-        if each.suffix == ".tgz" and _is_archive_of(each.name, name):
+        if each.suffix == ".tgz" and is_archive_of(each.name, name):
             return True
     return False
 
@@ -71,6 +74,25 @@ def _first(condition: str, given: dict[str, Any]) -> object:
     return None
 
 
+def packed(
+    documents: Collection[Document], problems: list[Problem]
+) -> Iterator[tuple[str, IO[bytes], Path]]:
+    """(name, archive, the file that it stands in) of charts that k3s's HelmCharts hold themselves;
+    the name is the HelmChart's."""
+    for document in documents:
+        for _, root in resources(document):
+            content = root.get("spec", "chartContent")
+            if text_of(root.get("kind")) != "HelmChart" or not isinstance(content, Scalar):
+                continue
+            try:
+                archive = base64.b64decode("".join(content.text.split()), validate=True)
+            except (binascii.Error, ValueError) as error:
+                text = f"left out: chartContent is no base64: {error}"
+                problems.append(Problem(document.place(content), text))
+                continue
+            yield text_of(root.get("metadata", "name")), io.BytesIO(archive), document.file
+
+
 # Who takes a chart from a repository: where its resource names the chart, and values as a string.
 _CHARTS = {
     "helm.cattle.io": ("k3s", ("spec",), ("chart",), ("valuesContent",)),
@@ -94,7 +116,7 @@ def charts_of(document: Document, known: Collection[str]) -> Iterator[FoundImage
             if isinstance(content, Scalar):
                 yield from _set_values(document, f"{way} › {values_at[-1]}", content)
             chart = source.get(*chart_at) if source else None
-            if isinstance(chart, Scalar) and not _is_known(chart.text, known):
+            if isinstance(chart, Scalar) and not is_named(chart.text, known):
                 reason = (f"cannot tell: {who} takes this chart from a repository: scan its files "
                           "too (helm pull --untar)")  # fmt: skip
                 yield FoundImage(chart.text, None, document.place(chart), f"{way} › chart",
@@ -113,7 +135,7 @@ def kustomized(
             for image in values.images(replace(document, root=inline)):
                 yield replace(image, path=f"{way} › valuesInline › {image.path}")
         name = chart.get("name")
-        if isinstance(name, Scalar) and not _is_known(name.text, known):
+        if isinstance(name, Scalar) and not is_named(name.text, known):
             yield _elsewhere(document, name, way, "this chart from a repository: scan its files "
                              "too (helm pull --untar)")  # fmt: skip
     for field in kustomize.TAKEN_IN:
@@ -143,14 +165,3 @@ def _set_values(document: Document, way: str, content: Scalar) -> Iterator[Found
             for image in values.images(each):
                 path = f"{way} › {image.path}"
                 yield replace(image, path=path, hidden=True)
-
-
-def _is_known(chart: str, known: Collection[str]) -> bool:
-    """`chart` is a name, `repository/name`, or the address of an archive `name-1.2.3.tgz`."""
-    last = chart.rstrip("/").rpartition("/")[2]
-    return any(last == name or _is_archive_of(last, name) for name in known)
-
-
-def _is_archive_of(archive: str, name: str) -> bool:
-    """By Helm's names, `name-1.2.3.tgz`: what follows the name is a version."""
-    return re.match(re.escape(name) + r"-v?[0-9]", archive) is not None

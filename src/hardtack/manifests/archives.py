@@ -1,22 +1,45 @@
-"""Packed subcharts, `charts/*.tgz`, unpacked for a scan, and how their files are named."""
+"""Packed charts, unpacked for a scan, and how their files are named."""
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tarfile
+import zlib
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 from hardtack.manifests.files import LARGEST_FILE
 from hardtack.manifests.place import Place, Problem
 from hardtack.manifests.yamlpos import Mapping, Node
 
 MOST_FILES = 10_000
+_FIRST = 20  # members of an archive, among which a chart's `name/Chart.yaml` is
 
 
-def is_packed_chart(file: Path) -> bool:
+def is_subchart(file: Path) -> bool:
+    """Whether Helm takes the archive for a part of the chart that it lies in."""
     return file.suffix == ".tgz" and (file.parent.parent / "Chart.yaml").is_file() and (
         file.parent.name == "charts")  # fmt: skip
+
+
+def is_chart(file: Path) -> bool:
+    """Whether the file is a chart as `helm package` packs it. Reads no further than it must."""
+    if not file.name.endswith((".tgz", ".tar.gz")):
+        return False
+    size = 0
+    try:
+        with tarfile.open(file, "r:gz") as tar:
+            for member in itertools.islice(tar, _FIRST):
+                if PurePosixPath(member.name).match("*/Chart.yaml") and member.isfile():
+                    return True
+                size += member.size
+                if size > LARGEST_FILE:
+                    return False
+    except (tarfile.TarError, OSError, EOFError, zlib.error):
+        return False
+    return False
 
 
 @dataclass
@@ -29,10 +52,20 @@ class Unpacked:
 
     def charts(self, archive: Path, problems: list[Problem]) -> list[Path]:
         """The directories of the charts in an archive, which is unpacked."""
+        try:
+            content = archive.open("rb")
+        except OSError as error:
+            problems.append(_unreadable(archive, error))
+            return []
+        with content:
+            return self.content(content, archive, problems)
+
+    def content(self, content: IO[bytes], file: Path, problems: list[Problem]) -> list[Path]:
+        """The same for an archive that stands in `file`."""
         into = self.scratch / str(len(self.archives))
         into.mkdir()
-        self.archives[into] = archive
-        return _unpack(archive, into, problems)
+        self.archives[into] = file
+        return _unpack(content, file, into, problems)
 
     def name(self, file: Path) -> Path:
         for directory, archive in self.archives.items():
@@ -53,12 +86,12 @@ class Unpacked:
             self.name_nodes(child)
 
 
-def _unpack(archive: Path, into: Path, problems: list[Problem]) -> list[Path]:
+def _unpack(content: IO[bytes], file: Path, into: Path, problems: list[Problem]) -> list[Path]:
     """The charts' directories that the archive holds, unpacked below `into`: files only, none
     outside it, 20 MB in all. What is wrong with it is added to `problems`."""
     size = 0
     try:
-        with tarfile.open(archive, "r:gz") as tar:
+        with tarfile.open(fileobj=content, mode="r:gz") as tar:
             for number, member in enumerate(tar):
                 size += member.size
                 if size > LARGEST_FILE or number > MOST_FILES:
@@ -67,10 +100,14 @@ def _unpack(archive: Path, into: Path, problems: list[Problem]) -> list[Path]:
                     )
                 if member.isfile():
                     _write(tar, member, into)
-    except (tarfile.TarError, OSError, EOFError) as error:
-        what = f"left out: this packed chart can't be read: {error}"
-        problems.append(Problem(Place(archive, 1), " ".join(what.split())))
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        problems.append(_unreadable(file, error))
     return sorted(found for found in into.iterdir() if (found / "Chart.yaml").is_file())
+
+
+def _unreadable(file: Path, error: Exception) -> Problem:
+    what = f"left out: this packed chart can't be read: {error}"
+    return Problem(Place(file, 1), " ".join(what.split()))
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, into: Path) -> None:

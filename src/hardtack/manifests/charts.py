@@ -18,10 +18,11 @@ from hardtack.manifests.yamlpos import parse
 
 
 def in_values_only(
-    file: Path, chart: Chart, images: Several[FoundImage], problems: list[Problem]
-) -> Iterator[FoundImage]:
-    """Images of a values file that no template of the chart, as far as read, resolves to, and no
-    outer chart's values are set over."""
+    file: Path, chart: Chart, images: Several[FoundImage], problems: list[Problem], *,
+    given: bool,
+) -> Iterator[FoundImage]:  # fmt: skip
+    """Images of a values file that no template of the chart, as far as read, resolves to, and that
+    no outer chart's values, or those `given`, are set over."""
     text = files.read(file, problems)
     documents, wrong = parse(text, file) if text else ([], [])
     problems += wrong
@@ -30,7 +31,8 @@ def in_values_only(
         for image in images
         if image.reference and chart.directory in image.place.file.parents
     ]
-    in_force = _in_force(chart) if chart.outer and file.name == "values.yaml" else None
+    is_own = file == chart.directory / "values.yaml"
+    in_force = _in_force(chart) if is_own and (chart.outer or given) else None
     for document in documents:
         for image in values.images(document):
             named = values.reference_of(image)
@@ -74,12 +76,12 @@ class Rendering:
         """What the charts name when rendered, at the lines of their templates. A chart that
         Helm refuses is a problem, or with `strict` a ManifestError."""
         found: list[FoundImage] = []
-        tops = {chart.directory: chart for chart in self.charts.known.values()
-                if chart and chart.outer is None and chart.about.get("Type") != "library"
-                }  # fmt: skip
-        for directory, chart in sorted(tops.items()):
+        for chart in self.charts.outermost():
+            directory = chart.directory
+            if chart.about.get("Type") == "library":
+                continue
             try:
-                sections = helm_render.render(self.helm, directory)
+                sections = helm_render.render(self.helm, directory, values=self.charts.given)
             except ManifestError as error:
                 if strict:
                     raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from hardtack.manifests import files, template
 from hardtack.manifests.expressions import Evaluator, Named
 from hardtack.manifests.flatten import Flat, flatten
 from hardtack.manifests.functions import Context
+from hardtack.manifests.overlays import over
 from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.yamlpos import parse
 
@@ -63,9 +66,13 @@ class Chart:
 
 
 class Charts:
-    """The charts that files belong to, each read once; what's wrong with them in `problems`."""
+    """The charts that files belong to, each read once; what's wrong with them in `problems`.
 
-    def __init__(self) -> None:
+    `given` are values set over those of each outermost chart.
+    """
+
+    def __init__(self, given: dict[str, Any] | None = None) -> None:
+        self.given = given or {}
         self.problems: list[Problem] = []
         self.known: dict[Path, Chart | None] = {}
 
@@ -79,6 +86,24 @@ class Charts:
             if chart := self.known[directory]:
                 return chart
         return None
+
+    def outermost(self) -> list[Chart]:
+        """The charts that are installed by themselves, in order."""
+        tops = {c.directory: c for c in self.known.values() if c and c.outer is None}
+        return [chart for _, chart in sorted(tops.items())]
+
+    def names(self) -> set[str]:
+        """What the charts are called, by themselves or by their directory."""
+        known = [chart for chart in self.known.values() if chart]
+        return {name for chart in known for name in (chart.name, chart.directory.name)}
+
+    def named(self, text: str) -> list[Chart]:
+        """The outermost charts that a name, `repository/name`, a path or an archive's address
+        leads to."""
+        return [
+            chart for chart in self.outermost()
+            if is_named(text, {chart.name, chart.directory.name})
+        ]  # fmt: skip
 
     def _outer(self, directory: Path) -> Chart | None:
         above = directory.parent.parent
@@ -96,7 +121,8 @@ class Charts:
         for file in chart.asks_in[1:]:
             asked = self._plain(file).get("dependencies")
             chart.about.setdefault("Dependencies", asked)
-        chart.values = _given(chart, self._plain(directory / "values.yaml"))
+        own = self._plain(directory / "values.yaml")
+        chart.values = _given(chart, own) if outer else [over(own, self.given)]
         # Helm keeps the named templates of all charts of a tree in one place; an outer one's win.
         chart.named = outer.named if outer else {}
         for file in sorted((directory / "templates").rglob("*")):
@@ -125,6 +151,18 @@ class Charts:
         return plain if isinstance(plain, dict) else {}
 
 
+def is_named(text: str, names: Collection[str]) -> bool:
+    """Whether a chart of one of the names is meant by a name, `repository/name`, a path, or the
+    address of an archive `name-1.2.3.tgz`."""
+    last = text.rstrip("/").rpartition("/")[2]
+    return bool(last) and any(last == name or is_archive_of(last, name) for name in names)
+
+
+def is_archive_of(archive: str, name: str) -> bool:
+    """By Helm's names, `name-1.2.3.tgz`: what follows the name is a version."""
+    return re.match(re.escape(name) + r"-v?[0-9]", archive) is not None
+
+
 def faults(nodes: list[template.Node], file: Path) -> list[Problem]:
     """What is wrong with a template."""
     return [
@@ -138,14 +176,13 @@ def _defined(nodes: list[template.Node], file: Path) -> dict[str, Named]:
 
 
 def _given(chart: Chart, own: dict[str, Any]) -> list[dict[str, Any]]:
-    """A chart's values with those that its parent sets over them, for each of its names."""
-    if chart.outer is None:
-        return [own]
+    """A subchart's values with those that its parent sets over them, for each of its names."""
+    assert chart.outer is not None
     sets: list[dict[str, Any]] = []
-    for over in chart.outer.values:
+    for above in chart.outer.values:
         for name in names_below(chart.outer, chart.name):
             values = own
-            for part in ({"global": over.get("global")}, over.get(name)):
+            for part in ({"global": above.get("global")}, above.get(name)):
                 values = _merged(values, part if isinstance(part, dict) else {})
             if values not in sets:
                 sets.append(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from hardtack.core.errors import ManifestError
 from hardtack.manifests import embedded, podspecs
@@ -40,15 +42,19 @@ def program(environment: Mapping[str, str]) -> str | None:
 
 def render(
     helm: str, chart: Path, *, release: str = "release", options: Sequence[str] = (),
-    timeout: float = TIMEOUT,
+    values: Mapping[str, Any] | None = None, timeout: float = TIMEOUT,
 ) -> list[Section]:  # fmt: skip
-    """The chart's documents; `options` are more of `helm template`'s, paths in them absolute.
+    """The chart's documents; `options` are more of `helm template`'s, paths in them absolute;
+    `values` are set over the chart's.
 
     Raises ManifestError where Helm refuses it.
     """
     command = [helm, "template", release, str(chart.resolve()), *options]
     with tempfile.TemporaryDirectory(prefix="hardtack-helm-") as home:
         out, err = Path(home, "out"), Path(home, "err")
+        if values:
+            Path(home, "values.json").write_text(json.dumps(values))
+            command += ["--values", str(Path(home, "values.json"))]
         try:
             with out.open("wb") as stdout, err.open("wb") as stderr:
                 done = subprocess.run(

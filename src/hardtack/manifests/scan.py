@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from hardtack.manifests import (
     helm_render,
     kustomize,
     lists,
+    overlays,
     podspecs,
     programs,
     shell,
@@ -34,9 +35,10 @@ from hardtack.manifests import (
     units,
 )
 from hardtack.manifests.build import found
-from hardtack.manifests.helm import Charts, faults
+from hardtack.manifests.helm import Chart, Charts, faults
 from hardtack.manifests.holes import Hole
 from hardtack.manifests.model import FoundImage, Kind, Scan
+from hardtack.manifests.overlays import Overlay
 from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.walking import below, special
 from hardtack.manifests.yamlpos import Document, Node, parse
@@ -46,12 +48,17 @@ _SCRIPTS = (".sh", ".bash")
 _JSON_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*(?:[^*]|\*(?!/))*(?:\*/)?')
 
 
-def scan(paths: Iterable[Path], *, helm: Literal["rendered", "raw", "auto"] = "raw") -> Scan:
+def scan(
+    paths: Iterable[Path], *, helm: Literal["rendered", "raw", "auto"] = "raw",
+    values: Sequence[Path] = (),
+) -> Scan:  # fmt: skip
     """What `paths` (files, or directories walked in order) name.
 
     Helm templates are read raw, with values resolved; rendered by Helm in their place; or, with
-    `auto`, both where there is a Helm, else raw. Raises ManifestError when a path doesn't exist,
-    or where a rendered scan lacks Helm or is refused by it.
+    `auto`, both where there is a Helm, else raw. `values` are files whose values are set over those
+    of the charts, in place of the values files that lie beside these. Raises ManifestError when a
+    path doesn't exist or values can't be read, or where a rendered scan lacks Helm or is refused
+    by it.
     """
     program = helm_render.program(os.environ) if helm != "raw" else None
     if helm == "rendered" and program is None:
@@ -60,7 +67,8 @@ def scan(paths: Iterable[Path], *, helm: Literal["rendered", "raw", "auto"] = "r
             remedy="Put helm on the PATH, set HELM to it, or scan raw: --helm raw.",
         )
     with tempfile.TemporaryDirectory(prefix="hardtack-charts-") as scratch:
-        work = _Scan(archives.Unpacked(Path(scratch)))
+        charts = Charts(overlays.read_values(values))
+        work = _Scan(archives.Unpacked(Path(scratch)), charts, tuple(values))
         for file, named in _files(paths, work.problems):
             work.read(file, named=named)
         work.finish(program, strict=helm == "rendered")
@@ -93,11 +101,12 @@ def _files(paths: Iterable[Path], problems: list[Problem]) -> Iterator[tuple[Pat
 @dataclass
 class _Scan:
     unpacked: archives.Unpacked
+    charts: Charts = field(default_factory=Charts)
+    values: tuple[Path, ...] = ()  # files that the charts are given
     images: list[FoundImage] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
     kustomizations: kustomize.Kustomizations = field(default_factory=kustomize.Kustomizations)
-    charts: Charts = field(default_factory=Charts)
     taken_in: set[Path] = field(default_factory=set)  # files that ConfigMap templates read
     seen: dict[Path, int] = field(default_factory=dict)
 
@@ -108,7 +117,7 @@ class _Scan:
     def read(self, file: Path, *, named: bool = False) -> None:
         """What the file names; one that isn't `named` itself only where it's of a known kind."""
         name = file.name
-        if archives.is_packed_chart(file):
+        if archives.is_subchart(file) or archives.is_chart(file):
             self._packed(file)
             return
         yaml = file.suffix in _YAML or name in kustomize.FILES
@@ -214,14 +223,37 @@ class _Scan:
                 yield from started.settings_in(text, file)
 
     def _packed(self, archive: Path) -> None:
-        outer = self.charts.of(archive)
-        for directory in self.unpacked.charts(archive, self.problems):
+        outer = self.charts.of(archive) if archives.is_subchart(archive) else None
+        self._unpacked(self.unpacked.charts(archive, self.problems), outer)
+
+    def _unpacked(self, directories: Sequence[Path], outer: Chart | None) -> None:
+        for directory in directories:
             self.charts.read(directory, outer)
             for file in below(directory, self.problems):
                 self.read(file)
 
     def finish(self, program: str | None, *, strict: bool) -> None:
         """What can be told only when every file is read."""
+        held: dict[str, list[Path]] = {}  # charts by the HelmChart that holds them itself
+        for name, content, file in list(absent.packed(self.documents, self.problems)):
+            held[name] = self.unpacked.content(content, file, self.problems)
+            self._unpacked(held[name], None)
+        self._rendered(program, strict=strict)
+        self._set_over(held, program)
+        self._in_values()
+        told = [image.place for image in self.images]
+        self.images += configured.images(self.documents, told)
+        known = self.charts.names()
+        read = {Path(os.path.realpath(file)) for file in self.seen}
+        for document in self.documents:
+            self.images += absent.charts_of(document, known)
+            if document.file.name in kustomize.FILES:
+                self.images += absent.kustomized(document, known, read)
+        self.problems += self.charts.problems
+        self._name_archives()
+
+    def _rendered(self, program: str | None, *, strict: bool) -> None:
+        """Reads what ConfigMaps take in, and has the charts rendered."""
         for file in sorted(self.taken_in - self.seen.keys()):
             self.read(file)
         self.images = [
@@ -240,20 +272,56 @@ class _Scan:
                 self.images = [i for i in self.images if not _is_template(i, rendering.done)]
             self.images = charts.merged(self.images, rendered)
             self.problems += rendering.problems
+
+    def _set_over(self, held: dict[str, list[Path]], program: str | None) -> None:
+        """Adds what charts name with values that something else than a parent sets over theirs."""
+        tops = self.charts.outermost()
+        for overlay in overlays.set_by(self.documents):
+            inside = held.get(overlay.chart)
+            for chart in self.charts.named(overlay.chart) if inside is None else (
+                chart for chart in tops if chart.directory in inside
+            ):  # fmt: skip
+                self._again(chart, overlay, program)
+        for chart in tops if not self.values else ():
+            for file in overlays.beside(chart.directory):
+                self._again(chart, Overlay("", file.name, files=(file.name,)), program)
+
+    def _again(self, chart: Chart, overlay: Overlay, program: str | None) -> None:
+        """Adds what the chart names beyond that with the overlay's values set over its own."""
+        given = [chart.directory / name for name in overlay.files]
+        try:
+            values = overlays.read_values([file for file in given if file.is_file()])
+        except ManifestError:  # told where the file is read
+            return
+        values = overlays.over(values, overlay.values)
+        if not values:
+            return
+        inner = _Scan(self.unpacked, Charts(values))
+        for file in below(chart.directory, []):
+            inner.read(file)
+        inner._rendered(program, strict=False)
+        known = {(image.place, image.reference, image.raw) for image in self.images}
+        for image in inner.images:
+            if (image.place, image.reference, image.raw) not in known:
+                self.images.append(replace(image, path=f"{image.path}, with {overlay.by}"))
+
+    def _in_values(self) -> None:
+        """Adds what values files name and no template resolves to."""
         for file in list(self.seen):
             chart = self.charts.of(file) if file.name.startswith("values") else None
             if chart and file.parent == chart.directory:
-                self.images += charts.in_values_only(file, chart, self.images, self.problems)
-        told = [image.place for image in self.images]
-        self.images += configured.images(self.documents, told)
-        known = {chart.name for chart in self.charts.known.values() if chart}
-        read = {Path(os.path.realpath(file)) for file in self.seen}
-        for document in self.documents:
-            self.images += absent.charts_of(document, known)
-            if document.file.name in kustomize.FILES:
-                self.images += absent.kustomized(document, known, read)
-        self.problems += self.charts.problems
-        self._name_archives()
+                if self.values and file.name != "values.yaml" and file not in self.values:
+                    continue
+                self.images += self._only_in(file, chart)
+        for chart in self.charts.outermost():
+            for file in self.values:
+                if file not in self.seen:
+                    self.images += self._only_in(file, chart)
+
+    def _only_in(self, file: Path, chart: Chart) -> Iterator[FoundImage]:
+        return charts.in_values_only(
+            file, chart, self.images, self.problems, given=bool(self.values)
+        )
 
     def _name_archives(self) -> None:
         """Files out of packed charts are named as paths below the archive."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,15 +38,17 @@ class Report:
 
 
 def check(
-    paths: Iterable[Path], config: Config | None = None, *, lock: Path | None = None
-) -> Report:
+    paths: Iterable[Path], config: Config | None = None, *, lock: Path | None = None,
+    values: Sequence[Path] = (),
+) -> Report:  # fmt: skip
     """What in `paths` (files, or directories walked in order) breaks a rule. Changes nothing.
 
     With a `lock` (`images.lock`) its rules run too. Raises ManifestError for a path that doesn't
-    exist, LockError for a lock that can't be read.
+    exist or for `values`, files set over those of charts, that can't be read; LockError for a lock
+    that can't.
     """
     config = config or Config()
-    return check_deployment(read(paths, config, read_locked(lock) if lock else None))
+    return check_deployment(read(paths, config, read_locked(lock) if lock else None, values))
 
 
 def check_deployment(deployment: Deployment) -> Report:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -137,10 +137,13 @@ class Deployment:
         return self.config.owner(image.reference) is None
 
 
-def read(paths: Iterable[Path], config: Config, lock: Locked | None) -> Deployment:
-    """The deployment that `paths` hold. Raises ManifestError for a path that doesn't exist."""
+def read(
+    paths: Iterable[Path], config: Config, lock: Locked | None, values: Sequence[Path] = ()
+) -> Deployment:
+    """The deployment that `paths` hold, its charts with the files `values` set over their own.
+    Raises ManifestError for a path that doesn't exist."""
     paths = list(paths)
-    found = scan(paths, helm="raw")
+    found = scan(paths, helm="raw", values=values)
     # What can't be read is the scan's to report.
     texts = {file: text for file in _files(paths) if (text := read_text(file, [])) is not None}
     if lock is not None and (text := read_text(lock.file, [])) is not None:

@@ -53,13 +53,14 @@ class Known(Protocol):
 @dataclass(frozen=True)
 class Images:
     """The lock, the deployment files, k3s's directory of bundles, containerd's socket (None: it
-    doesn't run, the bundles are what it will have)."""
+    doesn't run, the bundles are what it will have); values files set over those of charts."""
 
     lock: Path
     deployment: tuple[Path, ...]
     bundles: Path
     socket: Path | None
     platform: Platform
+    values: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def of_images(box: Images, k3s: K3s | None, noted: Pulls | None = None) -> list[
     if k3s is not None:
         rows += () if whole else k3s_images.imported_once(box.bundles)
         rows += k3s_images.started(k3s, box.bundles, images.proven(lock, box.platform) | stored)
-    found = scan(box.deployment, helm="auto")
+    found = scan(box.deployment, helm="auto", values=box.values)
     if k3s is not None and noted is not None:
         held = entitled.named(document.root for document in found.documents)
         rows += entitled.rows(k3s, noted, _known(lock, box, noted), held)
