@@ -1,4 +1,4 @@
-"""Values that something sets over those of a chart: what then runs is found, with the chart's own."""
+"""Values that something sets over those of a chart: what then runs is found too."""
 
 import base64
 import io

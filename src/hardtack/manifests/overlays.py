@@ -154,7 +154,8 @@ def _dotted(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         steps = [re.sub(r"\\(.)", r"\1", step) for step in _STEP.findall(path)]
         if not steps or any("[" in step for step in steps):
             continue
+        below = value
         for step in reversed(steps):
-            value = {step: value}
-        values = over(values, value)
+            below = {step: below}
+        values = over(values, below)
     return values
