@@ -156,6 +156,28 @@ def test_it_fits_phones_and_screens(page: Page, served: Endpoint, width: int) ->
     assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= width
 
 
+def test_words_without_an_end_fit_a_phone(page: Page, served: Endpoint) -> None:
+    status = served.json("/status/metrics.json")
+    long, parts = "W" * 300, status["detectors"][PARTS.id]
+    parts |= {"name": long, "query": long}
+    parts["server"]["note"] = long
+    for query in parts["last"]:
+        query["query"] = query["rois"][0]["label"] = long
+    page.set_viewport_size({"width": 320, "height": 800})
+    told(
+        page,
+        served,
+        detectors=status["detectors"],
+        ready={"at": 0, "ready": False, "missing": [long]},
+    )
+    expect(card(page, PARTS.id).locator(".question")).to_have_text(long)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    card(page, PARTS.id).locator(".show").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.locator("h2")).to_have_text(long)
+    assert dialog.evaluate("it => it.scrollWidth <= it.clientWidth")
+
+
 def test_dark_and_light_follow_the_system(page: Page, served: Endpoint) -> None:
     page.goto(served.url + "/status")
     grounds = []
