@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -277,9 +279,22 @@ def test_what_the_box_does_not_know_is_passed_on(box: Box, cloud: Cloud) -> None
         assert served.ask("PATCH", "/device-api/v1/echo", body).json() == {
             "method": "PATCH", "body": len(body),
         }  # fmt: skip
+        for path in ("/v1/groups/a%2Fb%3Fc%23d%25", "/v1/image-queries/%C3%BC"):
+            served.ask("GET", path)
+            assert cloud.asked[-1] == f"GET /device-api{path}"
         cloud.mode = "hang"
         assert served.ask("GET", "/device-api/v1/rules").status == 503
         assert served.ask("GET", "/device-api/v1/rules").headers["retry-after"]
+
+
+@pytest.mark.parametrize("up", ["..", "%2e%2e", "v1/.%2E/.."])
+def test_no_path_leads_out_of_the_clouds_api(box: Box, cloud: Cloud, up: str) -> None:
+    with box.serving() as served, contextlib.closing(HTTPConnection(served.url[7:])) as caller:
+        caller.request("GET", f"/device-api/{up}/admin")
+        refused = caller.getresponse()
+        assert refused.status == 400
+        assert "write it without" in json.loads(refused.read())["detail"]
+        assert "GET /admin" not in cloud.asked
 
 
 def test_a_query_sent_again_is_the_same_query(box: Box, cloud: Cloud) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
@@ -15,6 +16,7 @@ from hardtack.endpoint.query import Refused
 from hardtack.endpoint.upstream import Upstream
 
 _PREFIX = "/device-api"
+_IN_PATHS = "/%:@!$&'()*+,;="
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _AWAY = 30
 _ON = ("accept", "content-type", "content-length", "user-agent", "x-api-token", "x-request-id")
@@ -24,14 +26,15 @@ _BACK = (
 
 
 def routes(own: Sequence[BaseRoute], upstream: Upstream) -> list[BaseRoute]:
-    """The box's own routes, and one for all else below the API's prefix."""
+    """The box's own routes, and all else of the API, with its prefix or bare."""
 
     async def other(request: Request) -> Response:
         return await pass_on(upstream, request)
 
     # A path of the box's own with another method is for the cloud too: `_Exact` lets it by.
     exact: list[BaseRoute] = [_Exact(route) for route in own]
-    return [*exact, Route(_PREFIX + "/{path:path}", other, methods=_METHODS), *own]
+    rest = [Route(below + "/{path:path}", other, methods=_METHODS) for below in (_PREFIX, "/v1")]
+    return [*exact, *rest, *own]
 
 
 class _Exact(BaseRoute):
@@ -49,11 +52,10 @@ class _Exact(BaseRoute):
 
 
 async def pass_on(upstream: Upstream, request: Request) -> Response:
-    """The cloud's reply to this request. Raises Refused, 503, where there is none."""
+    """The cloud's reply to this request. Raises Refused: 503 where there is none, 400."""
     if not upstream.reachable:
         raise Refused(503, f"The box can't answer this, and {_away(upstream)}.", _AWAY)
-    path = request.url.path
-    path = path if path.startswith(_PREFIX) else _PREFIX + path
+    path = _path(request)
     headers = {name: value for name in _ON if (value := request.headers.get(name))}
     has_body = "content-length" in headers or "transfer-encoding" in request.headers
     body = _Body(request, upstream.deadline) if has_body else None
@@ -65,6 +67,15 @@ async def pass_on(upstream: Upstream, request: Request) -> Response:
         raise Refused(503, f"The box can't answer this. {error}", _AWAY) from None
     back = {n: v for n, v in reply.headers.items() if n.lower() in _BACK}
     return StreamingResponse(reply.pieces, reply.status, back)
+
+
+def _path(request: Request) -> str:
+    """As it came: unquoted, a quoted slash would be one more. Raises Refused, 400, where it leads
+    out of the API, to what the box's own token was not given for."""
+    if not {".", ".."}.isdisjoint(request.scope["path"].split("/")):
+        raise Refused(400, "The path has . or .. in it; write it without.")
+    path = quote(request.scope["raw_path"], safe=_IN_PATHS)
+    return path if path.startswith(_PREFIX + "/") else _PREFIX + path
 
 
 class _Body(Iterator[bytes]):
