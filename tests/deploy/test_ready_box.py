@@ -194,6 +194,12 @@ def _k3s_unit(line: str) -> Callable[[Path], None]:
     return _write(UNITS / "k3s.service.d/site.conf", f"[Unit]\n{line}\n")
 
 
+def _service(*lines: str) -> Callable[[Path], None]:
+    """A drop-in for what k3s's unit runs."""
+    text = "\n".join(["[Service]", *lines, ""])
+    return _write(UNITS / "k3s.service.d/service.conf", text)
+
+
 def _starts(name: str, text: str, by: str = "multi-user.target") -> Callable[[Path], None]:
     """A unit that is started at boot."""
     return _chained(
@@ -426,6 +432,27 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         _chained(_started("server"), _write("usr/local/bin/k3s", "")), "started at boot",
         "to start /usr/local/bin/k3s, which isn't there, or is no program",
     ),
+    "a k3s whose script has no interpreter": (
+        _chained(_started("server"), _write("usr/local/bin/k3s", "#!/opt/old/bin/python -I\n")),
+        "started at boot", "to start /usr/local/bin/k3s, which isn't there, or is no program",
+    ),
+    "an environment that is gone": (
+        _service("EnvironmentFile=/etc/%N.env"), "started at boot",
+        "k3s.service fails at boot: EnvironmentFile=/etc/k3s.env, which isn't there",
+    ),
+    "a user that is gone": (
+        _chained(_service("User=site"), _write("etc/passwd", "root:x:0:0::/:/bin/sh\n")),
+        "started at boot", "k3s.service fails at boot: User=site, which isn't there",
+    ),
+    "a program to run first that is gone": (
+        _service("ExecStartPre=+/usr/local/bin/check --all"), "started at boot",
+        "fails at boot: ExecStartPre=+/usr/local/bin/check --all, which isn't there",
+    ),
+    "an environment of what prepares that is gone": (
+        _write(UNITS / "hardtack-prepare.service.d/a.conf",
+               "[Service]\nEnvironmentFile=/etc/site.env\n"),
+        "prepared at boot", "fails at boot: EnvironmentFile=/etc/site.env, which isn't there",
+    ),
     "a k3s that is started until the next start": (
         _chained(_remove(UNITS / "multi-user.target.wants/k3s.service"),
                  _write("run/systemd/system/multi-user.target.wants/k3s.service", "")),
@@ -504,6 +531,24 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         _chained(_mount("ext4"), _fstab(f"{_DISK} nofail 0 2")), "mounts",
         "k3s may start before /var/lib/rancher is mounted",
     ),
+    "a disk that asks for a passphrase": (
+        _write("etc/crypttab", "# name device key\nroot_crypt UUID=1-2 none luks,discard\n"),
+        "mounts", "root_crypt of /etc/crypttab asks whoever sits in front of the box",
+    ),
+    "a disk whose key is gone": (
+        _write("etc/crypttab", "data /dev/sdb1 /etc/keys/data.key luks\n"), "mounts",
+        "at boot: its key /etc/keys/data.key isn't there",
+    ),
+    "a disk of k3s's that asks for a passphrase": (
+        _chained(_mount("ext4"), _fstab("/dev/mapper/data /var/lib/rancher ext4 defaults 0 2"),
+                 _write("etc/crypttab", "data /dev/sdb1 none luks,nofail\n")),
+        "mounts", "data of /etc/crypttab asks",
+    ),
+    "a disk of k3s's whose key is a server's": (
+        _chained(_mount("ext4"), _fstab("/dev/mapper/data /var/lib/rancher ext4 defaults 0 2"),
+                 _write("etc/crypttab", "data /dev/sdb1 /etc/hostname _netdev\n")),
+        "mounts", "only when there is a network (_netdev)",
+    ),
     "a disk mounted by hand": (
         _chained(_mount("ext4"), _RUNS), "mounts", "/var/lib/rancher was mounted by hand",
     ),
@@ -523,6 +568,32 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
                  _write(UNITS / "local-fs.target.wants/data.mount", "")), "mounts",
         "data.mount, which is to mount something at boot, is refused by systemd: Where=/srv/data/ "
         "is that of srv-data.mount",
+    ),
+    "data elsewhere, by a short name": (
+        _started("server -d /srv/k3s"), "storage", "its data in /srv/k3s",
+    ),
+    "configuration elsewhere": (
+        _started("server --config=/srv/k3s.yaml"), "storage", "configuration from /srv/k3s.yaml",
+    ),
+    "configuration elsewhere, by the environment": (
+        _started("server -c /etc/rancher/k3s/config.yaml", "K3S_CONFIG_FILE=/srv/k3s.yaml\n"),
+        "storage", "configuration from /srv/k3s.yaml",
+    ),
+    "docker": (_k3s("docker: true"), "storage", "has its pods run by docker"),
+    "another container runtime": (
+        _k3s("container-runtime-endpoint: /run/crio.sock"), "storage", "run by /run/crio.sock",
+    ),
+    "configuration from a server": (
+        _started("server -c https://10.0.0.5/k3s.yaml"), "control plane", "from a server",
+    ),
+    "a VPN": (
+        _started("server", "K3S_VPN_AUTH_FILE=/etc/vpn\n"), "control plane", "(vpn-auth-file)",
+    ),
+    "an agent's command, by a short name": (
+        _started("agent -s https://10.0.0.5:6443"), "control plane", "10.0.0.5",
+    ),
+    "an agent's file, by a short name": (
+        _k3s("s: https://10.0.0.5:6443"), "control plane", "10.0.0.5",
     ),
     "data elsewhere": (_k3s("data-dir: /srv/k3s"), "storage", "its data in /srv/k3s"),
     "an agent's file": (_k3s("server: https://10.0.0.5:6443"), "control plane", "10.0.0.5"),
@@ -622,7 +693,8 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
         _k3s("datastore-endpoint: postgres://u:p@localhost:5432/k3s"),
         _k3s("datastore-endpoint: mysql://u:p@unix(/run/mysqld.sock)/k3s"),
         _k3s("datastore-endpoint: sqlite:///var/lib/k3s.db"),
-        _k3s("data-dir: /var/lib/rancher/k3s"),
+        _k3s("data-dir: /var/lib/rancher/k3s\ndocker: false"),
+        _started("server -c /etc/rancher/k3s/config.yaml"),
         _k3s("bind-address: 0.0.0.0\nadvertise-address: 127.0.0.1\nflannel-iface: lo"),
         _chained(_resolved("DNS=192.0.2.1"),
                  _k3s("resolv-conf: /run/systemd/resolve/resolv.conf")),
@@ -659,6 +731,14 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
         _k3s_unit("ConditionPathExists=!/srv/licence\nConditionPathIsDirectory=/etc"),
         _k3s_unit("ConditionPathExists=|/srv/licence\nConditionPathExists=|/etc/hostname"),
         _k3s_unit("ConditionPathExists=/run/site/ready"),
+        _service("EnvironmentFile=-/etc/none.env", "ExecStartPre=-/usr/bin/none",
+                 "EnvironmentFile=/run/site.env", "User=0", "User=%i", "EnvironmentFile=/etc/*.x"),
+        _service("EnvironmentFile=/etc/none.env", "EnvironmentFile=", "ExecStartPre=/usr/bin/none",
+                 "ExecStartPre="),
+        _chained(_service("User=site"), _write("etc/passwd", "root:x:0:0::/:/bin/sh\n"),
+                 _write("etc/nsswitch.conf", "passwd: files sss\n")),
+        _chained(_service("User=site", "DynamicUser=yes"),
+                 _write("etc/passwd", "root:x:0:0::/:/bin/sh\n")),
         _link("run/systemd/system/k3s.service", "/dev/null"),  # until the next start
         _chained(_write("usr/lib/systemd/system/site-k3s.service", "[Unit]\n"),
                  _remove(UNITS / "k3s.service"),
@@ -681,8 +761,15 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
                  _write("boot/vmlinuz-0.1-rescue", ""), _write("boot/vmlinuz-99.9.old", "")),
         _kernel("99.1.0-3-amd64", ""),  # nor has the one that runs an initial RAM disk
         _chained(_running("a" * 64), _carrying("a" * 64)),
-        _chained(_running("a" * 64), _write("usr/local/bin/k3s", "#!/bin/sh\nexec k3s.tar\n")),
+        _chained(_running("a" * 64), _write("usr/local/bin/k3s", "#!/bin/sh\nexec k3s.tar\n"),
+                 _write("bin/sh", PROGRAM)),
         _carrying("b" * 64),
+        _write("etc/crypttab", "a UUID=1 none luks,tpm2-device=auto\nb /dev/sdb1 /etc/hostname\n"
+               "c /dev/sdc1 /dev/urandom swap\nd /dev/sdd1 none noauto\ne /dev/sde1 - nofail\n"
+               "f /dev/sdf1 none luks,keyscript=/x\ng /dev/sdg1 /run/x\nh /dev/sdh1 /k:LABEL=u\n"),
+        _chained(_write("etc/crypttab", "a UUID=1\n"),
+                 _write("etc/cryptsetup-keys.d/a.key", "k")),
+        _chained(_write("etc/crypttab", "a UUID=1 none luks\n"), _write("usr/bin/clevis", "")),
         _chained(_mount("xfs"), _RUNS, _fstab(f"{_DISK} defaults 0 2")),
         _chained(_mount("xfs"), _RUNS, _MOUNT_UNIT, _MOUNT_LINK),
         _chained(_mount("xfs"), _RUNS, _MOUNT_UNIT,
@@ -792,6 +879,9 @@ _NO_MOUNT = _remove(_WANTS / _OURS["hardtack@.service"])
         (_remove(_WANTS / "hardtack-endpoint.service"), "hardtack-endpoint.service is not started"),
         (_link(UNITS / "hardtack-endpoint.service", "/dev/null"), "endpoint.service is masked"),
         (_remove("usr/local/bin/hardtack"), "which isn't there"),
+        (_write(UNITS / "hardtack@.service",
+                "[Service]\nExecStart=hardtack\nEnvironmentFile=/etc/hardtack/%i.env\n"),
+         "hardtack@.service fails at boot: EnvironmentFile=/etc/hardtack/srv-models.env, which"),
         (_remove(_WANTS / "hardtack-prepare.service"), "nothing prepares"),
         (_chained(_TIME, _write("usr/lib/systemd/system/hardtack-endpoint.service.d/a.conf",
                                 "[Unit]\nAfter=time-sync.target\n")),

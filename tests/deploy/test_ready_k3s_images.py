@@ -95,3 +95,20 @@ def test_containerds_configuration_says_which(tmp_path: Path, line: str) -> None
     found = k3s.read(tmp_path)
     assert found is not None
     assert found.pause == "rancher/mirrored-pause:3.6"
+
+
+@pytest.mark.parametrize(("told", "pause"), [
+    ("rancher/mirrored-pause:3.6", "registry.example/rancher/mirrored-pause:3.6"),
+    ("site/pause:9", "site/pause:9"),
+])  # fmt: skip
+def test_an_image_that_k3s_was_told_since(tmp_path: Path, told: str, pause: str) -> None:
+    """The next start writes it where the last one wrote another."""
+    written = tmp_path / CONFIG
+    written.parent.mkdir(parents=True)
+    written.write_text('sandbox = "registry.example/rancher/mirrored-pause:3.6"\n')
+    config = tmp_path / k3s.CONFIG / "config.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text(f"pause-image: {told}\n")
+    found = k3s.read(tmp_path)
+    assert found is not None
+    assert found.pause == pause

@@ -32,7 +32,7 @@ from tests.support.registry import RegistryServer, registry
 CHOSEN = tuple(s for s in SAMPLES if s.name in ("digit", "focus"))
 PAUSE = "rancher/mirrored-pause:3.6"
 WAITER = "systemd-networkd-wait-online.service"
-PROGRAM = "#!/bin/sh\n"
+PROGRAM = "\x7fELF\n"
 _ROUTES = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT"
 
 

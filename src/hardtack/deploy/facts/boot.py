@@ -28,12 +28,16 @@ class Boot:
 
     def starts(self, unit: str) -> bool:
         """Whether the unit is started, or an instance of it; by a timer, a path or a socket too."""
-        known = self.files.id(unit)
-        pattern = known.replace("@.", "@*.")
-        if any(fnmatchcase(name, pattern) for name in self.started):
+        if self.instances(unit):
             return True
+        known = self.files.id(unit)
         triggers = {known.rpartition(".")[0] + kind for kind in _TRIGGERS}
         return not triggers.isdisjoint(self.started)
+
+    def instances(self, unit: str) -> list[str]:
+        """What is started at boot of a unit, by itself: it, or of a template its instances."""
+        pattern = self.files.id(unit).replace("@.", "@*.")
+        return sorted(name for name in self.started if fnmatchcase(name, pattern))
 
     @cached_property
     def started(self) -> frozenset[str]:

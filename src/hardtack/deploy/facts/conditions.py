@@ -17,7 +17,7 @@ _HOLDS: dict[str, Callable[[Path], bool]] = {
 }
 """What each says of a path that is there."""
 _GROUPS = ("Condition", "Assert")
-_MADE_ANEW = ("/run/", "/var/run/", "/tmp/", "/dev/", "/proc/", "/sys/")
+MADE_ANEW = ("/run/", "/var/run/", "/tmp/", "/dev/", "/proc/", "/sys/")
 """Below these nothing tells what a start will find."""
 
 
@@ -33,7 +33,7 @@ def unmet(root: Path, said: Iterable[tuple[str, str]]) -> tuple[str, ...]:
         if not group or not value or kind not in _HOLDS:
             continue
         path = value.lstrip("!").strip()
-        if path.startswith("/") and "%" not in path and not path.startswith(_MADE_ANEW):
+        if path.startswith("/") and "%" not in path and not path.startswith(MADE_ANEW):
             there = resolved(root, path)
             if (there is not None and _HOLDS[kind](there)) == value.startswith("!"):
                 found.append(f"{key}={value}")

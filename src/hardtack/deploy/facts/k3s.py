@@ -29,15 +29,17 @@ def read(root: Path) -> K3s | None:
     """What k3s below `root` is told; None where there is none. Raises ConfigError."""
     if not any((root / sign).exists() for sign in _SIGNS):
         return None
-    settings: dict[str, Any] = dict(k3s_start.environment(root))
+    environment = k3s_start.environment(root)
+    settings: dict[str, Any] = dict(environment)
     for file in _files(root):
         for key, value in _read(file).items():
-            if key.endswith("+"):
-                settings[key[:-1]] = [*_listed(settings.get(key[:-1])), *_listed(value)]
-            else:
-                settings[key] = value
+            flag = k3s_start.long(key.removesuffix("+"))
+            before = _listed(settings.get(flag)) if key.endswith("+") else []
+            settings[flag] = [*before, *_listed(value)] if before else value
     commanded = k3s_start.flags(root)
     settings |= commanded
+    if "config" in environment:  # alone of all it goes before the command
+        settings["config"] = environment["config"]
     kubelet = kubelet_files.read(root, dict(_arguments(settings.pop("kubelet-arg", None))))
     plain = {key: ",".join(map(str, _listed(value))) for key, value in settings.items()}
     resolv = plain.get("resolv-conf") or kubelet.get("resolv-conf")
@@ -46,14 +48,21 @@ def read(root: Path) -> K3s | None:
         _read(registries)  # or k3s says so, and starts nothing
     return K3s(
         plain, kubelet, resolvconf.servers(root, resolv) if resolv else None,
-        _sandbox(root) or plain.get("pause-image"), frozenset(commanded),
+        _pause(root, plain.get("pause-image", "")), frozenset(commanded),
         names.of_node(root, with_id=plain.get("with-node-id", "").lower() == "true"),
         resolv if resolv and resolvconf.leased(root, resolv) else "",
     )  # fmt: skip
 
 
+def _pause(root: Path, told: str) -> str | None:
+    """The image with which the next start holds pods. What k3s wrote for containerd names its
+    registry too, but is of the last start: of another image since then k3s alone was `told`."""
+    written = _sandbox(root)
+    return written if written and written.endswith(told) else told or None
+
+
 def _sandbox(root: Path) -> str | None:
-    """The image that containerd holds pods with, of the configuration that k3s wrote for it."""
+    """The image of containerd's configuration, which k3s writes anew when it starts."""
     try:
         text = (root / _CONTAINERD).read_text(errors="replace")
     except OSError:

@@ -16,7 +16,11 @@ _ENVIRONMENT = {
     "K3S_DATA_DIR": "data-dir",
     "K3S_NODE_NAME": "node-name",
     "K3S_RESOLV_CONF": "resolv-conf",
+    "K3S_CONFIG_FILE": "config",
+    "K3S_VPN_AUTH": "vpn-auth",
+    "K3S_VPN_AUTH_FILE": "vpn-auth-file",
 }
+_SHORT = {"c": "config", "d": "data-dir", "i": "node-ip", "s": "server", "t": "token"}
 _ROLES = ("server", "agent")
 
 
@@ -26,18 +30,22 @@ def flags(root: Path) -> dict[str, list[str]]:
     for said in _started(root):
         commands = [v for k, v in said if k == "ExecStart" and v]
         for name, value in _flags(_words(commands[-1] if commands else "")):
-            found.setdefault(name, []).append(value)
+            found.setdefault(long(name), []).append(value)
     return found
+
+
+def long(flag: str) -> str:
+    """What k3s calls a flag that has a short name too; its files may have either."""
+    return _SHORT.get(flag, flag)
 
 
 def environment(root: Path) -> dict[str, str]:
     """Flag → value of k3s's environment; what its files say goes first."""
     found = {}
     for said in _started(root):
-        texts = [v for k, v in said if k == "Environment"]
-        for key, value in said:
-            if key == "EnvironmentFile":
-                texts += _lines(root / value.lstrip("-/"))
+        texts = _since_emptied(said, "Environment")
+        for file in _since_emptied(said, "EnvironmentFile"):
+            texts += _lines(root / file.lstrip("-/"))
         for word in (word for text in texts for word in _words(text)):
             name, _, value = word.partition("=")
             if value and name in _ENVIRONMENT:
@@ -50,6 +58,15 @@ def _started(root: Path) -> list[list[tuple[str, str]]]:
     files = UnitFiles(root)
     names = systemd.names(files)
     return [list(files.settings(unit)) for unit in UNITS if unit in names]
+
+
+def _since_emptied(said: list[tuple[str, str]], key: str) -> list[str]:
+    """The values of `key`; an empty one takes back those before it."""
+    found: list[str] = []
+    for each, value in said:
+        if each == key:
+            found = [*found, value] if value else []
+    return found
 
 
 def _flags(words: list[str]) -> Iterator[tuple[str, str]]:

@@ -96,7 +96,7 @@ class Unit(NamedTuple):
     """A systemd unit. `waits`: the waiters that are ordered before it; `impossible`: services that
     it doesn't start without, and that fail with no network or aren't there. `started`: at boot;
     `lacks`: its program, where that isn't there; `mounts`: the places whose mounts it awaits;
-    `unmet`: conditions that don't hold."""
+    `unmet`: conditions that don't hold; `fails`: settings on which its start fails."""
 
     name: str
     waits: tuple[Waiter, ...] = ()
@@ -105,6 +105,7 @@ class Unit(NamedTuple):
     lacks: str = ""
     mounts: frozenset[str] = frozenset()
     unmet: tuple[str, ...] = ()
+    fails: tuple[str, ...] = ()
 
 
 class Systemd(NamedTuple):
@@ -135,6 +136,15 @@ class Entry(NamedTuple):
     there: bool = True
 
 
+class Volume(NamedTuple):
+    """A line of /etc/crypttab that counts at boot. `asked`: why somebody is asked for a passphrase
+    then; empty where nobody is."""
+
+    name: str
+    options: frozenset[str] = frozenset()
+    asked: str = ""
+
+
 class Helper(NamedTuple):
     """A credential helper of the kubelet: `seconds` until it ended with no network; None: it
     didn't in the time given. `error`: why it can't be started."""
@@ -163,3 +173,4 @@ class Facts(NamedTuple):
     helpers: tuple[Helper, ...] = ()
     fstab: tuple[Entry, ...] = ()
     upcoming: Upcoming = Upcoming()
+    crypttab: tuple[Volume, ...] = ()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from hardtack.deploy.facts import fstab, helpers, k3s, mounts, network, systemd, upcoming
+from hardtack.deploy.facts import crypttab, fstab, helpers, k3s, mounts, network, systemd, upcoming
 from hardtack.deploy.facts.model import Clock, Facts, Space
 
 KEPT = Path("var/lib/hardtack/clock")
@@ -42,6 +42,7 @@ def read(
         helpers.read(root, configured.settings) if configured and helpers_too else (),
         fstab.read(root),
         upcoming.read(root),
+        crypttab.read(root),
     )
 
 

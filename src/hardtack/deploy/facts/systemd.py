@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from hardtack.deploy.facts import fstab, mountunits
 from hardtack.deploy.facts.boot import Boot
 from hardtack.deploy.facts.conditions import unmet
-from hardtack.deploy.facts.links import resolved
 from hardtack.deploy.facts.model import Systemd, Unit
 from hardtack.deploy.facts.ordering import ONLINE, Ordering
+from hardtack.deploy.facts.startable import failing, lacking
 from hardtack.deploy.facts.unitfiles import UnitFiles
 
 PREPARING = "hardtack-prepare.service"
 _OURS = ("k3s.service", "k3s-agent.service", "containerd.service", "hardtack*.service")
-_PROGRAMS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin")
-"""Where systemd looks for a program that is named without its directory."""
-_PREFIXES = "@-:+!|"
 
 
 def read(root: Path) -> Systemd | None:
@@ -61,26 +57,13 @@ def _is_ours(name: str) -> bool:
 def _unit(root: Path, name: str, boot: Boot, order: Ordering) -> Unit:
     said = list(boot.files.settings(name))
     commands = [value for key, value in said if key == "ExecStart" and value]
-    lacks = _lacking(root, commands[-1]) if commands else ""
+    fails = (
+        setting
+        for each in boot.instances(name)
+        for setting in failing(root, each, boot.files.settings(each))
+    )
     return Unit(
-        name, order.waiters(name), order.impossible(name), boot.starts(name), lacks,
-        frozenset(order.mounts(name)), unmet(root, said),
+        name, order.waiters(name), order.impossible(name), boot.starts(name),
+        lacking(root, commands[-1]) if commands else "", frozenset(order.mounts(name)),
+        unmet(root, said), tuple(dict.fromkeys(fails)),
     )  # fmt: skip
-
-
-def _lacking(root: Path, command: str) -> str:
-    """The program of an ExecStart; empty where it is there, and one."""
-    try:
-        program = (shlex.split(command) or [""])[0].lstrip(_PREFIXES)
-    except ValueError:
-        return ""  # systemd itself refuses it
-    if "%" in program:
-        return ""
-    places = [program] if program.startswith("/") else [f"{d}/{program}" for d in _PROGRAMS]
-    found = (resolved(root, place) for place in places)
-    return "" if any(path is not None and _is_program(path) for path in found) else program
-
-
-def _is_program(path: Path) -> bool:
-    """Not what an upgrade that was broken off leaves: a file that may not be run, or is empty."""
-    return path.is_file() and bool(path.stat().st_mode & 0o111 and path.stat().st_size)

@@ -170,7 +170,8 @@ ABOUT: dict[Check, tuple[str, str]] = {
     ),
     Check.BOX_STARTS: (
         "systemd starts k3s at boot, without Kubernetes the mounts and the endpoint; their "
-        "programs are there, and the conditions of their units hold. Who restarts a container that "
+        "programs, the files and users that they start with are there, and the conditions of their "
+        "units hold. Who restarts a container that "
         "runs k3s can't be seen from inside it: `restart: always`, as `deploy/balena-k3s` has it.",
         _HAND,
     ),
@@ -181,16 +182,18 @@ ABOUT: dict[Check, tuple[str, str]] = {
     Check.BOX_STORAGE: (
         "k3s's data, the cache and the endpoint's state lie on a disk of the box that takes "
         "writes, not in memory (an overlay over it neither) or on a server; k3s's where `ready` "
-        "looks for it.", _HAND,
+        "looks for it, as its configuration is, and its images.", _HAND,
     ),
     Check.BOX_MOUNTS: (
         "No line of `/etc/fstab` ends the next start in emergency mode (a disk that is gone, a "
-        "mount of a bucket without `nofail`); what these directories lie on is mounted at boot, "
+        "mount of a bucket without `nofail`), none of `/etc/crypttab` asks for a passphrase; what "
+        "these directories lie on is mounted at boot, "
         "without a network, and k3s awaits its own.",
         "by hand; that k3s awaits its disk: `box prepare`",
     ),
     Check.BOX_CONTROL: (
-        "k3s joins no server and keeps its state in no database that is elsewhere.", _HAND,
+        "k3s joins no server and no VPN, and keeps neither its state in a database nor its "
+        "configuration elsewhere.", _HAND,
     ),
     Check.BOX_PULLS: (
         "No admission plugin has each start of a pod ask a registry, over its pull policy.", _HAND,

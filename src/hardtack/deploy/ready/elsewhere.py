@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from hardtack.deploy.facts.k3s import DATA
+from hardtack.deploy.facts.k3s import CONFIG, DATA
 from hardtack.deploy.facts.model import Facts
 from hardtack.deploy.ready.amiss import Amiss
 
+_CONFIG = Path("/", CONFIG, "config.yaml")
 _MEMORY = ("tmpfs", "ramfs")
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "ceph", "fuse.sshfs", "fuse.glusterfs", "fuse.s3fs")
 _HERE = re.compile(
@@ -34,6 +35,24 @@ def control_plane(facts: Facts) -> Iterable[Amiss]:
         yield (
             f"k3s keeps its state in a database elsewhere ({kind}), and doesn't start without it",
             "Take datastore-endpoint out of k3s's configuration: it keeps its state here then.",
+        )
+
+    yield from _started_first(settings)
+
+
+def _started_first(settings: Mapping[str, str]) -> Iterable[Amiss]:
+    """What k3s asks of a network before it starts anything."""
+    config = settings.get("config", "")
+    if config.startswith(("http://", "https://")):
+        yield (
+            "k3s reads its configuration from a server, and doesn't start without it",
+            f"Keep it in {_CONFIG} (--config, K3S_CONFIG_FILE).",
+        )
+    vpn = next((flag for flag in ("vpn-auth", "vpn-auth-file") if settings.get(flag)), None)
+    if vpn is not None:
+        yield (
+            f"k3s joins a VPN before it starts ({vpn}), which it can't with no network",
+            f"Take {vpn} out of k3s's configuration; the box may join the VPN itself.",
         )
 
 
@@ -67,9 +86,29 @@ def storage(facts: Facts) -> Iterable[Amiss]:
                 "See what the kernel says of it (dmesg): after errors it stays so until it was "
                 "checked (fsck), and the disk may be dying.",
             )
-    data = facts.k3s.settings.get("data-dir", "") if facts.k3s else ""
+    yield from _overlooked(facts.k3s.settings if facts.k3s else {})
+
+
+def _overlooked(settings: Mapping[str, str]) -> Iterable[Amiss]:
+    """Where k3s has what it needs, and nothing here looks."""
+    data = settings.get("data-dir", "")
     if data and Path(data) != Path("/", DATA):
         yield (
             f"k3s keeps its data in {data}, where neither `ready` nor `box prepare` looks",
             f"Take data-dir out of k3s's configuration, and mount or link {data} at /{DATA}.",
+        )
+    config = settings.get("config", "")
+    if config and Path(config) != _CONFIG and "://" not in config:
+        yield (
+            f"k3s reads its configuration from {config}, where neither `ready` nor `box prepare` "
+            "looks",
+            f"Move it to {_CONFIG}, and name it no more (--config, K3S_CONFIG_FILE).",
+        )
+    docker = settings.get("docker", "").lower() == "true"
+    runtime = "docker" if docker else settings.get("container-runtime-endpoint", "")
+    if runtime:
+        yield (
+            f"k3s has its pods run by {runtime}, whose images aren't those that k3s loads when it "
+            "starts, and that `ready` looks at",
+            "Take docker and container-runtime-endpoint out of k3s's configuration.",
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hardtack.deploy.facts.disks import unawaited
 from hardtack.deploy.facts.fstab import WEIGHTS
-from hardtack.deploy.facts.model import Entry, Facts, Space, Systemd
+from hardtack.deploy.facts.model import Entry, Facts, Space, Systemd, Volume
 from hardtack.deploy.ready.amiss import PREPARE, Amiss
 
 _AWAY = ("s3fs", "mount-s3", "goofys", "geesefs", "rclone", "rclonefs", "gcsfuse", "blobfuse",
@@ -26,6 +26,8 @@ def at_boot(facts: Facts) -> Iterable[Amiss]:
     for entry in facts.fstab:
         yield from _held_up(entry)
         yield from _too_soon(entry, facts.fstab)
+    for volume in facts.crypttab:
+        yield from _locked(volume, facts)
     for unit, why in facts.systemd.refused.items():
         yield (
             f"{unit}, which is to mount something at boot, is refused by systemd: {why}",
@@ -58,6 +60,27 @@ def _held_up(entry: Entry) -> Iterable[Amiss]:
             f"{entry.source}, which /etc/fstab has mounted at {entry.place}, isn't there: the next "
             "start ends in emergency mode",
             "Correct or remove its line, or add nofail.",
+        )
+
+
+def _locked(volume: Volume, facts: Facts) -> Iterable[Amiss]:
+    """An encrypted disk that waits for somebody, or for a network; one that nothing waits for
+    counts where the box keeps there what it needs."""
+    places = {space.place for space in facts.spaces}
+    device = f"/dev/mapper/{volume.name}"
+    needed = any(entry.source == device and entry.place in places for entry in facts.fstab)
+    if volume.options & {"nofail", "_netdev"} and not needed:
+        return
+    if volume.asked:
+        yield (
+            f"{volume.name} of /etc/crypttab asks whoever sits in front of the box for a "
+            f"passphrase at boot: {volume.asked}",
+            "Give it a key that is on the box (tpm2-device=auto, or a key file), or nofail.",
+        )
+    elif "_netdev" in volume.options:
+        yield (
+            f"{volume.name} of /etc/crypttab is unlocked only when there is a network (_netdev)",
+            "Take _netdev out of its line, and give it a key that is on the box.",
         )
 
 

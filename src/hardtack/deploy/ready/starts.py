@@ -44,6 +44,7 @@ def prepared(facts: Facts) -> Iterable[Amiss]:
         for condition in unit.unmet:
             said = f"{PREPARING} is passed over at boot: {condition} doesn't hold"
             yield said, "Take that out of what was added to its unit file."
+        yield from _failing(unit)
         if unit.lacks:
             yield (
                 f"{PREPARING} is to run {unit.lacks} at the next start, which isn't there, or is "
@@ -105,6 +106,7 @@ def _down(systemd: Systemd, names: tuple[str, ...]) -> Iterable[Amiss]:
                 f"{unit.name} is passed over at boot: {condition} doesn't hold",
                 "Have it hold, or take that out of its unit file.",
             )
+        yield from _failing(unit)
     if started:
         return
     if units:
@@ -120,6 +122,14 @@ def _down(systemd: Systemd, names: tuple[str, ...]) -> Iterable[Amiss]:
             )
         else:
             yield f"{name} is masked: it is not started at boot", _unmask(name)
+
+
+def _failing(unit: Unit) -> Iterable[Amiss]:
+    for setting in unit.fails:
+        yield (
+            f"{unit.name} fails at boot: {setting}, which isn't there",
+            "Put it back, or correct the unit's file.",
+        )
 
 
 def passing(facts: Facts) -> str:
