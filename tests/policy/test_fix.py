@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from hardtack.manifests.place import Place, Severity
 from hardtack.policy.check import check
 from hardtack.policy.fix import fix
+from hardtack.policy.rule import Edit, Finding
 from tests.support.deployments import brief, checked, pod, written
 
 ODD = """\
@@ -114,3 +116,14 @@ def test_in_a_helm_template(tmp_path: Path) -> None:
     assert "policy: Always" in (tmp_path / "values.yaml").read_text()
     added = '      image: "alpine:{{ .Values.tag }}"\n      imagePullPolicy: IfNotPresent\n'
     assert added in (tmp_path / "templates/a.yaml").read_text()
+
+
+def test_bytes_that_are_no_unicode_stay_as_they_are(tmp_path: Path) -> None:
+    """A fix of another line of a file that is written anew as a whole."""
+    file = tmp_path / "a.yaml"
+    file.write_bytes(b"# caf\xe9\na: 1\r\n")
+    finding = Finding(
+        "rule", Severity.ERROR, Place(file, 2), "message", Edit(file, 2, "a: 1", ("a: 2",))
+    )
+    assert fix([finding]) == {file: 1}
+    assert file.read_bytes() == b"# caf\xe9\na: 2\r\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 from hardtack.manifests.place import Place, Problem, Severity
@@ -25,16 +26,21 @@ def read(file: Path, problems: list[Problem]) -> str | None:
     except OSError as error:
         left_out(f"it can't be read: {error.strerror}", Severity.ERROR)
         return None
-    manifest = file.suffix in _MANIFESTS
-    if b"\0" in data[:8192]:
+    manifest = file.suffix.lower() in _MANIFESTS
+    encoding = "utf-8-sig"
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell's `>` writes
+        encoding = "utf-16"
+    elif b"\0" in data[:8192]:
         if manifest:
             left_out("it can't be read: it holds zeros, as a power cut leaves them", Severity.ERROR)
         else:
             left_out("left out: it's a binary file", Severity.NOTE)
         return None
     try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
+        # Docker and shells care for no bytes of comments; YAML has to be Unicode.
+        text = data.decode(encoding, errors="strict" if manifest else "replace")
     except UnicodeDecodeError as error:
-        severity = Severity.ERROR if manifest else Severity.WARNING
-        left_out(f"left out: not UTF-8 (byte {error.start})", severity)
+        which = "UTF-16" if encoding == "utf-16" else "UTF-8"
+        left_out(f"left out: not {which} (byte {error.start})", Severity.ERROR)
         return None
+    return text.replace("\r\n", "\n")

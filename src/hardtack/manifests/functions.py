@@ -12,10 +12,16 @@ from typing import Any
 
 import yaml
 
+from hardtack.manifests.numbers import Whole, printed
 from hardtack.manifests.place import Severity
 from hardtack.manifests.yamlpos import parse
 
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """PyYAML's, and whole numbers that functions made."""
+
+
+_Dumper.add_representer(Whole, lambda dumper, number: dumper.represent_int(int(number)))
 
 
 class Unknown(Exception):
@@ -45,6 +51,8 @@ def shown(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, (int, float)):
+        return printed(value)
     return to_yaml(value) if isinstance(value, (dict, list)) else str(value)
 
 
@@ -53,7 +61,7 @@ def to_yaml(value: Any) -> str:
     if value is None:
         return ""
     try:
-        text: str = yaml.dump(value, Dumper=_DUMPER, width=1_000_000, allow_unicode=True)
+        text: str = yaml.dump(value, Dumper=_Dumper, width=1_000_000, allow_unicode=True)
     except yaml.YAMLError:  # a Context, or an Unknown, in it: plain values are all it takes
         raise Unknown("a part of the value is set while the template runs") from None
     except (RecursionError, UnicodeEncodeError) as error:
@@ -134,6 +142,18 @@ def _dig(*given: Any) -> Any:
     return value
 
 
+def _whole(value: Any) -> Whole:
+    return Whole(int(value))
+
+
+def _camel(value: Any) -> str:
+    """`query-frontend` is QueryFrontend."""
+    text = shown(value)
+    if not re.fullmatch(r"(?:[a-z0-9]+(?:[-_ ](?!$))?)*", text):
+        raise ValueError(f"{text[:60]!r} is more than words of small letters")
+    return "".join(word[:1].upper() + word[1:] for word in re.split("[-_ ]", text))
+
+
 def _until(count: Any) -> list[int]:
     return list(range(min(int(count), 1000)))
 
@@ -157,6 +177,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "squote": lambda value: f"'{shown(value)}'",
     "toString": shown,
     "lower": lambda value: shown(value).lower(),
+    "camelcase": _camel,
     "upper": lambda value: shown(value).upper(),
     "trim": lambda value: shown(value).strip(),
     "trimPrefix": lambda what, value: shown(value).removeprefix(what),
@@ -204,10 +225,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "join": lambda between, value: between.join(map(shown, value)),
     "printf": _printf,
     "print": lambda *given: "".join(map(shown, given)),
-    "int": int,
-    "int64": int,
-    "add": lambda *given: sum(map(int, given)),
-    "mul": lambda *given: math.prod(map(int, given)),
+    "int": _whole,
+    "int64": _whole,
+    "add": lambda *given: Whole(sum(map(int, given))),
+    "mul": lambda *given: Whole(math.prod(map(int, given))),
     "toYaml": to_yaml,
     "toJson": json.dumps,
     "indent": _indented,

@@ -20,7 +20,6 @@ _RELEASE = {"Name": "release", "Namespace": "default", "Service": "Helm", "Revis
             "IsInstall": True, "IsUpgrade": False}  # fmt: skip
 _OLD = "requirements.yaml"  # Helm 2's place for dependencies; charts of apiVersion v1 have it still
 _TESTS = ("tests", "ci")  # of helm-unittest, of chart-testing
-_TEMPLATES = (".tpl", ".yaml", ".yml", ".txt")
 
 
 @dataclass
@@ -50,6 +49,13 @@ class Chart:
         """The directory of the chart's own tests, or of values for them, that the file lies in."""
         parts = file.relative_to(self.directory).parts
         return self.directory / parts[0] if len(parts) > 1 and parts[0] in _TESTS else None
+
+    def renders(self, file: Path) -> bool | None:
+        """Whether Helm takes a file below templates/ for manifests, whatever its name ends with;
+        None for one elsewhere."""
+        if file.relative_to(self.directory).parts[0] != "templates":
+            return None
+        return not file.name.startswith(("_", ".")) and not file.name.endswith("NOTES.txt")
 
     def flattened(
         self, nodes: list[template.Node], file: Path, *, only_chosen: bool = False
@@ -126,10 +132,9 @@ class Charts:
         # Helm keeps the named templates of all charts of a tree in one place; an outer one's win.
         chart.named = outer.named if outer else {}
         for file in sorted((directory / "templates").rglob("*")):
-            helper = file.name.startswith("_") or file.suffix == ".tpl"
-            if file.suffix in _TEMPLATES and file.is_file():
+            if file.is_file():
                 text = files.read(file, self.problems)
-                if text and (helper or "define " in text):
+                if text and "define " in text:
                     nodes = template.parse(text)
                     for name, each in _defined(nodes, file).items():
                         chart.named.setdefault(name, each)

@@ -120,9 +120,14 @@ class _Scan:
         if archives.is_subchart(file) or archives.is_chart(file):
             self._packed(file)
             return
-        yaml = file.suffix in _YAML or name in kustomize.FILES
-        yaml = yaml or (file.suffix in (".tpl", ".txt") and file in self.taken_in)
-        script = file.suffix in _SCRIPTS
+        chart = self.charts.of(file)
+        rendered = chart.renders(file) if chart else None
+        if rendered is False:
+            return  # what includes it is read with it
+        ending = file.suffix.lower()  # k3s takes UPPER.YAML too
+        yaml = ending in _YAML or name in kustomize.FILES or bool(rendered)
+        yaml = yaml or (ending in (".tpl", ".txt") and file in self.taken_in)
+        script = ending in _SCRIPTS and not rendered
         known = yaml or script or file.suffix in units.SUFFIXES
         if not (named or known or dockerfile.is_dockerfile(file) or lists.is_list(file)):
             return
@@ -130,7 +135,9 @@ class _Scan:
         text = files.read(file, self.problems)
         if text is None:
             return
-        if dockerfile.is_dockerfile(file):
+        if rendered:
+            self._yaml(text, file)
+        elif dockerfile.is_dockerfile(file):
             self.images += dockerfile.images(text, file)
         elif lists.is_list(file):
             self.images += lists.images(text, file)
@@ -152,7 +159,7 @@ class _Scan:
         self.problems.append(Problem(Place(file, 1), message, severity))
 
     def _yaml(self, text: str, file: Path) -> None:
-        if file.suffix == ".json" and ("//" in text or "/*" in text):
+        if file.suffix.lower() == ".json" and ("//" in text or "/*" in text):
             text = _without_comments(text)
         chart = self.charts.of(file)
         if chart and file.parent == chart.directory and file.name.startswith("values"):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from hardtack.core.errors import BadReference
 from hardtack.manifests.marks import ANY_HOLE
+from hardtack.manifests.numbers import printed
 from hardtack.manifests.reference import Reference
 from hardtack.manifests.shell import BRACED
 from hardtack.manifests.yamlpos import Mapping as Node
@@ -116,11 +117,18 @@ def lines(text: str) -> Iterator[tuple[int, str, str]]:
             yield number, found[1], found[2].strip().strip("\"'")
 
 
+def _as_set(value: Scalar) -> str:
+    """The value's text; a number as Helm prints it, unless it's so long that this is no tag."""
+    number = value.plain() if value.tag in ("int", "float") else None
+    text = printed(number) if isinstance(number, (int, float)) else value.text
+    return value.text if "e" in text and number is not None else text
+
+
 def joined(image: Node, *, loosely: bool) -> Scalar | None:
     """`{registry, repository, tag, digest}` as one text, where the map writes an image; `loosely`
     where its key says that it does: other words for the parts are then known too."""
     part = {
-        key.text: str(value.plain()) if value.tag in ("int", "float") else value.text
+        key.text: _as_set(value)
         for key, value in image.items()
         if isinstance(value, Scalar) and value.tag != "null"
     }

@@ -145,7 +145,10 @@ def read(
     paths = list(paths)
     found = scan(paths, helm="raw", values=values)
     # What can't be read is the scan's to report.
-    texts = {file: text for file in _files(paths) if (text := read_text(file, [])) is not None}
+    files = dict.fromkeys(_files(paths)) | dict.fromkeys(
+        document.file for document in found.documents if document.file.is_file()
+    )
+    texts = {file: text for file in files if (text := read_text(file, [])) is not None}
     if lock is not None and (text := read_text(lock.file, [])) is not None:
         texts[lock.file] = text
     return Deployment(found, texts, config, lock)
@@ -157,7 +160,7 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
             continue
         for file in below(path, []):  # what can't be looked at is the scan's to report
-            if file.name.endswith(_TEXTS) or is_dockerfile(file):
+            if file.name.lower().endswith(_TEXTS) or is_dockerfile(file):
                 yield file
 
 

@@ -25,7 +25,8 @@ def fix(findings: Iterable[Finding]) -> dict[Path, int]:
 
 
 def _fix_file(file: Path, edits: dict[int, list[Edit]]) -> int:
-    lines = file.read_bytes().decode().split("\n")
+    # Bytes that are no UTF-8 stay what they are.
+    lines = file.read_bytes().decode(errors="surrogateescape").split("\n")
     done = 0
     # From the bottom up, so that lines put in don't move those still to be edited.
     for number in sorted(edits, reverse=True):
@@ -39,5 +40,9 @@ def _fix_file(file: Path, edits: dict[int, list[Edit]]) -> int:
             lines[number - 1 : number] = [line + ending for line in edit.new]
             done += 1
     if done:
-        write_atomically(file, "\n".join(lines).encode(), mode=file.stat().st_mode & 0o7777)
+        write_atomically(
+            file,
+            "\n".join(lines).encode(errors="surrogateescape"),
+            mode=file.stat().st_mode & 0o7777,
+        )
     return done
