@@ -33,6 +33,11 @@ def test_a_start_names_where_it_looks(tmp_path: Path) -> None:
     with endpoint(tmp_path, models, detectors) as served:
         said = served.log.read_text()
     assert f"The endpoint starts. Models: {models}; cloud: none" in said
+    assert "no detector" not in said
+    empty = tmp_path / "empty.yaml"
+    empty.touch()
+    with endpoint(tmp_path, models, empty) as served:
+        assert "knows no detector" in served.log.read_text()
 
 
 def test_a_mount_that_hangs_at_the_start_is_named(tmp_path: Path) -> None:

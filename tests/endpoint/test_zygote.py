@@ -52,6 +52,8 @@ def test_servers_share_what_is_imported_and_have_names_of_their_own(served: Endp
         assert maps.pss < maps.rss / 2  # most of it is shared
         told = server.environ()
         assert (told["HF_HUB_OFFLINE"], told["OMP_NUM_THREADS"]) == ("1", "1")
+        line = server.cmdline()
+        assert line[line.index("--threads") + 1] == "1"
     assert served.submit(DIGIT).json()["result"]["label"] == "7"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import psutil
 import pytest
 
 from hardtack.core.errors import ConfigError, ModelError, PictureError
@@ -153,6 +154,16 @@ def test_one_pixel_is_a_picture_too() -> None:
 def test_a_provider_that_is_not_there_is_named(provider: str) -> None:
     with pytest.raises(ConfigError, match=provider):
         open_model(MODELS / "digit", Options((provider,)))
+
+
+def test_a_network_has_no_threads_beyond_those_that_are_allowed() -> None:
+    process = psutil.Process()
+    open_model(MODELS / "digit", Options(threads=1))  # what is imported has threads of its own
+    before = process.num_threads()
+    kept = [open_model(MODELS / "digit", Options(threads=1)) for _ in range(2)]
+    assert process.num_threads() == before
+    kept.append(open_model(MODELS / "digit", Options(threads=threads_allowed(0))))
+    assert process.num_threads() == before + threads_allowed(0) - 1
 
 
 def test_threads_stay_within_the_cgroup(tmp_path: Path) -> None:

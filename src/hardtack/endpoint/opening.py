@@ -123,6 +123,11 @@ def application(settings: Settings) -> ASGIApp:
     backend = _backend(settings, in_force.now.refresh_rate, programs)
     metrics = Metrics()
     book = Book(detectors, settings.state / "detectors.json")
+    if not (book.every() or settings.upstream):
+        _log.warning(
+            "The endpoint knows no detector, and no cloud that could name one: it can answer no "
+            "image query. Give it --detectors or --upstream."
+        )
     _watch(backend, book, metrics)
     cloud = _cloud(settings, store, metrics)
     known = Known(book, settings.models, in_force, cloud)

@@ -67,7 +67,7 @@ class Session:
         except _failures() as error:
             raise ModelError(
                 f"{path} is not a model that ONNX Runtime can load: {_first_line(error)}.",
-                remedy="Check the file with: hardtack model check.",
+                remedy="Copy it again, or export it again from what it was trained with.",
             ) from None
         self.path = path
         self.inputs = [_port(p) for p in self._session.get_inputs()]
