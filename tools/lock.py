@@ -10,6 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import index
+
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = ROOT / "requirements"
 # The system's certificates, as pip takes them: behind a proxy that inspects TLS uv knows nobody.
@@ -18,12 +20,13 @@ COMPILE = [
     *UV, "pip", "compile", "--quiet", "--universal", "--python-version", "3.11",
     "--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate",
 ]  # fmt: skip
-GROUPS = ("setup", "demo", "dev", "training", "bench")
+GROUPS = ("installer", "setup", "demo", "dev", "training", "bench")
 PROJECT = "pyproject.toml"
 SAME = ["--constraint", "requirements/dev.txt"]
 LEVELS = {
     "dev.txt": [PROJECT, "--all-extras", *(f"--group={g}" for g in GROUPS)],
     "demo.txt": [PROJECT, "--extra=endpoint", "--group=setup", "--group=demo", *SAME],
+    "installer.txt": ["--group=installer", *SAME],
     "build.txt": ["--group=setup", *SAME],  # the image's: what makes the wheel
     "image.txt": [PROJECT, "--all-extras", *SAME],  # and what the wheel needs
 }
@@ -34,17 +37,7 @@ PYTHONS = ("3.11", "3.14")
 
 def index_environment() -> dict[str, str]:
     """uv asks the same package index as pip does on this machine."""
-    environment = dict(os.environ)
-    for option in ("global.index-url", "install.index-url"):
-        found = subprocess.run(
-            [sys.executable, "-m", "pip", "config", "get", option],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if found.returncode == 0 and found.stdout.strip():
-            environment.setdefault("UV_DEFAULT_INDEX", found.stdout.strip())
-    if "PIP_CERT" in environment:
-        environment.setdefault("SSL_CERT_FILE", environment["PIP_CERT"])
-    return environment
+    return index.for_uv() or dict(os.environ)
 
 
 def write() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -64,6 +65,74 @@ def test_each_step_is_told_and_an_index_out_of_reach_is_named(checkout: Path) ->
         "run: the package index can't be reached.",
     ]
     assert "HTTPS_PROXY" in done.stderr and "PIP_INDEX_URL" in done.stderr
+
+
+PIPS = {
+    "global.conf": "[global]\nindex-url = https://index.example/a\ncert = /etc/ca.pem\n",
+    "install.conf": "[global]\nindex-url = https://index.example/a\n"
+                    "[install]\nindex-url = https://index.example/b\nextra-index-url =\n"
+                    "  https://index.example/c\n  https://index.example/d\n",
+    "strange.conf": "[install]\nno-binary = :all:\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pips", "environment", "uvs"),
+    [
+        ("global.conf", {},
+         {"UV_DEFAULT_INDEX": "https://index.example/a", "SSL_CERT_FILE": "/etc/ca.pem"}),
+        ("global.conf",
+         {"PIP_INDEX_URL": "https://index.example/e", "REQUESTS_CA_BUNDLE": "/etc/other.pem"},
+         {"UV_DEFAULT_INDEX": "https://index.example/e", "SSL_CERT_FILE": "/etc/ca.pem"}),
+        ("install.conf", {"PIP_FIND_LINKS": "/srv/wheels /srv/more", "PIP_NO_INPUT": "1"},
+         {"UV_DEFAULT_INDEX": "https://index.example/b", "UV_FIND_LINKS": "/srv/wheels,/srv/more",
+          "UV_INDEX": "https://index.example/c https://index.example/d"}),
+        ("install.conf", {"UV_DEFAULT_INDEX": "https://uvs.example"},
+         {"UV_DEFAULT_INDEX": "https://uvs.example"}),
+        ("/dev/null", {"CURL_CA_BUNDLE": "/ca.pem"}, {"SSL_CERT_FILE": "/ca.pem"}),
+        ("strange.conf", {}, None),
+        ("global.conf", {"PIP_ONLY_BINARY": ":none:"}, None),
+    ],
+)  # fmt: skip
+def test_uv_asks_whom_pip_asks(
+    tmp_path: Path, pips: str, environment: dict[str, str], uvs: dict[str, str] | None
+) -> None:
+    for name, text in PIPS.items():
+        (tmp_path / name).write_text(text)
+    asked = "import sys; sys.path.insert(0, 'tools'); import index, json; print(json.dumps(index.for_uv()))"  # noqa: E501
+    heard = {"HOME": str(tmp_path), "PIP_CONFIG_FILE": str(tmp_path / pips)} | environment
+    done = subprocess.run(
+        [sys.executable, "-c", asked], cwd=ROOT, env=heard, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    told = json.loads(done.stdout)
+    if uvs is None:
+        assert told is None
+    else:
+        assert told.items() >= uvs.items()
+
+
+@pytest.mark.parametrize(
+    ("fails", "pips", "runs"),
+    [("", "", ["uv"]), ("exit 1", "", ["uv", "pip"]), ("", ":env:.no-binary=':all:'", ["pip"])],
+)
+def test_where_uv_cant_pip_installs(checkout: Path, fails: str, pips: str, runs: list[str]) -> None:
+    programs = checkout / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    log = checkout / "log"
+    (programs / "uv").write_text(f'#!/bin/sh\necho "uv $*" >> {log}\n{fails}\n')
+    (programs / "python").write_text(
+        "#!/bin/sh\n"
+        f'case "$*" in *config\\ list) echo "{pips}";; *) echo "pip $*" >> {log};; esac\n'
+    )
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    asked = "import sys; sys.path.insert(0, 'tools'); import environment; environment.install('--require-hashes', 'x', only_pip=('--upgrade',))"  # noqa: E501
+    subprocess.run([sys.executable, "-c", asked], cwd=checkout, capture_output=True, check=True)
+    lines = log.read_text().splitlines()
+    assert [line.split()[0] for line in lines] == runs
+    assert all("--require-hashes x" in line for line in lines)
+    assert ["--upgrade" in line for line in lines] == [run == "pip" for run in runs]
 
 
 def test_a_second_set_up_waits_for_the_first(checkout: Path) -> None:
