@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from hardtack.manifests.model import Kind
+from hardtack.manifests.scan import scan
 from tests.manifests.test_scan import brief, scanned
 
 
@@ -21,7 +23,7 @@ def test_compose_builds_commands_and_what_services_share(tmp_path: Path) -> None
     result = scanned(tmp_path, {"compose.yaml": text})
     assert [brief(i)[::2] for i in result.images] == [
         (5, "a/base:1"), (10, "alpine:3.20"), (11, "a/c:1"), (12, "a/tools:1"), (14, "docker:27"),
-        (15, "a/x:2"), (17, "a/worker:1"), (19, "docker:27"), (20, "a/y:1"),
+        (15, "a/x:2"), (17, "a/worker:1"), (19, "docker:27"), (20, "a/y:1"), (22, "?"),
     ]  # fmt: skip
 
 
@@ -151,3 +153,36 @@ def test_a_dockerfile_with_tabs_and_quotes(tmp_path: Path) -> None:
     text = 'from\talpine:3.20 as A\nCOPY --from=a / /\nFROM "a/f:6"\n'
     images = scanned(tmp_path, {"Dockerfile": text}).images
     assert [brief(i)[::2] for i in images] == [(1, "alpine:3.20"), (3, "a/f:6")]
+
+
+def test_what_a_compose_file_includes_and_extends(tmp_path: Path) -> None:
+    """Though only the one file is named; each once, and what isn't there is told."""
+    scanned(tmp_path, {
+        "compose.yaml": "include:\n- a.yaml\n- {path: [sub/b.yaml, $X/c.yaml]}\n"
+                        "- oci://reg.example/d\nservices:\n"
+                        "  x: {extends: {file: sub/common.yml, service: base}}\n",
+        "a.yaml": "include: [compose.yaml]\nservices: {a: {image: 'a/a:1'}}\n",
+        "sub/b.yaml": "services: {b: {image: 'a/b:1', extends: {file: common.yml}}}\n",
+        "sub/common.yml": "services: {base: {image: 'a/common:1'}}\n",
+    })  # fmt: skip
+    for path in (tmp_path / "compose.yaml", tmp_path):
+        images = scan([path]).images
+        assert sorted(str(i.reference) for i in images if i.reference) == [
+            "a/a:1", "a/b:1", "a/common:1"
+        ]  # fmt: skip
+        assert [(i.place.line, i.raw, i.kind) for i in images if not i.reference] == [
+            (3, "$X/c.yaml", Kind.CHART), (4, "oci://reg.example/d", Kind.CHART)
+        ]  # fmt: skip
+
+
+def test_a_compose_file_that_only_includes(tmp_path: Path) -> None:
+    scanned(tmp_path, {"compose.yaml": "include: [a.yaml]\n",
+                       "a.yaml": "services: {a: {image: 'a/a:1'}}\n"})  # fmt: skip
+    assert [i.raw for i in scan([tmp_path / "compose.yaml"]).images] == ["a/a:1"]
+
+
+def test_images_that_compose_mounts(tmp_path: Path) -> None:
+    volumes = "[{type: image, source: 'a/w:1', target: /w}, {type: bind, source: /b}, 'c:/c']"
+    text = f"services:\n  a:\n    image: a/a:1\n    volumes: {volumes}\n"
+    found = {(i.raw, i.kind) for i in scanned(tmp_path, {"compose.yaml": text}).images}
+    assert found == {("a/a:1", Kind.COMPOSE), ("a/w:1", Kind.VOLUME)}

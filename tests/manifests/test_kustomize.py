@@ -1,8 +1,14 @@
 """Kustomizations: what they put in place of images, and what they name themselves."""
 
+import subprocess
 from pathlib import Path
 
+import pytest
+
+from hardtack.manifests.build import policy_in_force
+from hardtack.manifests.reference import Reference
 from tests.manifests.test_scan import brief, scanned
+from tests.support.helm import kubectl
 
 DIGEST = "sha256:" + "0a" * 32
 DEPLOYMENT = (
@@ -86,3 +92,42 @@ def test_settings_that_it_makes(tmp_path: Path) -> None:
         ("kustomization.yaml", 5, "configMapGenerator[0] › WORKER_IMAGE", "a/worker:1"),
         ("box.env", 2, "HELPER_IMAGE", "a/helper:1"),
     ]  # fmt: skip
+
+
+NAMED = ("a/b:1", "a/b", f"a/b@{DIGEST}", f"a/b:1@{DIGEST}", "docker.io/a/b:1", "a/bc:1",
+         "localhost:5000/a/b", "localhost:5000/a/b:1", "nginx")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "name: a/b, newTag: '2'", "name: docker.io/a/b, newTag: '3'", "name: a/b, newTag: latest",
+        f"name: a/b, digest: '{DIGEST}'", f"name: a/b, newTag: '2', digest: '{DIGEST}'",
+        "name: a/b, newName: 'reg.example:5000/x/y'",
+        "name: localhost:5000/a/b, newName: a/c, newTag: '2'", "name: nginx, newTag: '2'",
+        "name: docker.io/library/nginx, newTag: '2'", "name: library/nginx, newTag: '2'",
+    ],
+)  # fmt: skip
+def test_kustomize_itself_leaves_the_same(tmp_path: Path, entry: str) -> None:
+    containers = "".join(f"  - {{name: c{n}, image: '{name}'}}\n" for n, name in enumerate(NAMED))
+    result = scanned(tmp_path, {
+        "kustomization.yaml": f"resources: [p.yaml]\nimages:\n- {{{entry}}}\n",
+        "p.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n"
+                  + containers,
+    })  # fmt: skip
+    done = subprocess.run([kubectl(), "kustomize", tmp_path], capture_output=True, text=True,
+                          check=True, timeout=60)  # fmt: skip
+    left = [line.partition("image: ")[2] for line in done.stdout.split("\n") if "image: " in line]
+    assert [i.reference and i.reference.name for i in result.images] == [
+        Reference.parse(each).name for each in left
+    ]
+    for image in result.images:
+        assert image.policy == policy_in_force("", image.reference)
+
+
+def test_a_suffix_of_tags_can_t_be_told(tmp_path: Path) -> None:
+    """Kustomize 5.6 puts it there twice."""
+    files = {"kustomization.yaml": "resources: [d.yaml]\nimages: [{name: a/b, tagSuffix: -arm}]\n"}
+    first, second = scanned(tmp_path, files | {"d.yaml": DEPLOYMENT}).images
+    assert brief(first)[2] == "a/i:1"
+    assert second.reference is None and "tagSuffix" in second.reason

@@ -136,18 +136,24 @@ def kustomized(
                 yield replace(image, path=f"{way} › valuesInline › {image.path}")
         name = chart.get("name")
         if isinstance(name, Scalar) and not is_named(name.text, known):
-            yield _elsewhere(document, name, way, "this chart from a repository: scan its files "
-                             "too (helm pull --untar)")  # fmt: skip
+            what = ("kustomize takes this chart from a repository: scan its files too "
+                    "(helm pull --untar)")  # fmt: skip
+            yield _elsewhere(document, name, way, what)
     for field in kustomize.TAKEN_IN:
         for number, node in enumerate(children(document.root.get(field))):
             if isinstance(node, Scalar) and not _is_read(document.file.parent, node.text, read):
-                what = "this from elsewhere: scan its files too"
+                what = "kustomize takes this from elsewhere: scan its files too"
                 yield _elsewhere(document, node, f"{field}[{number}]", what)
 
 
 def _elsewhere(document: Document, node: Scalar, way: str, what: str) -> FoundImage:
-    reason = f"cannot tell: kustomize takes {what}"
+    reason = f"cannot tell: {what}"
     return FoundImage(node.text, None, document.place(node), way, Kind.CHART, reason=reason)
+
+
+def included(document: Document, way: str, node: Scalar) -> FoundImage:
+    """What a compose file takes in and that isn't there."""
+    return _elsewhere(document, node, way, "compose takes in this file, which isn't there")
 
 
 def _is_read(here: Path, named: str, read: Collection[Path]) -> bool:

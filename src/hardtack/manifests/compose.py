@@ -20,15 +20,37 @@ from hardtack.manifests.yamlpos import (
     text_of,
 )
 
+_NAMES = {f"{stem}.{end}" for stem in ("compose", "docker-compose") for end in ("yaml", "yml")}
+
 
 def is_compose(document: Document) -> bool:
-    """A mapping of services, each with an image or a build, and no Kubernetes kind."""
+    """A mapping of services, each with an image or a build, or of other compose files, and no
+    Kubernetes kind."""
     services = document.root.get("services")
-    return (
-        not document.kind
-        and isinstance(services, Mapping)
-        and any(service.get("image") or service.get("build") for service in services)
+    return not document.kind and (
+        (
+            isinstance(services, Mapping)
+            and any(
+                service.get("image") or service.get("build") or service.get("extends")
+                for service in services
+            )
+        )
+        or (document.file.name in _NAMES and "include" in document.root)
     )
+
+
+def takes_in(document: Document) -> Iterator[tuple[str, Scalar]]:
+    """(way, where) of the files that a compose file includes, or whose services it extends."""
+    for number, each in enumerate(children(document.root.get("include"))):
+        paths = each if isinstance(each, Scalar) else each.get("path")
+        for path in [paths] if isinstance(paths, Scalar) else children(paths):
+            if isinstance(path, Scalar):
+                yield f"include[{number}]", path
+    services = document.root.get("services")
+    for name, service in services.items() if isinstance(services, Mapping) else ():
+        file = service.get("extends", "file")
+        if isinstance(file, Scalar):
+            yield f"services.{name.text} › extends", file
 
 
 def images(document: Document, variables: Variables[str, str]) -> Iterator[FoundImage]:
@@ -38,6 +60,12 @@ def images(document: Document, variables: Variables[str, str]) -> Iterator[Found
         yield from _settings(document, way, service.get("environment"), variables)
         yield from _built(document, way, service.get("build"))
         yield from started.commands(document, way, service, variables)
+        for number, volume in enumerate(children(service.get("volumes"))):
+            source = volume.get("source")
+            if text_of(volume.get("type")) == "image" and isinstance(source, Scalar):
+                yield found(substitute(source.text, variables), document.place(source),
+                            f"{way} › volumes[{number}]", Kind.VOLUME,
+                            hidden=document.hidden)  # fmt: skip
         image = service.get("image")
         if not isinstance(image, Scalar) or (not text_of(image) and service.get("build")):
             continue

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hardtack.core.errors import BadReference
 from hardtack.manifests import settings
-from hardtack.manifests.build import found
+from hardtack.manifests.build import found, policy_in_force
 from hardtack.manifests.model import FoundImage, Kind
 from hardtack.manifests.reference import Reference
 from hardtack.manifests.yamlpos import Document, Scalar, children, parse, text_of
@@ -19,7 +19,12 @@ from hardtack.manifests.yamlpos import Document, Scalar, children, parse, text_o
 FILES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 TAKEN_IN = ("resources", "bases", "components")
 _MOVED = (Kind.CONTAINER, Kind.INIT, Kind.EPHEMERAL)  # no variables, no strings of ConfigMaps
+_OVERRIDE = ("name", "newName", "newTag", "digest", "tagSuffix")
 _PATCHES = (("patches", "patch"), ("patchesJson6902", "patch"), ("patchesStrategicMerge", ""))
+
+
+class _Untold(Exception):
+    """Kustomize's versions don't agree on an entry: 5.6 puts a tag's suffix there twice."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +35,22 @@ class Override:
     new_name: str
     new_tag: str
     digest: str
+    tag_suffix: str
 
-    def applied(self, reference: Reference) -> Reference:
-        """Raises BadReference."""
-        if Reference.parse(self.name).full_repository != reference.full_repository:
-            return reference
-        if self.new_name:
-            named = Reference.parse(self.new_name)
-            reference = replace(named, tag=reference.tag, digest=reference.digest)
-        if self.new_tag:
-            reference = replace(reference, digest=None).with_tag(self.new_tag)
-        if self.digest:
-            reference = replace(reference, tag=None).with_digest(self.digest)
-        return reference
+    def applied(self, text: str) -> str:
+        """The image as the entry leaves it. Names are compared as they are written: `nginx` and
+        `docker.io/library/nginx` are two to kustomize. Raises _Untold."""
+        named, _, digest = text.partition("@")
+        at = named.rfind(":", named.rfind("/") + 1)
+        name, tag = (named[:at], named[at + 1 :]) if at >= 0 else (named, "")
+        if name != self.name:
+            return text
+        if self.new_tag or self.digest:
+            tag, digest = self.new_tag, self.digest
+        elif self.tag_suffix:
+            raise _Untold
+        name = self.new_name or name
+        return name + (f":{tag}" if tag else "") + (f"@{digest}" if digest else "")
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class Kustomizations:
             for name in TAKEN_IN
         }
         images = tuple(
-            Override(*(text_of(entry.get(key)) for key in ("name", "newName", "newTag", "digest")))
+            Override(*(text_of(entry.get(key)) for key in _OVERRIDE))
             for entry in children(document.root.get("images"))
         )
         self.known[here] = Kustomization(
@@ -132,16 +140,24 @@ class Kustomizations:
             yield from component.images
 
     def _left(self, image: FoundImage, way: Sequence[Override]) -> FoundImage:
-        reference = image.reference
-        assert reference is not None
+        text = image.raw.strip()
         try:
             for override in way:
-                reference = override.applied(reference)
+                text = override.applied(text)
+        except _Untold:
+            reason = "cannot tell: kustomize adds a tagSuffix once or twice: write newTag"
+            return replace(image, reference=None, reason=reason)
+        if text == image.raw.strip():
+            return image
+        try:
+            reference = Reference.parse(text)
         except BadReference as error:
             return replace(image, reference=None, reason=error.message)
-        if reference == image.reference:
-            return image
-        return replace(image, reference=reference, path=f"{image.path} › kustomize images")
+        policy = image.policy
+        if policy and policy.value and not policy.explicit:
+            policy = policy_in_force("", reference)
+        path = f"{image.path} › kustomize images"
+        return replace(image, reference=reference, policy=policy, path=path)
 
 
 def _patch_files(document: Document) -> Iterator[str]:

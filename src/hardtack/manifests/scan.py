@@ -41,7 +41,7 @@ from hardtack.manifests.model import FoundImage, Kind, Scan
 from hardtack.manifests.overlays import Overlay
 from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.walking import below, special
-from hardtack.manifests.yamlpos import Document, Node, parse
+from hardtack.manifests.yamlpos import Document, Node, Scalar, parse
 
 _YAML = (".yaml", ".yml", ".json")
 _SCRIPTS = (".sh", ".bash")
@@ -107,6 +107,7 @@ class _Scan:
     problems: list[Problem] = field(default_factory=list)
     documents: list[Document] = field(default_factory=list)
     kustomizations: kustomize.Kustomizations = field(default_factory=kustomize.Kustomizations)
+    included: list[tuple[Document, str, Scalar]] = field(default_factory=list)  # by compose files
     taken_in: set[Path] = field(default_factory=set)  # files that ConfigMap templates read
     seen: dict[Path, int] = field(default_factory=dict)
 
@@ -204,6 +205,8 @@ class _Scan:
                 self.documents.append(each)
                 if compose.is_compose(each):
                     images += compose.images(each, _environment(file))
+                    if not each.hidden:
+                        self.included += [(each, *there) for there in compose.takes_in(each)]
                 else:
                     images += podspecs.images(each, holes)
         return images
@@ -241,6 +244,8 @@ class _Scan:
 
     def finish(self, program: str | None, *, strict: bool) -> None:
         """What can be told only when every file is read."""
+        for document, way, named in self.included:  # which grows, as those read include others
+            self._include(document, way, named)
         held: dict[str, list[Path]] = {}  # charts by the HelmChart that holds them itself
         for name, content, file in list(absent.packed(self.documents, self.problems)):
             held[name] = self.unpacked.content(content, file, self.problems)
@@ -258,6 +263,14 @@ class _Scan:
                 self.images += absent.kustomized(document, known, read)
         self.problems += self.charts.problems
         self._name_archives()
+
+    def _include(self, document: Document, way: str, named: Scalar) -> None:
+        """Reads a file that a compose file takes in, or tells that it isn't there."""
+        file = Path(os.path.normpath(document.file.parent / named.text))
+        if "://" in named.text or not file.is_file():
+            self.images.append(absent.included(document, way, named))
+        elif os.path.realpath(file) not in map(os.path.realpath, self.seen):
+            self.read(file, named=True)
 
     def _rendered(self, program: str | None, *, strict: bool) -> None:
         """Reads what ConfigMaps take in, and has the charts rendered."""
