@@ -122,6 +122,18 @@ def test_a_source_that_would_hold_its_own_mount_or_cache(place: Path) -> None:
 
 
 @needs_mount
+@pytest.mark.parametrize("inside", ["mnt", "mnt/cache", "link/mnt/cache"])
+def test_a_mount_that_would_hide_its_own_cache(place: Path, inside: str) -> None:
+    """It waited for itself, for ever; a sidecar's MOUNT_PATH and CACHE_PATH are easily so."""
+    (place / "link").symlink_to(place)
+    mounted = {"MOUNT_PATH": f"{place}/mnt", "CACHE_PATH": f"{place}/{inside}"}
+    done = run("mount", "-f", f"file://{place}/bucket", *ROOM, env=mounted)
+    assert done.returncode == ConfigError.exit_code, done.stderr
+    assert f"lies inside the mountpoint {place}/mnt, which would hide it" in done.stderr
+    assert not os.listdir(place / "mnt")
+
+
+@needs_mount
 @pytest.mark.parametrize("name", ["nowhere", "bucket/a"])
 def test_a_source_that_is_not_there_leaves_no_cache(place: Path, name: str) -> None:
     source = f"file://{place}/{name}"

@@ -31,6 +31,7 @@ from hardtack.source.open import within
 from hardtack.source.options import SourceOptions
 
 RUN_FILE = "mount.json"
+_ELSEWHERE = "Name a directory outside of it with --cache."
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,8 @@ def _run(
 
 
 def _refuse_inside(source_url: str, path: str, cache_directory: Path) -> None:
-    """A source that holds its own mount or cache would grow at each listing."""
+    """A source that holds its own mount or cache would grow at each listing; a mount over its own
+    cache would wait for itself, and who looks at it with it."""
     if within(source_url, Path(path)):
         raise MountpointError(
             f"The mountpoint {path} lies inside its own source, {source_url}.",
@@ -161,8 +163,19 @@ def _refuse_inside(source_url: str, path: str, cache_directory: Path) -> None:
     if within(source_url, cache_directory):
         raise ConfigError(
             f"The cache {cache_directory} lies inside its own source, {source_url}.",
-            remedy="Name a directory outside of it with --cache.",
+            remedy=_ELSEWHERE,
         )
+    if _covers(path, cache_directory):
+        raise ConfigError(
+            f"The cache {cache_directory} lies inside the mountpoint {path}, which would hide it.",
+            remedy=_ELSEWHERE,
+        )
+
+
+def _covers(path: str, directory: Path) -> bool:
+    """As it is written first: what is mounted at `path` now may hang whoever looks there."""
+    ways = (Path(each(os.fspath(directory))) for each in (os.path.abspath, mountinfo.absolute))
+    return any(way.is_relative_to(path) for way in ways)
 
 
 def _open_log(log: Path) -> int:
