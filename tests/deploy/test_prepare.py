@@ -24,8 +24,8 @@ OURS = "etc/rancher/k3s/config.yaml.d/zz-hardtack-collection.yaml"
 RAW = {
     "default route", "node address", "node name", "clock", "order of starts", "prepared at boot",
 }  # fmt: skip
-"""What is amiss with a box that was never prepared. (Images are only collected when the disk
-fills.)"""
+"""What is amiss with a box that was never prepared, while its disk isn't filling."""
+_FILLING = 80  # per cent, from which images will be collected soon
 
 
 @pytest.fixture
@@ -34,14 +34,21 @@ def box(tmp_path: Path) -> Iterator[KernelBox]:
         yield made
 
 
+def _raw(box: KernelBox) -> set[str]:
+    """What is amiss before anything is prepared: its disk is this machine's."""
+    disk = os.statvfs(box.root)
+    filling = 100 - 100 * disk.f_bavail // disk.f_blocks >= _FILLING
+    return RAW | ({"image collection"} if filling else set())
+
+
 def _routes(box: KernelBox) -> str:
     return box.ok("ip", "-4", "route", "show", "default")
 
 
 def test_a_raw_box_is_prepared_once_and_back(box: KernelBox) -> None:
-    assert box.amiss() == RAW
+    assert box.amiss() == _raw(box)
     said = box.prepared("--dry-run")
-    assert box.amiss() == RAW  # nothing was touched
+    assert box.amiss() == _raw(box)  # nothing was touched
     assert not (box.root / "var/lib/hardtack").exists()
     assert said
     assert box.prepared()
@@ -52,7 +59,7 @@ def test_a_raw_box_is_prepared_once_and_back(box: KernelBox) -> None:
     assert box.amiss() == set()
     assert box.prepared() == []
     box.prepared("--undo")
-    assert box.amiss() == RAW
+    assert box.amiss() == _raw(box)
     assert box.prepared("--undo") == []
 
 
@@ -87,7 +94,7 @@ def test_on_a_terminal_it_asks_first(box: KernelBox) -> None:
     assert "boot: write " in said
     assert "Make these changes to this box? [y/N]" in said
     assert (code, "Nothing was changed." in said) == (1, True)
-    assert box.amiss() == RAW
+    assert box.amiss() == _raw(box)
     assert _told(box, b"y\n")[0] == 0
     assert box.amiss() == set()
     code, said = _told(box, b"")
@@ -95,7 +102,7 @@ def test_on_a_terminal_it_asks_first(box: KernelBox) -> None:
     code, said = _told(box, b"", "--undo", "--yes")
     assert (code, "?" in said) == (0, False)
     assert "propagation stays until a restart" in said
-    assert box.amiss() == RAW
+    assert box.amiss() == _raw(box)
 
 
 def test_the_node_has_its_address_though_another_default_route_stays(box: KernelBox) -> None:

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from hardtack.core.errors import ConfigError
-from hardtack.deploy.facts import helpers, kubelet, names
+from hardtack.deploy.facts import helpers, kubelet, names, upcoming
 from hardtack.deploy.facts.model import Clock, Facts, K3s, Network, Space
 from hardtack.deploy.facts.read import read
 from hardtack.deploy.ready import box, certificates
@@ -789,6 +789,18 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
 def test_what_stays_here_is_ready(root: Path, damage: Callable[[Path], None]) -> None:
     damage(root)
     assert _amiss(root) == []
+
+
+def test_what_k3s_carries_is_found_wherever_a_piece_ends(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _running("a" * 64)(root)
+    for size in range(1, 120):
+        monkeypatch.setattr(upcoming, "_PIECE", size)
+        _write("usr/local/bin/k3s", "." * size + "a" * 64 + ".tar" + "b" * 63 + ".tar")(root)
+        assert not upcoming.read(root).another_k3s
+        _write("usr/local/bin/k3s", "." * size + "c" * 64 + ".tar.zst")(root)
+        assert upcoming.read(root).another_k3s
 
 
 def test_a_certificate_that_a_power_cut_cut_off(root: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from hardtack.deploy.facts.links import tidied
 from hardtack.deploy.facts.model import Entry
 
 WEIGHTS = ("hardtack", "fuse.hardtack")
@@ -38,7 +39,7 @@ def weights(root: Path) -> list[Entry]:
 def _entry(root: Path, source: str, place: str, kind: str, options: str = "", *_: str) -> Entry:
     source, place, options = map(_unescaped, (source, place, options))
     if place.startswith("/"):
-        place = "/" + "/".join(part for part in place.split("/") if part not in ("", "."))
+        place = tidied(place)
     return Entry(source, place, kind, frozenset(options.split(",")), _there(root, source))
 
 

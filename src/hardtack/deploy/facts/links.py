@@ -35,6 +35,11 @@ def resolved(root: Path, name: str | Path) -> Path | None:
     return at
 
 
+def tidied(path: str) -> str:
+    """An absolute path as systemd writes it: one slash between names, none at the end."""
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
 def _parts(name: str | Path) -> list[str]:
     """The components, the last first."""
     return [part for part in reversed(Path(name).parts) if part != "/"]

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 
-from hardtack.deploy.facts.links import resolved
+from hardtack.deploy.facts.links import resolved, tidied
 
 PLACES = (
     "etc/systemd/system.control", "run/systemd/generator.early", "etc/systemd/system",
@@ -168,7 +168,7 @@ class UnitFiles:
 
 def of_path(path: str) -> str:
     """The unit that mounts `path`, an absolute one: `srv-data.mount`."""
-    parts = "/".join(part for part in path.split("/") if part not in ("", "."))
+    parts = tidied(path)[1:]
     first = "".join(f"\\x{ord(sign):02x}" for sign in parts[:1] if sign == ".")
     return (first + "".join(map(_escaped, parts[len(first[:1]) :])) or "-") + ".mount"
 

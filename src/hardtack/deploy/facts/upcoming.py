@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import re
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ _RUNNING = re.compile(r".*/data/([0-9a-f]{64})/bin/k3s")
 _CARRIED = b".tar"
 _HASH = re.compile(rb"[0-9a-f]{64}")
 _LENGTH = 64
+_PIECE = 1 << 20
 _ASIDE = (".old", ".bak", ".signed", ".dpkg-bak", ".rpmsave")
 _FIRST = ("initrd.img-{}", "initramfs-{}.img", "initrd-{}")
 
@@ -74,19 +74,23 @@ def _running(root: Path) -> Iterator[str]:
 
 
 @lru_cache(maxsize=4)
-def _carried(program: Path, size: int, _changed: int) -> frozenset[str]:
-    """The names of what the program carries: HASH.tar.zst; kept until the file changes."""
-    found = set()
-    if not size:
-        return frozenset()
-    with (
-        program.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as text,
-    ):
-        at = text.find(_CARRIED)
-        while at >= 0:
-            name = text[max(0, at - _LENGTH) : at]
-            if _HASH.fullmatch(name):
-                found.add(name.decode())
-            at = text.find(_CARRIED, at + 1)
+def _carried(program: Path, _size: int, _changed: int) -> frozenset[str]:
+    """The names of what the program carries: HASH.tar.zst; kept until the file changes. It is read,
+    not mapped: an upgrade that cuts the file off would end us with SIGBUS."""
+    found: set[str] = set()
+    kept = b""
+    with program.open("rb") as file:
+        while piece := file.read(_PIECE):
+            text = kept + piece
+            found.update(_names(text))
+            kept = text[-(_LENGTH + len(_CARRIED) - 1) :]
     return frozenset(found)
+
+
+def _names(text: bytes) -> Iterator[str]:
+    at = text.find(_CARRIED)
+    while at >= 0:
+        name = text[max(0, at - _LENGTH) : at]
+        if _HASH.fullmatch(name):
+            yield name.decode()
+        at = text.find(_CARRIED, at + 1)
