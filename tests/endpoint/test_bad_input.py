@@ -33,7 +33,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     directory = tmp_path_factory.mktemp("endpoint")
     models = write_models(directory, [ZERO])
     detectors = write_detectors(directory / "detectors.yaml", [ZERO])
-    with endpoint(directory, models, detectors, "--max-body", "2MB") as running:
+    limits = ("--max-body", "2MB", "--max-pixels", "10000000")
+    with endpoint(directory, models, detectors, *limits) as running:
         yield running
 
 
@@ -48,6 +49,7 @@ REFUSED = {
     "wrong type": (ZERO.picture(), "text/plain", 415, "text/plain"),
     "truncated": (cut(encoded(NOISE, "JPEG")), "image/jpeg", 400, "damaged"),
     "100 megapixels": (huge_png(10_000), "image/png", 400, "10000 × 10000 pixels"),
+    "more pixels than --max-pixels": (huge_png(4_000), "image/png", 400, "at most 10000000"),
     "HEIC": (b"\x00\x00\x00\x18ftypheic" + bytes(100), "image/heic", 400, "HEIC"),
     "too large": (bytes(2_000_001), "image/jpeg", 413, "limit of 2000000 bytes"),
 }

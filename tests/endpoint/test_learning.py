@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from groundlight import ExperimentalApi, NotFoundError
 
+from hardtack.demo.detectors import SAMPLES
+from hardtack.endpoint.detectors import MODES
 from tests.endpoint.test_escalation import ZERO, Box
+from tests.endpoint.test_outages import servers
 from tests.endpoint.test_sdk import TOKEN
-from tests.support.clouds import UNKNOWN, Cloud, running
-from tests.support.endpoints import Endpoint
+from tests.support.clouds import UNKNOWN, Cloud, detector, running
+from tests.support.endpoints import Endpoint, endpoint, write_models
+from tests.support.stopping import stop
+from tests.support.waiting import until
 
 OFTEN = "global_config: {refresh_rate: 1}"
 
@@ -47,6 +54,32 @@ def test_what_the_cloud_changes_holds_here_and_is_kept(tmp_path: Path, cloud: Cl
     cloud.mode = "500"
     with box.serving(config=OFTEN) as served:
         threshold(served, 0.25)
+
+
+def test_learnt_detectors_that_hang_hold_no_other_up(tmp_path: Path, cloud: Cloud) -> None:
+    zero, shape, digit = samples = [ZERO, SAMPLES[7], SAMPLES[4]]
+    models = write_models(tmp_path, samples)
+    for sample in samples:
+        cloud.detectors[sample.id] = detector(sample.id) | {"mode": MODES[sample.task]}
+        cloud.detectors[sample.id]["mode_configuration"] = {"class_names": ["circle"]}
+    empty = tmp_path / "detectors.yaml"
+    empty.touch()
+    env = {"GROUNDLIGHT_API_TOKEN": TOKEN, "NO_PROXY": "127.0.0.1"}
+    with endpoint(tmp_path, models, empty, "--upstream", cloud.url, env=env, ready=False) as served:
+        until(
+            lambda: len(servers(served)) == 3 and served.ask("GET", "/health/ready").status == 200
+        )
+        hung = [servers(served)[sample.id] for sample in (zero, shape)]
+        for one in hung:
+            stop(one.pid)
+        with ThreadPoolExecutor(34) as pool:
+            asked = [[pool.submit(served.submit, s) for _ in range(17)] for s in (zero, shape)]
+            until(lambda: all(any(one.done() for one in some) for some in asked))
+            assert served.submit(digit, confidence_threshold="0").status == 200
+            for some in asked:  # as many of each as may be are under way still
+                assert [one.result().status for one in some if one.done()] == [429]
+            for one in hung:
+                one.send_signal(signal.SIGCONT)
 
 
 def test_what_is_changed_through_the_box_it_knows_at_once(tmp_path: Path, cloud: Cloud) -> None:

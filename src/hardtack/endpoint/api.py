@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 _MOST_PAGE = 1000
 _SHORTEST_REFRESH = 1.0
 _LOOK = 1.0
+_MOST_HANDS = 256
 _EDITED = 2.0
 """Seconds between looks whether the file of the edge configuration was edited."""
 _MOUNT_PATIENCE = 5.0
@@ -67,8 +68,7 @@ class Api:
 
     def __post_init__(self) -> None:
         self._known = self.service.known
-        detectors = max(1, len(self._known.book.every()))
-        self._hands = Hands(min(256, 8 + self.limits.under_way * detectors), "query")
+        self._hands = Hands(self._enough(), "query")
         self._under_way: dict[str, int] = {}
         self._mount = Mount(self._known.models)
         self._warming = self.warming or Warming(self._known.models)
@@ -152,9 +152,15 @@ class Api:
         """Have the servers run that are wanted by now, and their weights read ahead."""
         async with self._wanting:  # in turn: what was seen before a change comes before it
             wanted = await self._hands.run(self._known.wanted)
+            self._hands.most = self._enough()
             self.service.backend.want(wanted)
             self._warming.want(wanted)
             self._wanted = wanted
+
+    def _enough(self) -> int:
+        """Threads for as many image queries as may be under way, and some for all else."""
+        detectors = max(1, len(self._known.book.every()))
+        return min(_MOST_HANDS, 8 + self.limits.under_way * detectors)
 
     async def _tell(self) -> None:
         """Say in the log how the wanted detectors' servers are, whenever that changes, and let go
