@@ -9,7 +9,15 @@ import pytest
 
 from hardtack.core.errors import AccessDenied, LockError, NotFound, RegistryError
 from hardtack.images.lock import Step, Update, check, lock, wanted
-from hardtack.images.lockfile import Lock, names, parse_lock, read_lock, render_lock, write_lock
+from hardtack.images.lockfile import (
+    Lock,
+    LockedImage,
+    names,
+    parse_lock,
+    read_lock,
+    render_lock,
+    write_lock,
+)
 from hardtack.images.platforms import Platform
 from hardtack.images.registry import Registry
 from hardtack.manifests.model import FoundImage, Kind, Scan
@@ -166,3 +174,14 @@ def test_platforms_match_as_containerd_does(text: str, written: str, accepts: li
     platform = Platform.parse(text)
     assert str(platform) == written
     assert [str(p) for p in platform.accepts()] == accepts
+
+
+def test_a_manifest_whose_name_is_no_unicode_is_written_down(tmp_path: Path) -> None:
+    place = Place(tmp_path / "bad\udcff.yaml", 1)
+    image = Reference.parse("quay.io/a/b:1")
+    named = FoundImage("quay.io/a/b:1", image, place, "Pod", Kind.CONTAINER)
+    found = wanted(Scan((named,)), tmp_path)
+    assert found == {image: ("bad\\udcff.yaml › Pod",)}
+    locked = LockedImage(image, f"sha256:{64 * '0'}", {}, found[image])
+    write_lock(tmp_path / "images.lock", Lock(("linux/amd64",), (locked,)))
+    assert read_lock(tmp_path / "images.lock").images == (locked,)

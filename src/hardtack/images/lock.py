@@ -42,9 +42,9 @@ def wanted(scan: Scan, root: Path) -> dict[Reference, tuple[str, ...]]:
     for image in scan.images:
         if image.reference is not None and image.kind is not Kind.DOCKERFILE:
             file = os.path.relpath(image.place.file, root)
-            found.setdefault(image.reference, set()).add(
-                f"{file} › {image.path}" if image.path else file
-            )
+            where = f"{file} › {image.path}" if image.path else file
+            where = where.encode(errors="backslashreplace").decode()  # a name need be no Unicode
+            found.setdefault(image.reference, set()).add(where)
     return {reference: tuple(sorted(places)) for reference, places in found.items()}
 
 
