@@ -297,6 +297,27 @@ def test_no_path_leads_out_of_the_clouds_api(box: Box, cloud: Cloud, up: str) ->
         assert "GET /admin" not in cloud.asked
 
 
+@pytest.mark.parametrize("preset", ["default", "edge_answers_with_escalation"])
+def test_what_the_clouds_people_say_later_is_read_and_kept(
+    box: Box, cloud: Cloud, preset: str
+) -> None:
+    config = f"detectors: [{{detector_id: {ZERO.id}, edge_inference_config: {preset}}}]"
+    cloud.undecided = True
+    with box.serving(config=config) as served:
+        asked = served.submit(ZERO, **UNSURE).json()
+        assert asked["done_processing"] is False
+        cloud.wait_for(1)
+        wait_until_empty(served)
+        path = f"/device-api/v1/image-queries/{asked['id']}"
+        assert served.json(path)["result"] == asked["result"]
+        cloud.undecided = False
+        decided = served.json(path)
+        assert decided["result"]["source"] == "HUMAN"
+        assert decided["done_processing"] is True
+        cloud.mode = "500"
+        assert served.json(path) == decided
+
+
 def test_a_query_sent_again_is_the_same_query(box: Box, cloud: Cloud) -> None:
     identity = new_image_query()
     with box.serving() as served:

@@ -41,7 +41,7 @@ OTHER = {
 class Cloud:
     """`mode`: ok, hang, trickle, 500, redirect, nonsense, 401, or of `OTHER`. `received`: the
     parameters of each image query that it took, by id; `posts` counts all that came. A picture
-    among `fatal` is answered 500."""
+    among `fatal` is answered 500. While `undecided` its people have yet to look."""
 
     port: int = 0
     address: str = "127.0.0.1"
@@ -53,6 +53,7 @@ class Cloud:
     tokens: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     posts: int = 0
+    undecided: bool = False
     fatal: set[bytes] = field(default_factory=set)
     detectors: dict[str, dict[str, Any]] = field(
         default_factory=lambda: {UNKNOWN: detector(UNKNOWN)}
@@ -65,7 +66,7 @@ class Cloud:
 
     def image_query(self, identity: str) -> dict[str, Any]:
         asked = self.received[identity]
-        return {
+        known = {
             "id": identity, "type": "image_query", "created_at": "2026-01-01T00:00:00Z",
             "query": "?", "detector_id": asked["detector_id"],
             "result_type": "binary_classification",
@@ -74,6 +75,7 @@ class Cloud:
             "patience_time": 30.0, "confidence_threshold": 0.9, "rois": None, "text": None,
             "metadata": None, "done_processing": True,
         }  # fmt: skip
+        return known | ({"result": None, "done_processing": False} if self.undecided else {})
 
     def wait_for(self, count: int, seconds: float = 30) -> None:
         """Return when `count` image queries have come. Raises TimeoutError."""
