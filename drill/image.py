@@ -6,7 +6,6 @@ import hashlib
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -32,12 +31,6 @@ def archive() -> Path:
             old.unlink()
         made.with_suffix(".part").replace(made)
     return made
-
-
-def main() -> None:
-    """Build it, if it isn't there; SIGTERM ends that in order."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    print(archive())
 
 
 def unmount(directory: str) -> None:
@@ -101,7 +94,3 @@ def _said(*command: str) -> str:
     if running.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{output}{log}")
     return output.strip()
-
-
-if __name__ == "__main__":
-    main()

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +19,6 @@ import system
 from environment import PYTHON, ROOT
 
 DRILL = "tests/drill/test_drill.py"
-IMAGE_PARTS = ("nice", "mmdebstrap", "buildah")
 WORKERS = "4"
 """Of tests, on the two processors of CI: tests wait for half of their time."""
 
@@ -84,31 +84,29 @@ def test(arguments: list[str]) -> None:
     if arguments:
         call(PYTHON, "-m", "pytest", *arguments)
         return
-    with image_in_the_making():
+    with drill_meanwhile():
         # In the order of their names, files of many short tests don't come first, as they would.
         call(PYTHON, "-m", "pytest", "-q", "-n", WORKERS, "--dist", "loadfile",
              "--no-loadscope-reorder", f"--ignore={DRILL}")  # fmt: skip
-    call(PYTHON, "-m", "pytest", "-q", DRILL)  # a whole box: beside it others would be slow
 
 
 @contextmanager
-def image_in_the_making() -> Iterator[None]:
-    """The drill's image is built meanwhile, of the time that the tests leave idle. A build that
-    fails is told by the drill, which builds it again."""
-    environment = _environment()
-    parts = [shutil.which(name, path=environment["PATH"]) for name in IMAGE_PARTS]
-    if os.geteuid() or not all(parts):
-        yield
-        return
-    command = ["nice", "-n", "10", str(PYTHON), "-m", "drill.image"]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as build:
+def drill_meanwhile() -> Iterator[None]:
+    """The drill's tests run beside the others, in the time that both wait; what they say is told
+    at the end. They are waited for also where others fail: a drill cleans up after itself."""
+    command = [str(PYTHON), "-m", "pytest", "-q", DRILL]
+    with tempfile.TemporaryFile() as said, subprocess.Popen(
+        command, cwd=ROOT, env=_environment(), stdout=said, stderr=subprocess.STDOUT
+    ) as drill:  # fmt: skip
         try:
             yield
-        except BaseException:
-            build.terminate()
-            raise
+        finally:
+            code = drill.wait()
+            said.seek(0)
+            shutil.copyfileobj(said, sys.stdout.buffer)
+            sys.stdout.flush()
+    if code:
+        sys.exit(code)
 
 
 def check(_: list[str]) -> None:
