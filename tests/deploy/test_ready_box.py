@@ -880,6 +880,18 @@ _OURS = {  # of docs/deploy-systemd.md, with the instances that are enabled
     "hardtack-endpoint.service": "hardtack-endpoint.service",
 }
 _VAR = "LABEL=var /var ext4 defaults 0 2"
+
+
+def _on_disk(place: str) -> Callable[[Path], None]:
+    """The kernel has a disk of its own mounted at `place`, one of the box's."""
+
+    def write(root: Path) -> None:
+        mounted = f"1 0 8:1 / {root / place} rw shared:1 - ext4 /dev/sda1 rw\n"
+        _write("proc/self/mountinfo", mounted)(root)
+
+    return write
+
+
 _NO_MOUNT = _remove(_WANTS / _OURS["hardtack@.service"])
 
 
@@ -929,6 +941,44 @@ def test_without_kubernetes_systemd_starts_mount_and_endpoint(
     details = [detail for _, detail in _amiss(tmp_path)]
     assert bool(details) == bool(said)
     assert all(said in detail for detail in details)
+
+
+_CACHE = "var/cache/hardtack/models"
+_LATE = "LABEL=c /var/cache ext4 nofail 0 2"
+_WAITS = _write(UNITS / "hardtack@.service.d/a.conf", "[Unit]\nRequiresMountsFor=/var/cache\n")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_chained(_on_disk("var/cache"), _fstab(_LATE)),
+         "hardtack-endpoint.service may start before /var/cache is mounted (nofail), on which "),
+        (_chained(_on_disk("var/cache"), _fstab(_LATE), _WAITS), ""),
+        (_chained(_on_disk("var/cache"), _fstab(_LATE),
+                  _write(UNITS / "hardtack-endpoint.service.d/a.conf",
+                         "[Service]\nCacheDirectory=hardtack/x\n")), ""),
+        (_chained(_on_disk("var/cache"), _fstab(_LATE.replace("nofail", "defaults"))), ""),
+        (_chained(_on_disk("var/cache"),
+                  _fstab(_LATE.replace("nofail", "nofail,x-systemd.automount"))), ""),
+        (_chained(_on_disk(""), _fstab(_LATE)),
+         "models lies on / now; the next start mounts /var/cache over it"),
+        (_chained(_on_disk(""), _fstab(_LATE.replace("nofail", "noauto"))), ""),
+        (_chained(_on_disk(""), _fstab("LABEL=c /var/cache/other ext4 nofail 0 2")), ""),
+        (_chained(_on_disk("var/cache"), _fstab("LABEL=v /var ext4 defaults 0 2")), ""),
+    ],
+)  # fmt: skip
+def test_the_disk_with_the_cache_is_there_in_time(
+    tmp_path: Path, damage: Callable[[Path], None], said: str
+) -> None:
+    for name, started in _OURS.items():
+        _write(UNITS / name, "[Service]\nExecStart=hardtack\n")(tmp_path)
+        _write(_WANTS / started, "")(tmp_path)
+    (tmp_path / _CACHE).mkdir(parents=True)
+    damage(tmp_path)
+    facts = read(tmp_path, [tmp_path / _CACHE], addresses=dict)
+    rows = [row for row in box.rows(facts) if row.check is Check.BOX_MOUNTS]
+    assert [said in row.detail for row in rows] == [True]
+    assert (rows[0].state is State.READY) == (not said)
 
 
 def test_a_mask_that_goes_is_told_and_counts_for_nothing(tmp_path: Path) -> None:

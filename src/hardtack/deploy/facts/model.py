@@ -65,7 +65,8 @@ class Clock(NamedTuple):
 class Space(NamedTuple):
     """Bytes and inodes of the file system of `path`; its `kind` as the kernel names it, whether it
     takes no writes, the `place` at which the box has it mounted, and whether that is the whole of a
-    `disk`'s (of a mount that can't be told: empty, False)."""
+    `disk`'s (of a mount that can't be told: empty, False). `known`: the path without links, as the
+    box knows it."""
 
     path: Path
     free: int
@@ -76,6 +77,7 @@ class Space(NamedTuple):
     read_only: bool = False
     place: str = ""
     disk: bool = False
+    known: str = ""
 
 
 class Waiter(NamedTuple):

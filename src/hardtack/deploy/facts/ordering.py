@@ -20,6 +20,8 @@ _WAITING = re.compile(
 """Services that do nothing but wait for that."""
 _FIRST = ("sysinit.target", "basic.target")
 """What every unit comes after that doesn't say otherwise."""
+_DIRECTORIES = {"StateDirectory": "/var/lib", "CacheDirectory": "/var/cache"}
+"""Whose mounts systemd awaits of itself."""
 _NEEDING = ("Requires", "Requisite", "BindsTo")
 
 
@@ -59,6 +61,7 @@ class Ordering:
         """The places whose mounts `unit` awaits."""
         said = self._boot.said(self._files.id(unit))
         named = [w for key in ("RequiresMountsFor", "WantsMountsFor") for w in said.get(key, [])]
+        named += [f"{top}/{w}" for key, top in _DIRECTORIES.items() for w in said.get(key, [])]
         after = [place(self._files, w) for w in said.get("After", []) if w.endswith(".mount")]
         return [*named, *filter(None, after)]
 

@@ -60,9 +60,14 @@ def _space(path: Path, table: mounts.Table, root: Path) -> Space:
     there = next(place for place in (path, *path.parents) if place.exists())
     found = os.statvfs(there)
     under = mounts.below(table, there)
-    mounted = Path(under.place)
-    place = Path("/", mounted.relative_to(root)) if mounted.is_relative_to(root) else mounted
     return Space(
         path, found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize,
-        found.f_favail, found.f_files, under.kind, under.read_only, str(place), under.disk,
+        found.f_favail, found.f_files, under.kind, under.read_only,
+        _known(under.place, root), under.disk, _known(os.path.realpath(path), root),
     )  # fmt: skip
+
+
+def _known(path: str, root: Path) -> str:
+    """What the box, whose file system is at `root`, calls `path`."""
+    inside = Path(path).is_relative_to(root)
+    return str(Path("/", Path(path).relative_to(root))) if inside else path

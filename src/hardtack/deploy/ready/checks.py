@@ -187,9 +187,9 @@ ABOUT: dict[Check, tuple[str, str]] = {
     Check.BOX_MOUNTS: (
         "No line of `/etc/fstab` ends the next start in emergency mode (a disk that is gone, a "
         "mount of a bucket without `nofail`), none of `/etc/crypttab` asks for a passphrase; what "
-        "these directories lie on is mounted at boot, "
-        "without a network, and k3s awaits its own.",
-        "by hand; that k3s awaits its disk: `box prepare`",
+        "these directories lie on is mounted at boot, without a network, and awaited by what needs "
+        "it; no disk that isn't mounted now hides them then.",
+        "by hand; that k3s awaits the disk with its data: `box prepare`",
     ),
     Check.BOX_CONTROL: (
         "k3s joins no server and no VPN, and keeps neither its state in a database nor its "

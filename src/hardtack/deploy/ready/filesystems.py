@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hardtack.deploy.facts.disks import unawaited
 from hardtack.deploy.facts.fstab import WEIGHTS
+from hardtack.deploy.facts.k3s_start import UNITS
 from hardtack.deploy.facts.model import Entry, Facts, Space, Systemd, Volume
 from hardtack.deploy.ready.amiss import PREPARE, Amiss
 
@@ -15,6 +16,7 @@ _AWAY = ("s3fs", "mount-s3", "goofys", "geesefs", "rclone", "rclonefs", "gcsfuse
 """Kinds that need a network, which systemd doesn't know of them."""
 _OPTIONAL = ("nofail", "noauto", "_netdev", "x-systemd.automount")
 """What keeps a line from holding up the start."""
+_STARTED = (*UNITS, "hardtack@.service", "hardtack-endpoint.service")
 _CACHE = "/var/cache/hardtack"
 """Where root's mounts have it that are told nothing else."""
 
@@ -36,6 +38,8 @@ def at_boot(facts: Facts) -> Iterable[Amiss]:
         )
     for space in {space.place: space for space in facts.spaces}.values():
         yield from _mounted(space, facts, facts.systemd)
+    yield from _covered(facts)
+    yield from _late(facts, facts.systemd)
     for place in unawaited(facts):
         yield (
             f"k3s may start before {place} is mounted (nofail), in the empty directory below",
@@ -122,6 +126,40 @@ def _mounted(space: Space, facts: Facts, systemd: Systemd) -> Iterable[Amiss]:
         )
     elif entry is None and systemd.runs and space.disk and not _by_itself(space, systemd):
         yield _not_by_itself(space.place, systemd)
+
+
+def _covered(facts: Facts) -> Iterable[Amiss]:
+    """A disk that isn't mounted now and will be, over what the box has there."""
+    for entry in facts.fstab:
+        place = Path(entry.place)
+        for space in facts.spaces:
+            above = entry.place != space.place and place.is_relative_to(space.place)
+            if "noauto" not in entry.options and above and Path(space.known).is_relative_to(place):
+                yield (
+                    f"{space.path} lies on {space.place} now; the next start mounts {place} over "
+                    "it, and what is here is hidden",
+                    f"Mount it now (mount {place}), and look again; or take its line out of "
+                    "/etc/fstab.",
+                )
+
+
+def _late(facts: Facts, systemd: Systemd) -> Iterable[Amiss]:
+    """A disk that may be late (nofail), with what k3s, the mounts or the endpoint need: those that
+    are sooner find nothing there. (k3s's own data: `unawaited`.)"""
+    units = [each for each in systemd.units if each.started and each.name in _STARTED]
+    awaited = [Path(place) for unit in units for place in unit.mounts]
+    told = set(unawaited(facts))
+    for entry in facts.fstab:
+        late = "nofail" in entry.options and not entry.options & {"noauto", "x-systemd.automount"}
+        there = [space for space in facts.spaces if space.place == entry.place]
+        found = any(path.is_relative_to(entry.place) for path in awaited)
+        if units and late and there and not found and entry.place not in told:
+            yield (
+                f"{units[0].name} may start before {entry.place} is mounted (nofail), on which "
+                f"{there[0].path} lies",
+                f"Have it wait: RequiresMountsFor={entry.place} below [Unit] (systemctl edit "
+                f"{units[0].name}).",
+            )
 
 
 def _not_by_itself(place: str, systemd: Systemd) -> Amiss:
