@@ -73,6 +73,52 @@ def test_superseded_bundles_of_ours_go_and_only_those(
     assert {r.state for r in audit_directory(new, AMD64, to)} == {State.MISSING}
 
 
+def test_a_bundle_that_rotted_is_installed_again(server: FaultyRegistry, tmp_path: Path) -> None:
+    """It has its length still, and its name."""
+    to = tmp_path / "agent/images"
+    new = pulled(server, "v1", tmp_path / "one")
+    (bundle,) = install(tmp_path / "one", to, platform=AMD64).files
+    data = bytearray(bundle.read_bytes())
+    data[data.index(b"\x1f\x8b") + 12] ^= 1  # within the layer
+    bundle.write_bytes(data)
+    rows = audit_directory(new, AMD64, to)
+    assert {row.state for row in rows} == {State.MISSING}
+    assert all("Install it again" in row.detail for row in rows)
+    again = install(tmp_path / "one", to, platform=AMD64)
+    assert again.added == (bundle,) and again.removed == ()
+    assert {row.state for row in audit_directory(new, AMD64, to)} == {State.OK}
+
+
+def test_a_bundle_is_on_the_disk_before_it_is_moved_and_its_name_before_the_old_one_goes(
+    server: FaultyRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    to = tmp_path / "agent/images"
+    for tag in ("v1", "v2"):
+        pulled(server, tag, tmp_path / tag)
+    (old,) = install(tmp_path / "v1", to, platform=AMD64).files
+    done: list[tuple[str, str]] = []
+    fsync, rename, unlink = os.fsync, os.rename, os.unlink
+
+    def synced(fd: int) -> None:
+        done.append(("fsync", os.readlink(f"/proc/self/fd/{fd}")))
+        fsync(fd)
+
+    def renamed(one: Path, other: Path) -> None:
+        done.append(("rename", str(other)))
+        rename(one, other)
+
+    def unlinked(path: Path) -> None:
+        done.append(("unlink", str(path)))
+        unlink(path)
+
+    for name, each in (("fsync", synced), ("rename", renamed), ("unlink", unlinked)):
+        monkeypatch.setattr(os, name, each)
+    (new,) = install(tmp_path / "v2", to, platform=AMD64).files
+    moved, gone = done.index(("rename", str(new))), done.index(("unlink", str(old)))
+    assert ("fsync", str(to.parent / STAGING / new.name)) in done[:moved]
+    assert ("fsync", str(to)) in done[moved:gone]
+
+
 @pytest.mark.parametrize("stop_at", range(8))
 def test_interrupted_at_any_step(
     server: FaultyRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int

@@ -60,7 +60,7 @@ def audit_directory(lock: Lock, platform: Platform, directory: Path) -> tuple[Ro
                 there.setdefault(named.name, set()).add(named.digest)
         except BundleError as error:
             if _names(path) is not None:
-                damaged.append(str(error))
+                damaged.append(f"{error.message} Install it again.")
     rows = []
     for image in lock.images:
         digest = image.at(platform).digest

@@ -145,8 +145,15 @@ def _stage_and_move(
 
 
 def _same(bundle: Path, there: Path) -> bool:
-    """The name carries the digest of what is inside, and only whole files get it."""
-    return there.exists() and there.stat().st_size == bundle.stat().st_size
+    """Whether the bundle is there already, every byte of it: the name carries the digest of what is
+    inside, and disks rot."""
+    if not there.exists() or there.stat().st_size != bundle.stat().st_size:
+        return False
+    try:
+        verify(there)
+    except (BundleError, OSError):
+        return False
+    return True
 
 
 def _copy(source: Path, target: Path, progress: Progress) -> None:
