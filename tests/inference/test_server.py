@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -194,6 +195,21 @@ def test_bad_tensors_are_the_callers_fault(digits: Server, request_body: str, me
     reply = digits.ask("POST", "/v2/models/det_digits/infer", request_body.encode())
     assert reply.status == 400
     assert message in reply.json["error"]
+
+
+def test_numbers_that_json_has_none_for_are_told(digits: Server, tmp_path: Path) -> None:
+    entry = {"name": "image", "shape": [1, 1, 8, 8], "datatype": "FP32", "data": [1e38] * 64}
+    request = json.dumps({"inputs": [entry]}).encode()
+    reply = digits.ask("POST", "/v2/models/det_digits/infer", request)
+    assert (reply.status, "NaN or infinity" in reply.json["error"]) == (400, True)
+    package = Path(shutil.copytree(MODELS / "digit", tmp_path / "1"))
+    text = (package / "model.toml").read_text()
+    (package / "model.toml").write_text(
+        text.replace("[network.input]", "[network.input]\nmean = [1e39]")
+    )
+    with serving(package) as broken:
+        reply = broken.ask("POST", "/infer", SEVEN, JPEG)
+    assert (reply.status, "NaN or infinity" in reply.json["error"]) == (500, True)
 
 
 def test_a_caller_that_leaves_harms_nobody(digits: Server) -> None:

@@ -279,7 +279,7 @@ def _protocol(service: Service) -> list[Route]:
                 answer, _ = await service.judging.run(oip.infer, service.name, model, body)
             except HardtackError as error:
                 raise HTTPException(400, str(error)) from None
-        return JSONResponse(answer)
+        return _numbers(answer, 400)
 
     routes = [Route("/v2", about)]
     for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
@@ -309,7 +309,20 @@ async def _infer(service: Service, request: Request) -> Response:
         _log.error("%s: %s", service.name, error)
         raise HTTPException(500, str(error)) from None
     service.seconds.observe(seconds)
-    return JSONResponse(reply(prediction))
+    try:
+        return _numbers(reply(prediction), 500)
+    except HTTPException as error:
+        _log.error("%s: %s", service.name, error.detail)
+        raise
+
+
+def _numbers(told: dict[str, Any], otherwise: int) -> Response:
+    """A network's numbers. Raises HTTPException `otherwise` for what JSON has no number for."""
+    try:
+        return JSONResponse(told)
+    except ValueError:
+        reason = "The network puts out NaN or infinity. Its weights, or the range of its input, "
+        raise HTTPException(otherwise, reason + "are not what it was trained with.") from None
 
 
 async def _body(request: Request, limits: Limits) -> bytes:
