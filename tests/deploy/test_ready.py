@@ -433,6 +433,16 @@ def test_a_dry_run_says_once_why_it_cant_look(tmp_path: Path) -> None:
     assert "--images: there is no directory /none: no images are installed from it" in done.stderr
 
 
+def test_a_directory_in_the_place_of_a_file_is_told_with_what_helps(tmp_path: Path) -> None:
+    """Rights have nothing to do with it."""
+    write_root(tmp_path)
+    (tmp_path / "etc/fstab").mkdir()
+    done = run("box", "prepare", "--dry-run", "--root", tmp_path)
+    assert done.returncode == 95
+    assert f"({tmp_path}/etc/fstab: Is a directory)" in done.stderr
+    assert "  Mend it, then look again." in done.stderr
+
+
 def test_one_check_can_be_left_out(box: ReadyBox) -> None:
     """A node of a cluster whose server's cable isn't the one that is pulled."""
     with (box.root / "etc/rancher/k3s/config.yaml").open("a") as file:

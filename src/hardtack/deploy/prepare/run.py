@@ -126,5 +126,11 @@ def _why(error: HardtackError | OSError) -> tuple[str, str]:
     """What is said of it, and what helps."""
     if isinstance(error, HardtackError):
         return error.message, error.remedy
-    message, _ = unreadable.said(error)
-    return message, _ROOM if error.errno == errno.ENOSPC else _RIGHTS
+    message, helps = unreadable.said(error)
+    remedies = {
+        errno.ENOSPC: _ROOM,
+        errno.EROFS: _RIGHTS,
+        errno.EACCES: _RIGHTS,
+        errno.EPERM: _RIGHTS,
+    }
+    return message, remedies.get(error.errno or 0, helps)
