@@ -22,7 +22,7 @@ import pytest
 
 from hardtack.core import errors
 from tests.support.commands import HARDTACK, Box, clean_environment, forget_caches, run
-from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.support.s3 import ACCESS_KEY, SECRET_KEY, S3Server, s3_server
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.needs("fuse", "root")
@@ -365,6 +365,17 @@ def test_a_cache_removed_underfoot_and_a_worker_that_dies(box: Box, server: S3Se
         assert (box.cache / "mount.json").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.fixture(scope="module")
+def holding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """A box that has fetched one object; nothing is changed on it."""
+    directory = tmp_path_factory.mktemp("holding")
+    with s3_server(directory / "s3") as server:
+        server.put("weights", "a.bin", BODY)
+        box = Box(directory, server)
+        box.ok("prefetch", box.source)
+        yield box
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -378,23 +389,21 @@ def test_a_cache_removed_underfoot_and_a_worker_that_dies(box: Box, server: S3Se
     ],
 )
 def test_what_a_box_does_not_know_is_said_and_not_begun(
-    box: Box, server: S3Server, tmp_path: Path, command: tuple[str, ...]
+    holding: Box, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     """A typo in SOURCE, or another --cache than the mount's."""
     more = {"evict": ["*"], "unpin": ["one"]}.get(command[-1], [])
-    server.put("weights", "a.bin", BODY)
-    box.ok("prefetch", box.source)
-    before = sorted(box.cache.iterdir())
+    before = sorted(holding.cache.iterdir())
     elsewhere = tmp_path / "elsewhere"
     for source, cache in (
-        ("s3://weihgts", box.cache),
-        ("file:///nowhere", box.cache),
-        (box.source, elsewhere),
+        ("s3://weihgts", holding.cache),
+        ("file:///nowhere", holding.cache),
+        (holding.source, elsewhere),
     ):
-        done = box.run(*command, source, *more, HARDTACK_CACHE=str(cache))
+        done = holding.run(*command, source, *more, HARDTACK_CACHE=str(cache))
         refused(done, errors.CacheError, source, str(cache), "SOURCE", "--cache")
     assert not elsewhere.exists()
-    assert sorted(box.cache.iterdir()) == before
+    assert sorted(holding.cache.iterdir()) == before
 
 
 def test_a_flipped_byte_is_found_and_repaired(box: Box, server: S3Server) -> None:
