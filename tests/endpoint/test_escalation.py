@@ -318,6 +318,16 @@ def test_what_the_clouds_people_say_later_is_read_and_kept(
         assert served.json(path) == decided
 
 
+def test_a_cloud_that_refuses_what_people_are_to_see_is_asked_once(box: Box, cloud: Cloud) -> None:
+    cloud.mode = "400"
+    with box.serving() as served:
+        answered = served.submit(ZERO, human_review="ALWAYS").json()
+        assert answered["result"]["from_edge"] is True
+        assert answered["done_processing"] is False
+        wait_until_empty(served)
+    assert cloud.posts == 2  # at once, and once from the queue, which drops it then
+
+
 def test_a_query_sent_again_is_the_same_query(box: Box, cloud: Cloud) -> None:
     identity = new_image_query()
     with box.serving() as served:

@@ -79,19 +79,21 @@ class Service:
             return self._cloud_alone(query)
         if asked.want_async:
             return self._submit_async(replace(query, asked=replace(asked, want_async=False)))
-        if asked.human_review == "ALWAYS" and (body := self._from_cloud(query)):
+        first = asked.human_review == "ALWAYS"
+        if first and (body := self._from_cloud(query)):
             return body
-        return self._answered(query)
+        return self._answered(query, ask_cloud=not first)
 
-    def _answered(self, query: Query) -> dict[str, Any]:
-        """The box's answer, or the cloud's where it is not enough. Raises Refused."""
+    def _answered(self, query: Query, *, ask_cloud: bool = True) -> dict[str, Any]:
+        """The box's answer, or the cloud's where it is not enough and it may be asked (again).
+        Raises Refused."""
         begun = time.monotonic()
         try:
             found = self._infer(query)
         except Refused as refused:
             promised = self.known.config.of(query.detector.id).always_return_edge_prediction
             away = refused.status in (503, 504)
-            if away and not promised and (body := self._from_cloud(query)):
+            if away and ask_cloud and not promised and (body := self._from_cloud(query)):
                 return body
             raise
         seconds = time.monotonic() - begun
@@ -99,7 +101,7 @@ class Service:
         chosen = self._way(query, found)
         self.metrics.went(query.detector.id, chosen.value)
         if chosen is Way.CLOUD:
-            if told := self._from_cloud(query):
+            if ask_cloud and (told := self._from_cloud(query)):
                 return told
             chosen = Way.LATER
         body = query.body(found)
