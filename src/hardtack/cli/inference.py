@@ -84,6 +84,7 @@ def serve(
     needs_extra("inference", *INFERENCE)
     import uvicorn
 
+    from hardtack.core.onewrite import OneWrite
     from hardtack.inference.allocator import keep_freed_memory
     from hardtack.inference.loading import Wanted
     from hardtack.inference.ondisk import name_of
@@ -107,7 +108,7 @@ def serve(
     listener = listen(host, port)
     click.echo(f"Serving {service.name} on http://{host}:{listener.getsockname()[1]}", err=True)
     config = uvicorn.Config(
-        application(service), http="httptools", loop="uvloop", ws="none",
+        application(service), http=OneWrite, loop="uvloop", ws="none",
         log_config=None, access_log=False, proxy_headers=False,
     )  # fmt: skip
     server = uvicorn.Server(config)

@@ -15,8 +15,8 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from hardtack.core.onewrite import OneWrite
 from hardtack.endpoint.tls import Pair
 
 _log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class _Beside(uvicorn.Server):
         yield
 
 
-class _Patient(HttpToolsProtocol):
+class _Patient(OneWrite):
     """Hangs up on a connection that has sent no whole request head after a while; refuses a head
     that is too long, whether its end has come or not."""
 
