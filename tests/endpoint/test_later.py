@@ -29,6 +29,8 @@ from tests.support.endpoints import endpoint, write_detectors, write_models
 from tests.support.waiting import until
 
 ZERO = SAMPLES[5]
+LATER = Asked(ZERO.id, want_async=True)
+PICTURE = Picture(b"picture", "image/png")
 
 
 @pytest.fixture
@@ -82,22 +84,23 @@ def test_a_disk_that_keeps_nothing_is_told_at_once(tmp_path: Path) -> None:
 def test_a_fault_of_ours_is_the_querys_end_and_told(
     opened: Callable[[], Service], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def infer(*_: object) -> None:
+    async def infer(*_: object) -> None:
         raise RuntimeError("a fault of ours")
 
     monkeypatch.setattr(Inferring, "infer", infer)
+
     service = opened()
-    body = service.submit(Asked(ZERO.id, want_async=True), Picture(b"picture", "image/png"))
 
-    def kept() -> dict[str, Any]:
+    async def ask() -> None:
+        body = await service.submit(LATER, PICTURE)
+        await _settled(service)
         found = service.store.get(body["id"])
-        assert found is not None
-        return found
+        assert found is not None and found["done_processing"]
+        assert found["metadata"]["error"] == "a fault of ours"
+        assert body["id"] in caplog.text and "Traceback" in caplog.text
+        await service.close()
 
-    until(lambda: kept()["done_processing"], kept)
-    assert kept()["metadata"]["error"] == "a fault of ours"
-    assert body["id"] in caplog.text and "Traceback" in caplog.text
-    service.close()
+    asyncio.run(ask())
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -110,7 +113,7 @@ def test_what_the_endpoint_leaves_unanswered_is_closed(
         service.store.close()
         opened().store.close()
     else:
-        service.close()
+        asyncio.run(service.close())
     store = Store(tmp_path / "state")
     body = store.get(identity)
     store.close()
@@ -140,37 +143,69 @@ def test_a_body_that_does_not_arrive_costs_its_time_and_no_more(
     asyncio.run(app(scope, receive, send))
     assert sent[0]["status"] == 408
     assert b"did not arrive in time" in sent[1]["body"]
-    service.close()
+    asyncio.run(service.close())
 
 
 def test_no_more_wait_for_their_answers_than_can_be_kept_in_mind(
     opened: Callable[[], Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answering = threading.Event()
+    answering = asyncio.Event()
 
-    def infer(*_: object) -> None:
-        answering.wait(60)
+    async def infer(*_: object) -> None:
+        await answering.wait()
         raise Refused(503, "later")
 
     monkeypatch.setattr(Inferring, "infer", infer)
-    monkeypatch.setattr("hardtack.endpoint.service._MOST_ASYNC", 6)
+    monkeypatch.setattr("hardtack.endpoint.service._MOST_LATER", 6)
+
     service = opened()
-    asked, picture = Asked(ZERO.id, want_async=True), Picture(b"picture", "image/png")
-    for _ in range(6):
-        assert service.submit(asked, picture)["result"] is None
-    with pytest.raises(Refused) as refused:
-        service.submit(asked, picture)
-    assert refused.value.status == 429 and refused.value.retry_after
-    answering.set()
 
-    def free() -> bool:
-        try:
-            return bool(service.submit(asked, picture))
-        except Refused:
-            return False
+    async def ask() -> None:
+        for _ in range(6):
+            assert (await service.submit(LATER, PICTURE))["result"] is None
+        with pytest.raises(Refused) as refused:
+            await service.submit(LATER, PICTURE)
+        assert refused.value.status == 429 and refused.value.retry_after
+        answering.set()
+        await _settled(service)
+        assert await service.submit(LATER, PICTURE)
+        await service.close()
 
-    until(free)
-    service.close()
+    asyncio.run(ask())
+
+
+def test_at_the_end_what_has_begun_is_answered_and_the_rest_told_that_it_is_not(
+    opened: Callable[[], Service], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answering = asyncio.Event()
+
+    async def infer(*_: object) -> None:
+        await answering.wait()
+        raise Refused(503, "its server is away")
+
+    monkeypatch.setattr(Inferring, "infer", infer)
+
+    service = opened()
+
+    async def ask() -> list[str]:
+        asked = [(await service.submit(LATER, PICTURE))["id"] for _ in range(6)]
+        ending = asyncio.create_task(service.close())
+        await asyncio.sleep(0)
+        answering.set()
+        await ending
+        return asked
+
+    asked = asyncio.run(ask())
+    store = Store(tmp_path / "state")
+    errors = [(store.get(identity) or {})["metadata"]["error"] for identity in asked]
+    store.close()
+    assert errors == ["its server is away"] * 4 + ["The endpoint ended before it was answered."] * 2
+
+
+async def _settled(service: Service) -> None:
+    """Until all that is to be answered behind its callers' backs is."""
+    async with asyncio.timeout(30):
+        await asyncio.gather(*service._later)
 
 
 def test_of_two_looks_at_which_servers_are_wanted_the_later_one_counts(
@@ -194,4 +229,4 @@ def test_of_two_looks_at_which_servers_are_wanted_the_later_one_counts(
 
     asyncio.run(both())
     assert api._wanted == {ZERO.id}
-    service.close()
+    asyncio.run(service.close())

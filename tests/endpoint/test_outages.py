@@ -3,6 +3,7 @@ with a bad certificate."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import subprocess
@@ -83,15 +84,10 @@ def test_a_server_that_crashes_on_a_picture_fails_that_query_alone(served: Endpo
 
 def test_a_server_that_hangs_costs_its_deadline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = Address("127.0.0.1", silent.getsockname()[1], "1")
         asking = Inferring(seconds=0.2)
         with pytest.raises(Refused) as refused:
-            asking.infer(
-                ZERO.id,
-                Address("127.0.0.1", silent.getsockname()[1], "1"),
-                b"picture",
-                "image/jpeg",
-            )
-        asking.close()
+            asyncio.run(asking.infer(ZERO.id, address, b"picture", "image/jpeg"))
     assert refused.value.status == 504
     assert refused.value.retry_after
 

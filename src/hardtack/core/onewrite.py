@@ -13,7 +13,8 @@ class OneWrite(HttpToolsProtocol):
     the caller for nothing, and costs a call of the kernel more on both sides."""
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(_Gathering(transport, self.loop))
+        gathering: Any = _Gathering(transport, self.loop)
+        super().connection_made(gathering)
 
 
 class _Gathering:

@@ -18,7 +18,6 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from hardtack.core.errors import ConfigError
-from hardtack.core.hands import Hands
 from hardtack.endpoint import forward, openapi, page, phases, query, readiness, status
 from hardtack.endpoint.callers import STRANGER
 from hardtack.endpoint.cloud import Picture
@@ -35,7 +34,6 @@ _log = logging.getLogger(__name__)
 _MOST_PAGE = 1000
 _SHORTEST_REFRESH = 1.0
 _LOOK = 1.0
-_MOST_HANDS = 256
 _EDITED = 2.0
 """Seconds between looks whether the file of the edge configuration was edited."""
 _MOUNT_PATIENCE = 5.0
@@ -68,7 +66,7 @@ class Api:
 
     def __post_init__(self) -> None:
         self._known = self.service.known
-        self._hands = Hands(self._enough(), "query")
+        self._hands = self.service.hands
         self._under_way: dict[str, int] = {}
         self._mount = Mount(self._known.models)
         self._warming = self.warming or Warming(self._known.models)
@@ -136,7 +134,7 @@ class Api:
                 task.cancel()
             self._warming.close()
             await service.backend.close()
-            await asyncio.to_thread(service.close)
+            await service.close()
 
     async def _learn(self) -> None:
         """Look for detectors whose models have come, as long as the endpoint runs."""
@@ -152,15 +150,9 @@ class Api:
         """Have the servers run that are wanted by now, and their weights read ahead."""
         async with self._wanting:  # in turn: what was seen before a change comes before it
             wanted = await self._hands.run(self._known.wanted)
-            self._hands.most = self._enough()
             self.service.backend.want(wanted)
             self._warming.want(wanted)
             self._wanted = wanted
-
-    def _enough(self) -> int:
-        """Threads for as many image queries as may be under way, and some for all else."""
-        detectors = max(1, len(self._known.book.every()))
-        return min(_MOST_HANDS, 8 + self.limits.under_way * detectors)
 
     async def _tell(self) -> None:
         """Say in the log how the wanted detectors' servers are, whenever that changes, and let go
@@ -327,7 +319,7 @@ class Api:
         self._under_way[asked.detector] = under_way + 1
         try:
             picture = Picture(await self._body(request), media, _token(request))
-            return await self._hands.run(self.service.submit, asked, picture)
+            return await self.service.submit(asked, picture)
         finally:
             self._under_way[asked.detector] -= 1
             if not self._under_way[asked.detector]:

@@ -43,10 +43,15 @@ class Behind(Generic[T]):
             if self._closed:
                 _log.error("%s isn't written: it came after the end", key)
                 return
-            self._waiting[key] = (item, size)
-            self._bytes += size
-            if len(self._waiting) == 1 or self._is_urgent():
-                self._to_do.notify()
+            self._add(key, item, size)
+
+    def offer(self, key: str, item: T, size: int) -> bool:
+        """The same, where it need not wait; else False."""
+        with self._written:
+            welcome = not self._closed and self._has_room(key, size)
+            if welcome:
+                self._add(key, item, size)
+            return welcome
 
     def settle(self, key: str | None = None) -> None:
         """Until what was put under `key`, or all that was put by now, is written."""
@@ -63,6 +68,12 @@ class Behind(Generic[T]):
             self._to_do.notify()
             self._written.notify_all()
         self._thread.join()
+
+    def _add(self, key: str, item: T, size: int) -> None:
+        self._waiting[key] = (item, size)
+        self._bytes += size
+        if len(self._waiting) == 1 or self._is_urgent():
+            self._to_do.notify()
 
     def _await(self, done: Callable[[], bool]) -> None:
         """Until `done`, which the writer is told to hurry for."""

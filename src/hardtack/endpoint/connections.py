@@ -1,19 +1,23 @@
-"""Connections to inference servers, kept open between pictures."""
+"""Connections to inference servers, kept open between pictures, in the endpoint's event loop."""
 
 from __future__ import annotations
 
-import contextlib
-import select
-import threading
-from collections.abc import Set
+import asyncio
+from collections.abc import Callable, Set
+from typing import Any
 
-from hardtack.core.dial import dial
-from hardtack.core.http1 import BadReply, Connection
+from httptools import HttpParserError, HttpResponseParser
+
+from hardtack.core.connecting import acknowledge_at_once
 from hardtack.endpoint.servers import Address
 
 _CONNECT = 2.0
 _MOST_IDLE = 16
 _MOST_REPLY = 64_000_000
+_FRAMING = (b"content-length", b"transfer-encoding")
+
+Reply = tuple[int, bytes]
+"""Its status and its body."""
 
 
 class Away(Exception):
@@ -25,92 +29,150 @@ class Broken(Exception):
 
 
 class Connections:
-    """Thread-safe."""
+    """For one event loop, and called from it alone."""
 
     def __init__(self, seconds: float) -> None:
-        """`seconds`: how long a server may send nothing of its reply."""
+        """`seconds`: how long a server may take for a reply."""
         self._seconds = seconds
-        self._lock = threading.Lock()
-        self._idle: dict[Address, list[Connection]] = {}
+        self._idle: dict[Address, list[_Wire]] = {}
 
-    def post(self, address: Address, path: str, body: bytes, media: str) -> tuple[int, bytes]:
-        """The reply's status and body. Raises Away, Broken, TimeoutError."""
-        connection = self._taken(address) or self._opened(address)
+    async def post(self, address: Address, path: str, body: bytes, media: str) -> Reply:
+        """The reply. Raises Away, Broken, TimeoutError."""
+        wire = self._taken(address) or await self._opened(address)
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {host}:{address.port}\r\nContent-Type: {media}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
         try:
-            host = f"[{address.host}]" if ":" in address.host else address.host
-            headers = {"Host": f"{host}:{address.port}", "Content-Type": media}
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                # One that refuses a picture by its head may hang up before it has read it all.
-                connection.send("POST", path, headers, body)
-            reply = connection.reply("POST")
-            told = reply.read(_MOST_REPLY)
-            if not reply.ended:
-                raise BadReply(f"it has over {_MOST_REPLY} bytes")
-        except TimeoutError:
-            connection.close()
-            raise
-        except (OSError, BadReply) as error:
-            connection.close()
-            raise Broken(str(error)) from None
+            async with asyncio.timeout(self._seconds):
+                reply = await wire.ask(head.encode("latin-1"), body)
         except BaseException:
-            connection.close()
+            wire.close()
             raise
-        if reply.reusable:
-            self._keep(address, connection)
+        idle = self._idle.setdefault(address, [])
+        if wire.reusable and len(idle) < _MOST_IDLE:
+            idle.append(wire)
         else:
-            connection.close()
-        return reply.status, told
+            wire.close()
+        return reply
 
     def only(self, addresses: Set[Address]) -> None:
-        """Close what is idle and leads to others, or was hung up on.
+        """Close what is idle and leads to others.
 
         A Service's address stays the same while what it leads to changes: the version tells.
         """
-        with self._lock:
-            for address, connections in list(self._idle.items()):
-                kept = [c for c in connections if address in addresses and not _heard(c)]
-                for connection in connections:
-                    if connection not in kept:
-                        connection.close()
-                self._idle[address] = kept
-                if not kept:
-                    del self._idle[address]
+        for address in self._idle.keys() - addresses:
+            for wire in self._idle.pop(address):
+                wire.close()
 
     def close(self) -> None:
         """Those that are idle."""
         self.only(frozenset())
 
-    def _taken(self, address: Address) -> Connection | None:
+    def _taken(self, address: Address) -> _Wire | None:
         """An idle one on which the server hasn't hung up."""
-        while True:
-            with self._lock:
-                kept = self._idle.get(address)
-                if not kept:
-                    return None
-                connection = kept.pop()
-            if not _heard(connection):
-                return connection
-            connection.close()
+        idle = self._idle.get(address)
+        return idle.pop() if idle else None
 
-    def _opened(self, address: Address) -> Connection:
+    async def _opened(self, address: Address) -> _Wire:
+        loop = asyncio.get_running_loop()
+
+        def gone(wire: _Wire) -> None:
+            if wire in (idle := self._idle.get(address, [])):
+                idle.remove(wire)
+
         try:
-            sock = dial(address.host, address.port, timeout=_CONNECT)
-        except OSError as error:
+            async with asyncio.timeout(_CONNECT):
+                _, wire = await loop.create_connection(
+                    lambda: _Wire(gone), address.host, address.port
+                )
+        except OSError as error:  # TimeoutError is one
             raise Away(str(error)) from None
-        sock.settimeout(self._seconds)
-        return Connection(sock)
-
-    def _keep(self, address: Address, connection: Connection) -> None:
-        with self._lock:
-            kept = self._idle.setdefault(address, [])
-            if len(kept) < _MOST_IDLE:
-                kept.append(connection)
-                return
-        connection.close()
+        return wire
 
 
-def _heard(connection: Connection) -> bool:
-    """Whether anything came on an idle connection, most likely its end."""
-    poll = select.poll()
-    poll.register(connection.sock, select.POLLIN)
-    return bool(poll.poll(0))
+class _Wire(asyncio.Protocol):
+    """One connection: a request, its reply, and then the next."""
+
+    _transport: asyncio.Transport
+    _told: asyncio.Future[Reply]
+
+    def __init__(self, gone: Callable[[_Wire], None]) -> None:
+        """`gone` is called when the other side has hung up."""
+        self._gone = gone
+        self._parser = HttpResponseParser(self)
+        self._asked = False
+        self._headed = False
+        self._framed = False
+        self._body = bytearray()
+        self._kept = True
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may follow the reply that was had."""
+        # One that refuses a picture by its head may answer before it has read it all.
+        unsent = self._transport.get_write_buffer_size()
+        return self._kept and not unsent and not self._transport.is_closing()
+
+    async def ask(self, head: bytes, body: bytes) -> Reply:
+        """The reply. Raises Broken."""
+        self._told = asyncio.get_running_loop().create_future()
+        self._asked = True
+        if self._transport.is_closing():
+            raise Broken("it hung up")
+        self._transport.writelines([head, body])
+        acknowledge_at_once(self._transport.get_extra_info("socket"))
+        return await self._told
+
+    def close(self) -> None:
+        self._transport.abort()
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if not self._asked:  # nothing may come of itself
+            self._fail("it sent what nobody had asked for")
+            return
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError as error:
+            self._fail(f"it doesn't answer in HTTP/1.1: {error}")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._headed and not self._framed:
+            self._end()  # a body whose end is the connection's
+        self._fail("it hung up" if error is None else str(error))
+        self._gone(self)
+
+    def on_message_begin(self) -> None:
+        self._headed = self._framed = False
+        self._body = bytearray()
+
+    def on_header(self, name: bytes, _: bytes) -> None:
+        self._framed = self._framed or name.lower() in _FRAMING
+
+    def on_headers_complete(self) -> None:
+        self._headed = self._parser.get_status_code() >= 200
+
+    def on_body(self, data: bytes) -> None:
+        self._body += data
+        if len(self._body) > _MOST_REPLY:
+            self._fail(f"its reply has over {_MOST_REPLY} bytes")
+
+    def on_message_complete(self) -> None:
+        if self._headed:  # else what it says is yet to come
+            self._end()
+
+    def _end(self) -> None:
+        self._kept = self._framed and self._parser.should_keep_alive()
+        self._asked = self._headed = False
+        if not self._told.done():
+            self._told.set_result((self._parser.get_status_code(), bytes(self._body)))
+
+    def _fail(self, reason: str) -> None:
+        if self._asked and not self._told.done():
+            self._told.set_exception(Broken(reason))
+        self._asked = False
+        self._transport.abort()

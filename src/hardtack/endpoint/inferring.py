@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Set
 from typing import Any
@@ -17,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class Inferring:
-    """Thread-safe."""
+    """For one event loop, and called from it alone."""
 
     def __init__(self, *, seconds: float = 30.0) -> None:
         """`seconds`: how long an answer may take."""
@@ -25,7 +24,9 @@ class Inferring:
         self._connections = Connections(seconds)
         self._suspects = Suspects()
 
-    def infer(self, detector: str, address: Address, picture: bytes, media: str) -> dict[str, Any]:
+    async def infer(
+        self, detector: str, address: Address, picture: bytes, media: str
+    ) -> dict[str, Any]:
         """The reply of `/infer`.
 
         Raises Refused: 400 and such as the server says for the picture, 422 for one over which it
@@ -34,20 +35,20 @@ class Inferring:
         """
         server = f"{detector} {address.version}"
         try:
-            with self._suspects.judging(server, picture, self._seconds) as known:
+            async with self._suspects.judging(server, picture, self._seconds) as known:
                 if known.guilty:
                     reason = (
                         f"The server of {detector} has hung or ended twice over this picture "
-                        f"(SHA-256 {known.guilty}); it isn't asked about it again until the "
+                        f"(SHA-256 {known.digest}); it isn't asked about it again until the "
                         "endpoint or the model is a new one."
                     )
                     raise Refused(422, reason)
-                status, reply = self._asked(server, address, picture, media, known)
+                status, reply = await self._asked(server, address, picture, media, known)
         except TimeoutError:
             raise Refused(
                 503, "Pictures that may end the server are judged before it.", 5
             ) from None
-        self._suspects.acquit(server, picture)
+        self._suspects.acquit(server, known)
         try:
             body = exactly.parse(reply)
         except ValueError:
@@ -63,19 +64,19 @@ class Inferring:
             raise Refused(status, reason)
         raise Refused(502, f"The inference server failed: {reason}")
 
-    def _asked(
+    async def _asked(
         self, server: str, address: Address, picture: bytes, media: str, known: Suspicion
     ) -> tuple[int, bytes]:
         """The reply's status and body. Raises Refused, 503 and 504."""
         begun = False
         try:
             try:
-                return self._connections.post(address, "/infer", picture, media)
+                return await self._connections.post(address, "/infer", picture, media)
             except Broken:
                 # A connection kept open, to a server that was swapped out meanwhile. The same
                 # address once more, and no other: a picture that kills a server kills one.
                 begun = True
-                return self._connections.post(address, "/infer", picture, media)
+                return await self._connections.post(address, "/infer", picture, media)
         except TimeoutError:
             self._struck(server, picture, known, "did not answer in time")
             raise Refused(504, "The inference server did not answer in time.", 5) from None
@@ -85,10 +86,9 @@ class Inferring:
             raise Refused(503, "The inference server went away; it is started again.", 2) from None
 
     def _struck(self, server: str, picture: bytes, known: Suspicion, how: str) -> None:
-        digest = hashlib.sha256(picture).hexdigest()
+        digest = self._suspects.strike(server, picture, known)
         size = len(picture)
         _log.warning("%s: the server %s over a picture of %d bytes, %s", server, how, size, digest)
-        self._suspects.strike(server, picture, known)
 
     def only(self, addresses: Set[Address]) -> None:
         """Hang up on every other server."""

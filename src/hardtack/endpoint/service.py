@@ -1,16 +1,19 @@
-"""How the endpoint answers image queries, apart from HTTP. Its methods block, in threads."""
+"""How the endpoint answers image queries, apart from HTTP.
+
+What it answers alone takes no thread: it asks the inference server in the event loop, and its
+record is written behind the answer. Threads do what waits for a disk or the cloud."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import threading
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 from hardtack.core.errors import EndpointError, UpstreamError, in_words
+from hardtack.core.hands import Hands
 from hardtack.endpoint import answers, ids, phases
 from hardtack.endpoint.answers import Answer
 from hardtack.endpoint.cloud import Cloud, Picture
@@ -27,12 +30,16 @@ from hardtack.endpoint.underway import Query
 
 _log = logging.getLogger(__name__)
 
-_ASYNC_THREADS = 4
-_MOST_ASYNC = 256
+_HANDS = 256
+_LATER = 4
+"""Image queries that are answered behind their callers' backs at a time."""
+_MOST_LATER = 256
 _ENDED = "The endpoint ended before it was answered."
 
 
 class Service:
+    """For one event loop; what blocks says so, and is for `hands`."""
+
     def __init__(
         self, known: Known, backend: Backend, store: Store, inferring: Inferring, metrics: Metrics,
         cloud: Cloud | None = None,
@@ -44,8 +51,11 @@ class Service:
         self.cloud = cloud
         self._inferring = inferring
         self._escalations = Escalations()
-        self._later = ThreadPoolExecutor(_ASYNC_THREADS, thread_name_prefix="async")
-        self._later_free = threading.Semaphore(_MOST_ASYNC)
+        self.hands = Hands(_HANDS, "query")
+        self._later: set[asyncio.Task[None]] = set()
+        self._owed = 0
+        self._turns = asyncio.Semaphore(_LATER)
+        self._ended = False
         store.give_up(_ENDED)
 
     def hang_up(self, detectors: Iterable[str]) -> None:
@@ -53,55 +63,74 @@ class Service:
         addresses = map(self.backend.address, detectors)
         self._inferring.only({address for address in addresses if address is not None})
 
-    def close(self) -> None:
-        self._later.shutdown(wait=True, cancel_futures=True)
+    async def close(self) -> None:
+        """Of what is to be answered behind its callers' backs, what has begun is awaited."""
+        self._ended = True
+        await asyncio.gather(*self._later)
+        self._inferring.close()
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
         self.store.give_up(_ENDED)
         if self.cloud:
             self.cloud.close()
-        self._inferring.close()
         self.store.close()
 
     def get(self, identity: str, token: str = "") -> dict[str, Any] | None:
-        """An image query as it is known now."""
+        """An image query as it is known now. Blocks."""
         body = self.store.get(identity)
         return self.cloud.newer(body, token) if body and self.cloud else body
 
-    def submit(self, asked: Asked, picture: Picture) -> dict[str, Any]:
+    async def submit(self, asked: Asked, picture: Picture) -> dict[str, Any]:
         """The image query, answered and kept. Raises Refused."""
-        if asked.image_query_id and (known := self.store.get(asked.image_query_id)):
+        if asked.image_query_id and (known := await self._stored(asked.image_query_id)):
             if known["detector_id"] != asked.detector:
                 raise Refused(400, f"The image query {known['id']} is another detector's already.")
             return known
-        detector = self.known.detector(asked.detector, picture.token)
+        detector = self.known.book.get(asked.detector)
+        if detector is None:
+            detector = await self.hands.run(self.known.detector, asked.detector, picture.token)
         self._refuse_what_needs_the_cloud(asked)
         query = Query(asked.image_query_id or ids.new_image_query(), asked, detector, picture)
         if asked.inspection_id or not self.known.config.of(detector.id).enabled:
-            return self._cloud_alone(query)
+            return await self.hands.run(self._cloud_alone, query)
         if asked.want_async:
-            return self._submit_async(replace(query, asked=replace(asked, want_async=False)))
+            return await self._submit_async(replace(query, asked=replace(asked, want_async=False)))
         first = asked.human_review == "ALWAYS"
-        if first and (body := self._from_cloud(query)):
+        if first and (body := await self._asked_cloud(query)):
             return body
-        return self._answered(query, ask_cloud=not first)
+        return await self._answered(query, ask_cloud=not first)
 
-    def _answered(self, query: Query, *, ask_cloud: bool = True) -> dict[str, Any]:
+    async def _answered(self, query: Query, *, ask_cloud: bool = True) -> dict[str, Any]:
         """The box's answer, or the cloud's where it is not enough and it may be asked (again).
         Raises Refused."""
         begun = time.monotonic()
         try:
-            found = self._infer(query)
+            found = await self._infer(query)
         except Refused as refused:
             promised = self.known.config.of(query.detector.id).always_return_edge_prediction
             away = refused.status in (503, 504)
-            if away and ask_cloud and not promised and (body := self._from_cloud(query)):
+            if away and ask_cloud and not promised and (body := await self._asked_cloud(query)):
                 return body
             raise
         seconds = time.monotonic() - begun
         self.metrics.answered(query.detector.id, found.confidence, seconds)
         chosen = self._way(query, found)
         self.metrics.went(query.detector.id, chosen.value)
+        if chosen is Way.CLOUD and not ask_cloud:
+            chosen = Way.LATER
+        if chosen is Way.EDGE and not query.stored:
+            body = query.body(found)
+            if self.store.offer_behind(query.kept(body, seconds)):
+                return body
+        return await self.hands.run(self._concluded, query, found, chosen, seconds)
+
+    def _concluded(
+        self, query: Query, found: Answer, chosen: Way, seconds: float
+    ) -> dict[str, Any]:
+        """The image query with the box's answer, or the cloud's, kept. Blocks."""
         if chosen is Way.CLOUD:
-            if ask_cloud and (told := self._from_cloud(query)):
+            if told := self._from_cloud(query):
                 return told
             chosen = Way.LATER
         body = query.body(found)
@@ -112,13 +141,13 @@ class Service:
         self._keep(query, body, seconds)
         return body
 
-    def _infer(self, query: Query) -> Answer:
+    async def _infer(self, query: Query) -> Answer:
         """What the box says. Raises Refused."""
         detector, picture = query.detector, query.picture
         address = self.backend.address(detector.id)
         if address is None:
             raise Refused(503, self._why_not(detector.id), 5)
-        reply = self._inferring.infer(detector.id, address, picture.data, picture.media)
+        reply = await self._inferring.infer(detector.id, address, picture.data, picture.media)
         try:
             return answers.answer(detector, reply)
         except EndpointError as error:
@@ -142,31 +171,42 @@ class Service:
             confident=found.confidence >= query.threshold, human_review=query.asked.human_review,
         )  # fmt: skip
 
-    def _submit_async(self, query: Query) -> dict[str, Any]:
+    async def _submit_async(self, query: Query) -> dict[str, Any]:
         """The image query with no result yet; it is answered behind the caller's back."""
-        if not self._later_free.acquire(blocking=False):
-            raise Refused(429, f"{_MOST_ASYNC} image queries wait for their answers already.", 5)
+        if self._owed >= _MOST_LATER:
+            raise Refused(429, f"{_MOST_LATER} image queries wait for their answers already.", 5)
         body = {**query.body(None), "done_processing": False}
-        if why := self.store.add(query.kept(body)):
-            self._later_free.release()
-            raise Refused(503, f"The image query can't be kept for its answer: {why}.", 5)
-
-        def work() -> None:
-            try:
-                self._answered(replace(query, stored=True))
-            except Refused as refused:
-                self.store.change(failed(body, refused.reason))
-            except Exception as error:  # noqa: BLE001 (nobody reads what it would be raised to)
-                _log.exception("The image query %s failed.", query.id)
-                self.store.change(failed(body, in_words(error)))
-            finally:
-                self._later_free.release()
-
-        self._later.submit(work)
+        self._owed += 1
+        try:
+            if why := await self.hands.run(self.store.add, query.kept(body)):
+                raise Refused(503, f"The image query can't be kept for its answer: {why}.", 5)
+        except BaseException:
+            self._owed -= 1
+            raise
+        task = asyncio.create_task(self._answer_later(replace(query, stored=True), body))
+        self._later.add(task)
+        task.add_done_callback(self._paid)
         return body
 
+    def _paid(self, task: asyncio.Task[None]) -> None:
+        self._later.discard(task)
+        self._owed -= 1
+
+    async def _answer_later(self, query: Query, body: Mapping[str, Any]) -> None:
+        """What has had no turn when the endpoint ends is told so by the end."""
+        async with self._turns:
+            if self._ended:
+                return
+            try:
+                await self._answered(query)
+            except Refused as refused:
+                await self.hands.run(self.store.change, failed(body, refused.reason))
+            except Exception as error:  # noqa: BLE001 (nobody reads what it would be raised to)
+                _log.exception("The image query %s failed.", query.id)
+                await self.hands.run(self.store.change, failed(body, in_words(error)))
+
     def _cloud_alone(self, query: Query) -> dict[str, Any]:
-        """The cloud's image query, where the box may not answer. Raises Refused."""
+        """The cloud's image query, where the box may not answer. Blocks. Raises Refused."""
         assert self.cloud is not None
         try:
             reply = self.cloud.submit(query.parameters(), query.picture)
@@ -176,8 +216,14 @@ class Service:
         except UpstreamError as error:
             raise Refused(503, str(error), AWAY) from None
 
+    async def _stored(self, identity: str) -> dict[str, Any] | None:
+        return await self.hands.run(self.store.get, identity)
+
+    async def _asked_cloud(self, query: Query) -> dict[str, Any] | None:
+        return await self.hands.run(self._from_cloud, query)
+
     def _from_cloud(self, query: Query) -> dict[str, Any] | None:
-        """The cloud's answer, kept; None where it can't be had now."""
+        """The cloud's answer, kept; None where it can't be had now. Blocks."""
         if self.cloud is None:
             return None
         try:

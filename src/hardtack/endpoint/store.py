@@ -115,6 +115,10 @@ class Store:
         it is there. A kill may lose the last few."""
         self._behind.put(kept.id, kept, len(kept.picture))
 
+    def offer_behind(self, kept: Kept) -> bool:
+        """The same, where that doesn't wait; else False, and nothing is done."""
+        return self._behind.offer(kept.id, kept, len(kept.picture))
+
     def _add_all(self, some: Sequence[Kept]) -> None:
         """Those of one moment, in one transaction; one by one where that can't be."""
         try:

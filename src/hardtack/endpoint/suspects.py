@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 _MOST = 256
@@ -15,30 +15,37 @@ _STRIKES = 2
 
 @dataclass(frozen=True)
 class Suspicion:
-    """What is known of a picture before it is judged: how often it was struck, and where that is
-    too often, its SHA-256 as `guilty`."""
+    """What is known of a picture before it is judged: how often it was struck, and its SHA-256
+    where that had to be asked."""
 
     strikes: int = 0
-    guilty: str = ""
+    digest: str = ""
+
+    @property
+    def guilty(self) -> bool:
+        """Whether it was struck too often to be judged again."""
+        return self.strikes >= _STRIKES
 
 
 _NONE = Suspicion()
 
 
 class Suspects:
-    """Thread-safe. `server` is what judges: a detector and its model's version.
+    """For one event loop, and called from it alone. `server` is what judges: a detector and its
+    model's version.
 
     All that were under way when a server ended are suspected. A suspect is judged with no other
     suspect beside it, so that the second time only the guilty one is struck.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._strikes: OrderedDict[tuple[str, bytes], int] = OrderedDict()
-        self._alone: dict[str, threading.Lock] = {}
+        self._strikes: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self._alone: dict[str, asyncio.Lock] = {}
 
-    @contextmanager
-    def judging(self, server: str, picture: bytes, patience: float) -> Iterator[Suspicion]:
+    @asynccontextmanager
+    async def judging(
+        self, server: str, picture: bytes, patience: float
+    ) -> AsyncIterator[Suspicion]:
         """Yields what is suspected of the picture.
 
         Raises TimeoutError where other suspects take longer than `patience` seconds.
@@ -46,35 +53,36 @@ class Suspects:
         if not self._strikes:  # as nearly always: the picture's hash is saved
             yield _NONE
             return
-        key = (server, hashlib.sha256(picture).digest())
-        strikes = self._strikes.get(key, 0)
-        if not strikes or strikes >= _STRIKES:
-            yield _suspicion(strikes, key[1])
+        digest = await asyncio.to_thread(_digest, picture)
+        found = self._known(server, digest)
+        if not found.strikes or found.guilty:
+            yield found
             return
-        with self._lock:
-            alone = self._alone.setdefault(server, threading.Lock())
-        if not alone.acquire(timeout=patience):
-            raise TimeoutError
+        alone = self._alone.setdefault(server, asyncio.Lock())
+        async with asyncio.timeout(patience):
+            await alone.acquire()
         try:
-            yield _suspicion(self._strikes.get(key, 0), key[1])
+            yield self._known(server, digest)
         finally:
             alone.release()
 
-    def strike(self, server: str, picture: bytes, before: Suspicion) -> None:
+    def strike(self, server: str, picture: bytes, before: Suspicion) -> str:
         """Its server hung or ended over the picture, of which that was known `before`: however many
-        queries of one picture a server ends with, that is one strike."""
-        key = (server, hashlib.sha256(picture).digest())
-        with self._lock:
-            self._strikes[key] = max(self._strikes.pop(key, 0), before.strikes + 1)
-            while len(self._strikes) > _MOST:
-                self._strikes.popitem(last=False)
+        queries of one picture a server ends with, that is one strike. The picture's SHA-256."""
+        digest = before.digest or _digest(picture)
+        key = (server, digest)
+        self._strikes[key] = max(self._strikes.pop(key, 0), before.strikes + 1)
+        while len(self._strikes) > _MOST:
+            self._strikes.popitem(last=False)
+        return digest
 
-    def acquit(self, server: str, picture: bytes) -> None:
-        """It was answered."""
-        if self._strikes:
-            with self._lock:
-                self._strikes.pop((server, hashlib.sha256(picture).digest()), None)
+    def acquit(self, server: str, known: Suspicion) -> None:
+        """The picture of which that was known was answered."""
+        self._strikes.pop((server, known.digest), None)
+
+    def _known(self, server: str, digest: str) -> Suspicion:
+        return Suspicion(self._strikes.get((server, digest), 0), digest)
 
 
-def _suspicion(strikes: int, digest: bytes) -> Suspicion:
-    return Suspicion(strikes, digest.hex() if strikes >= _STRIKES else "")
+def _digest(picture: bytes) -> str:
+    return hashlib.sha256(picture).hexdigest()
