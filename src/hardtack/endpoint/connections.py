@@ -122,7 +122,7 @@ class _Wire(asyncio.Protocol):
         if self._transport.is_closing():
             raise Broken("it hung up")
         self._transport.writelines([head, body])
-        acknowledge_at_once(self._transport.get_extra_info("socket"))
+        acknowledge_at_once(self._socket)
         return await self._told
 
     def close(self) -> None:
@@ -130,6 +130,7 @@ class _Wire(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        self._socket = transport.get_extra_info("socket")
 
     def data_received(self, data: bytes) -> None:
         if not self._asked:  # nothing may come of itself
