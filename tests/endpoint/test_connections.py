@@ -63,6 +63,14 @@ async def posted(connections: Connections, address: Address, body: bytes = b"pic
     return await connections.post(address, "/infer", body, "image/png")
 
 
+async def posted_once(address: Address, body: bytes = b"picture") -> Reply:
+    connections = Connections(10.0)
+    try:
+        return await posted(connections, address, body)
+    finally:
+        connections.close()
+
+
 async def until_idle(connections: Connections, *addresses: Address) -> None:
     """Until these, in any order, are those to whom idle connections lead."""
     async with asyncio.timeout(30):
@@ -121,7 +129,7 @@ def test_what_leads_to_servers_that_are_gone_is_closed_without_a_picture() -> No
 
 def test_a_refusal_by_the_head_is_read_though_the_body_could_not_be_sent() -> None:
     with serving(by_its_head) as address:
-        assert run(posted(Connections(10.0), address, bytes(30_000_000))) == (413, b"big")
+        assert run(posted_once(address, bytes(30_000_000))) == (413, b"big")
 
 
 def said(reply: bytes) -> Callable[[socket.socket], None]:
@@ -154,7 +162,7 @@ def said(reply: bytes) -> Callable[[socket.socket], None]:
 )
 def test_a_reply_may_end_in_every_way_that_http_has(reply: bytes, had: Reply) -> None:
     with serving(said(reply)) as address:
-        assert run(posted(Connections(10.0), address)) == had
+        assert run(posted_once(address)) == had
 
 
 @pytest.mark.parametrize(
@@ -170,14 +178,14 @@ def test_a_reply_may_end_in_every_way_that_http_has(reply: bytes, had: Reply) ->
 )
 def test_what_is_no_reply_or_half_of_one_is_told(reply: bytes) -> None:
     with serving(said(reply)) as address, pytest.raises(Broken):
-        run(posted(Connections(10.0), address))
+        run(posted_once(address))
 
 
 def test_more_than_a_reply_may_have_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hardtack.endpoint.connections._MOST_REPLY", 1000)
     reply = said(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(1001))
     with serving(reply) as address, pytest.raises(Broken, match="1000 bytes"):
-        run(posted(Connections(10.0), address))
+        run(posted_once(address))
 
 
 def test_what_comes_unasked_ends_the_connection() -> None:
@@ -196,4 +204,4 @@ def test_what_comes_unasked_ends_the_connection() -> None:
 
 def test_nobody_there() -> None:
     with pytest.raises(Away):
-        run(posted(Connections(10.0), Address("127.0.0.1", free_port(), "1")))
+        run(posted_once(Address("127.0.0.1", free_port(), "1")))
