@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Set
 from typing import Any
 
@@ -117,12 +118,13 @@ class _Wire(asyncio.Protocol):
 
     async def ask(self, head: bytes, body: bytes) -> Reply:
         """The reply. Raises Broken."""
-        self._told = asyncio.get_running_loop().create_future()
-        self._asked = True
         if self._transport.is_closing():
             raise Broken("it hung up")
+        self._told = asyncio.get_running_loop().create_future()
+        self._asked = True
         self._transport.writelines([head, body])
-        acknowledge_at_once(self._socket)
+        with contextlib.suppress(OSError):  # of a socket that broke just now, which is told below
+            acknowledge_at_once(self._socket)
         return await self._told
 
     def close(self) -> None:
