@@ -148,6 +148,22 @@ def _other_pause(box: ReadyBox) -> None:
         file.write("pause-image: registry.example/pause:9\n")
 
 
+def _static(box: ReadyBox, name: str, image: str) -> None:
+    """A pod that the kubelet starts by itself."""
+    file = box.root / "var/lib/rancher/k3s/agent/pod-manifests" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text((box.manifests / "pod.yaml").read_text().replace(box.image, image))
+
+
+def _static_elsewhere(box: ReadyBox, directory: str) -> None:
+    _static(box, "pod.yaml", "site/led:v1")
+    here = box.root / "var/lib/rancher/k3s/agent/pod-manifests"
+    here.rename(box.root / directory)
+    file = box.root / kubelet.DROP_INS / "50-site.conf"
+    file.parent.mkdir(parents=True)
+    file.write_text(f"kind: KubeletConfiguration\nstaticPodPath: /{directory}\n")
+
+
 def _verify_credentials(box: ReadyBox) -> None:
     file = box.root / kubelet.DROP_INS / "50-site.conf"
     file.parent.mkdir(parents=True)
@@ -169,6 +185,17 @@ BREAKS: dict[str, tuple[Callable[[ReadyBox], object], str, str]] = {
     ),
     "image not locked": (
         lambda b: _manifest(b, "camera:v1", "camera:v2"), "images.locked", "lock does",
+    ),
+    "a static pod": (
+        lambda b: _static(b, "led.yaml", "site/led:v1"), "images.locked",
+        "pod-manifests/led.yaml:7 names it, images.lock doesn't",
+    ),
+    "a static pod elsewhere": (
+        lambda b: _static_elsewhere(b, "pods"), "images.locked", "/pods/pod.yaml:7 names it",
+    ),
+    "a static pod that isn't called a manifest": (
+        lambda b: _static(b, "led.yaml.bak", "site/led:v1"), "images.read",
+        "the kubelet starts the pod",
     ),
     "another image for pods": (_other_pause, "images.pause", "neither locked nor"),
     "images that k3s pulls first": (
@@ -243,6 +270,18 @@ def test_what_is_broken_is_named(box: ReadyBox, name: str) -> None:
     said = [row for row in rows if row["check"] == check and text in row["detail"]]
     assert said, rows
     assert all(row["remedy"] for row in rows)
+
+
+def test_static_pods_whose_images_are_here(box: ReadyBox) -> None:
+    """A directory there the kubelet doesn't read, nor what is hidden, nor what it isn't told of."""
+    _static(box, "camera.yaml", box.image)
+    _static(box, ".led.yaml", "site/led:v1")
+    _static(box, "old/led.yaml", "site/led:v1")
+    assert box.amiss() == []
+    _static(box, "led.yaml", "site/led:v1")
+    with (box.root / "etc/rancher/k3s/config.yaml").open("a") as file:
+        file.write("  - pod-manifest-path=\n")
+    assert box.amiss() == []
 
 
 ELSEWHERE = {

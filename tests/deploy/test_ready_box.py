@@ -453,6 +453,18 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
                "[Service]\nEnvironmentFile=/etc/site.env\n"),
         "prepared at boot", "fails at boot: EnvironmentFile=/etc/site.env, which isn't there",
     ),
+    "a token that is gone": (
+        _k3s("token-file: /etc/rancher/token"), "started at boot",
+        "k3s waits for minutes for /etc/rancher/token (token-file), which isn't there",
+    ),
+    "a token that is gone, by the command": (
+        _started("server --token-file /etc/rancher/token"), "started at boot",
+        "/etc/rancher/token (token-file), which isn't there",
+    ),
+    "a token that is gone, by the environment": (
+        _started("server", "K3S_AGENT_TOKEN_FILE=/etc/rancher/token\n"), "started at boot",
+        "/etc/rancher/token (agent-token-file), which isn't there",
+    ),
     "a k3s that is started until the next start": (
         _chained(_remove(UNITS / "multi-user.target.wants/k3s.service"),
                  _write("run/systemd/system/multi-user.target.wants/k3s.service", "")),
@@ -607,6 +619,10 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         _k3s("datastore-endpoint: mysql://u:secret@tcp(db:3306)/k3s"), "control plane",
         "a database elsewhere (mysql), and",
     ),
+    "pods of a server": (
+        _drop_in("staticPodURL: https://10.0.0.5/pods"), "control plane",
+        "the kubelet reads pods to start from a server",
+    ),
     "pulls by admission": (
         _k3s("kube-apiserver-arg: [v=1, 'enable-admission-plugins=NodeRestriction,"
              "AlwaysPullImages']"), "forced pulls", "AlwaysPullImages",
@@ -694,6 +710,10 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
         _k3s("datastore-endpoint: mysql://u:p@unix(/run/mysqld.sock)/k3s"),
         _k3s("datastore-endpoint: sqlite:///var/lib/k3s.db"),
         _k3s("data-dir: /var/lib/rancher/k3s\ndocker: false"),
+        _chained(_k3s("token-file: /etc/token"), _link("etc/token", "../srv/token"),
+                 _write("srv/token", "t")),
+        _started("server --token-file /run/secrets/token", "K3S_TOKEN_FILE=/none\n"),
+        _kubelet("manifest-url=http://localhost/pods"),
         _started("server -c /etc/rancher/k3s/config.yaml"),
         _k3s("bind-address: 0.0.0.0\nadvertise-address: 127.0.0.1\nflannel-iface: lo"),
         _chained(_resolved("DNS=192.0.2.1"),

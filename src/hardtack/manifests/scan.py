@@ -43,7 +43,7 @@ from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.walking import below, special
 from hardtack.manifests.yamlpos import Document, Node, Scalar, parse
 
-_YAML = (".yaml", ".yml", ".json")
+MANIFESTS = (".yaml", ".yml", ".json")
 _SCRIPTS = (".sh", ".bash")
 _JSON_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*(?:[^*]|\*(?!/))*(?:\*/)?')
 
@@ -126,7 +126,7 @@ class _Scan:
         if rendered is False:
             return  # what includes it is read with it
         ending = file.suffix.lower()  # k3s takes UPPER.YAML too
-        yaml = ending in _YAML or name in kustomize.FILES or bool(rendered)
+        yaml = ending in MANIFESTS or name in kustomize.FILES or bool(rendered)
         yaml = yaml or (ending in (".tpl", ".txt") and file in self.taken_in)
         script = ending in _SCRIPTS and not rendered
         known = yaml or script or file.suffix in units.SUFFIXES

@@ -17,6 +17,8 @@ _ENVIRONMENT = {
     "K3S_NODE_NAME": "node-name",
     "K3S_RESOLV_CONF": "resolv-conf",
     "K3S_CONFIG_FILE": "config",
+    "K3S_TOKEN_FILE": "token-file",
+    "K3S_AGENT_TOKEN_FILE": "agent-token-file",
     "K3S_VPN_AUTH": "vpn-auth",
     "K3S_VPN_AUTH_FILE": "vpn-auth-file",
 }

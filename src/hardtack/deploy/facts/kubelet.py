@@ -22,11 +22,15 @@ NO_FLAG = "image-maximum-gc-age"
 CREDENTIALS = "imagePullCredentialsVerificationPolicy"
 ALLOWED = "preloadedImagesVerificationAllowlist"
 GATES = "feature-gates"
+PODS = "pod-manifest-path"
+PODS_OF_A_SERVER = "manifest-url"
 _FLAGS = {
     "imageGCHighThresholdPercent": "image-gc-high-threshold",
     "evictionHard": "eviction-hard",
     "resolvConf": "resolv-conf",
     "featureGates": GATES,
+    "staticPodPath": PODS,
+    "staticPodURL": PODS_OF_A_SERVER,
 }
 _FIELDS = (MAXIMUM_AGE, CREDENTIALS, ALLOWED)
 

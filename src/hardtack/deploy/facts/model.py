@@ -42,6 +42,7 @@ class K3s(NamedTuple):
     `commanded`: the flags that stand in the command: what files say of them counts for nothing.
     `node`: the name of its node where it ran before; else empty.
     `leased`: that resolv.conf, where its servers are those of a lease; else empty.
+    `absent`: flag → the file that k3s reads first for it, and that isn't there.
     """
 
     settings: Mapping[str, str] = _NOTHING
@@ -51,6 +52,7 @@ class K3s(NamedTuple):
     commanded: frozenset[str] = frozenset()
     node: str = ""
     leased: str = ""
+    absent: Mapping[str, str] = _NOTHING
 
 
 class Clock(NamedTuple):

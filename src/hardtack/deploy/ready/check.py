@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from hardtack.core.errors import HardtackError, LockError
-from hardtack.deploy.facts import k3s, pulls, unreadable
+from hardtack.deploy.facts import k3s, pulls, staticpods, unreadable
 from hardtack.deploy.facts import read as facts
 from hardtack.deploy.facts.model import K3s
 from hardtack.deploy.facts.pulls import Pulls
@@ -36,7 +36,7 @@ from hardtack.images.containerd import Containerd, listens
 from hardtack.images.lockfile import Lock, names, read_lock
 from hardtack.images.platforms import Platform
 from hardtack.manifests.place import Problem, Severity
-from hardtack.manifests.scan import scan
+from hardtack.manifests.scan import MANIFESTS, scan
 
 if TYPE_CHECKING:
     from hardtack.cache.results import Surveyed
@@ -116,8 +116,11 @@ def check(box: Box) -> Report:
     return Report(tuple(rows), now, box.rate)
 
 
-def of_images(box: Images, k3s: K3s | None, noted: Pulls | None = None) -> list[Row]:
-    """Rows of the images. Raises LockError, ContainerdError, ManifestError."""
+def of_images(
+    box: Images, k3s: K3s | None, noted: Pulls | None = None, pods: tuple[Path, ...] = ()
+) -> list[Row]:
+    """Rows of the images; `pods`: manifests that the kubelet starts by itself. Raises LockError,
+    ContainerdError, ManifestError."""
     lock = read_lock(box.lock)
     if not lock.images:
         raise LockError(
@@ -130,20 +133,24 @@ def of_images(box: Images, k3s: K3s | None, noted: Pulls | None = None) -> list[
     if k3s is not None:
         rows += () if whole else k3s_images.imported_once(box.bundles)
         rows += k3s_images.started(k3s, box.bundles, images.proven(lock, box.platform) | stored)
-    found = scan(box.deployment, helm="auto", values=box.values)
+    found = scan((*box.deployment, *pods), helm="auto", values=box.values)
     if k3s is not None and noted is not None:
         held = entitled.named(document.root for document in found.documents)
         rows += entitled.rows(k3s, noted, _known(lock, box, noted), held)
     rows += [_unread(problem) for problem in found.problems if problem.severity is Severity.ERROR]
+    rows += [_misnamed(pod) for pod in pods if pod.suffix.lower() not in MANIFESTS]
     if not found.images:
         rows.append(_names_nothing(box.deployment))
     return rows + images.named(found.images, lock, box.platform)
 
 
-def _kubelet(root: Path) -> tuple[K3s | None, Pulls | None]:
-    """k3s's configuration, and what its kubelet has noted. Raises ConfigError."""
+def _kubelet(root: Path) -> tuple[K3s | None, Pulls | None, tuple[Path, ...]]:
+    """k3s's configuration, what its kubelet has noted, and what that starts by itself. Raises
+    ConfigError, OSError."""
     found = k3s.read(root)
-    return found, pulls.read(root, found.kubelet) if found else None
+    if found is None:
+        return None, None, ()
+    return found, pulls.read(root, found.kubelet), staticpods.files(root, found.kubelet)
 
 
 def _known(lock: Lock, box: Images, noted: Pulls) -> list[entitled.Image]:
@@ -165,6 +172,13 @@ def _unread(problem: Problem) -> Row:
     remedy = "Run it as root." if closed else "Mend it, or take it out of what is deployed."
     name = str(problem.place)
     return Row(Check.IMAGES_READ, name, State.WRONG, problem.message, remedy=remedy)
+
+
+def _misnamed(pod: Path) -> Row:
+    """The kubelet takes every file there for a manifest; by its name nobody here does."""
+    detail = "the kubelet starts the pod that it describes, and by its name it is no manifest"
+    remedy = "Call it .yaml, or take it out of that directory: the kubelet reads a copy too."
+    return Row(Check.IMAGES_READ, str(pod), State.WRONG, detail, remedy=remedy)
 
 
 def _names_nothing(deployment: tuple[Path, ...]) -> Row:

@@ -79,8 +79,8 @@ ABOUT: dict[Check, tuple[str, str]] = {
     ),
     Check.IMAGES_PINNED: ("containerd keeps it from garbage collection.", _FETCH),
     Check.IMAGES_LOCKED: (
-        "Each image that a manifest names is in the lock; what a list beside the bundles has k3s "
-        "pull first is on the box.", "`images lock`",
+        "Each image that a manifest names is in the lock, those of the kubelet's static pods among "
+        "them; what a list beside the bundles has k3s pull first is on the box.", "`images lock`",
     ),
     Check.IMAGES_NAMED: ("Each place that names an image can be understood.", _HAND),
     Check.IMAGES_POLICY: (
@@ -170,9 +170,9 @@ ABOUT: dict[Check, tuple[str, str]] = {
     ),
     Check.BOX_STARTS: (
         "systemd starts k3s at boot, without Kubernetes the mounts and the endpoint; their "
-        "programs, the files and users that they start with are there, and the conditions of their "
-        "units hold. Who restarts a container that "
-        "runs k3s can't be seen from inside it: `restart: always`, as `deploy/balena-k3s` has it.",
+        "programs, the files and users that they start with are there (k3s's token-file too), and "
+        "the conditions of their units hold. Who restarts a container that runs k3s can't be seen "
+        "from inside it: `restart: always`, as `deploy/balena-k3s` has it.",
         _HAND,
     ),
     Check.BOX_UPCOMING: (
@@ -193,7 +193,7 @@ ABOUT: dict[Check, tuple[str, str]] = {
     ),
     Check.BOX_CONTROL: (
         "k3s joins no server and no VPN, and keeps neither its state in a database nor its "
-        "configuration elsewhere.", _HAND,
+        "configuration elsewhere; its kubelet reads no pods from a server.", _HAND,
     ),
     Check.BOX_PULLS: (
         "No admission plugin has each start of a pod ask a registry, over its pull policy.", _HAND,

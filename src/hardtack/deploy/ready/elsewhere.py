@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hardtack.deploy.facts.k3s import CONFIG, DATA
+from hardtack.deploy.facts.kubelet import PODS, PODS_OF_A_SERVER
 from hardtack.deploy.facts.model import Facts
 from hardtack.deploy.ready.amiss import Amiss
 
@@ -38,6 +39,13 @@ def control_plane(facts: Facts) -> Iterable[Amiss]:
         )
 
     yield from _started_first(settings)
+    pods = facts.k3s.kubelet.get(PODS_OF_A_SERVER, "") if facts.k3s else ""
+    if pods and not _HERE.search(pods):
+        yield (
+            f"the kubelet reads pods to start from a server ({PODS_OF_A_SERVER}, staticPodURL), "
+            "and starts none of them without it",
+            f"Keep their manifests in a directory of this box ({PODS}, staticPodPath).",
+        )
 
 
 def _started_first(settings: Mapping[str, str]) -> Iterable[Amiss]:

@@ -56,6 +56,11 @@ def prepared(facts: Facts) -> Iterable[Amiss]:
 def at_boot(facts: Facts) -> Iterable[Amiss]:
     """What systemd is there to start stays down after a restart where it was disabled or masked, or
     its program is gone: k3s, or without Kubernetes the mounts and the endpoint."""
+    for flag, file in facts.k3s.absent.items() if facts.k3s else ():
+        yield (
+            f"k3s waits for minutes for {file} ({flag}), which isn't there, and ends",
+            f"Put it back, or take {flag} out of k3s's configuration.",
+        )
     if facts.systemd is None:
         return
     if facts.k3s is not None:
