@@ -448,6 +448,34 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         _service("ExecStartPre=+/usr/local/bin/check --all"), "started at boot",
         "fails at boot: ExecStartPre=+/usr/local/bin/check --all, which isn't there",
     ),
+    "a directory to start in that is gone": (
+        _service("WorkingDirectory=/srv/site"), "started at boot",
+        "k3s.service fails at boot: WorkingDirectory=/srv/site, which isn't there",
+    ),
+    "a directory to start in that is a file": (
+        _service("WorkingDirectory=/etc/hostname"), "started at boot",
+        "k3s.service fails at boot: WorkingDirectory=/etc/hostname, which isn't there",
+    ),
+    "a root that is gone": (
+        _service("RootDirectory=/srv/site"), "started at boot",
+        "k3s.service fails at boot: RootDirectory=/srv/site, which isn't there",
+    ),
+    "a credential that is gone": (
+        _service("LoadCredential=token:/etc/site/token"), "started at boot",
+        "fails at boot: LoadCredential=token:/etc/site/token, which isn't there",
+    ),
+    "a directory to write to that is gone": (
+        _service("ReadWritePaths=-/srv/none /srv/site"), "started at boot",
+        "k3s.service fails at boot: ReadWritePaths=/srv/site, which isn't there",
+    ),
+    "a directory to show that is gone": (
+        _service("BindReadOnlyPaths=/srv/site:/site"), "started at boot",
+        "fails at boot: BindReadOnlyPaths=/srv/site:/site, which isn't there",
+    ),
+    "a directory of a log that is gone": (
+        _service("StandardOutput=append:/var/log/site/k3s.log"), "started at boot",
+        "fails at boot: StandardOutput=append:/var/log/site/k3s.log, which isn't there",
+    ),
     "an environment of what prepares that is gone": (
         _write(UNITS / "hardtack-prepare.service.d/a.conf",
                "[Service]\nEnvironmentFile=/etc/site.env\n"),
@@ -493,6 +521,24 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a condition of a file": (
         _chained(_write("srv/licence", ""), _k3s_unit("ConditionFileNotEmpty=/srv/licence")),
         "started at boot", "ConditionFileNotEmpty=/srv/licence doesn't hold",
+    ),
+    "a condition of another box's": (
+        _k3s_unit("ConditionHost=edge-*"), "started at boot", "ConditionHost=edge-* doesn't hold",
+    ),
+    "a condition of another machine": (
+        _chained(_write("etc/machine-id", "a" * 32 + "\n"),
+                 _k3s_unit("AssertHost=" + "b" * 8 + "-bbbb" * 3 + "-" + "b" * 12)),
+        "started at boot", "AssertHost=bbbbbbbb-bbbb",
+    ),
+    "a condition of the kernel's": (
+        _chained(_write("proc/cmdline", "root=/dev/sda1 quiet\n"),
+                 _k3s_unit("ConditionKernelCommandLine=site.role=line")),
+        "started at boot", "ConditionKernelCommandLine=site.role=line doesn't hold",
+    ),
+    "a condition that the kernel isn't told something": (
+        _chained(_write("proc/cmdline", "root=/dev/sda1 site.rescue=1\n"),
+                 _k3s_unit("ConditionKernelCommandLine=!site.rescue")),
+        "started at boot", "ConditionKernelCommandLine=!site.rescue doesn't hold",
     ),
     "a condition of what prepares": (
         _write(UNITS / "hardtack-prepare.service.d/a.conf", "[Unit]\nConditionPathExists=/none\n"),
@@ -753,6 +799,20 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
         _k3s_unit("ConditionPathExists=/run/site/ready"),
         _service("EnvironmentFile=-/etc/none.env", "ExecStartPre=-/usr/bin/none",
                  "EnvironmentFile=/run/site.env", "User=0", "User=%i", "EnvironmentFile=/etc/*.x"),
+        _service("WorkingDirectory=-/srv/none", "RootDirectory=/srv/none", "RootDirectory=",
+                 "LoadCredential=a:/none", "SetCredential=a:b", "LoadCredential=c:none",
+                 "ReadOnlyPaths=/tmp -/none /etc /var/lib/site", "StateDirectory=site/k3s",
+                 "StandardOutput=file:/var/lib/none.log", "StandardError=journal"),
+        _service("WorkingDirectory=/site/work", "BindPaths=/etc:/site"),
+        _service("WorkingDirectory=~"),
+        _service("WorkingDirectory=/var/lib/site", "StateDirectory=site"),
+        _service("RootDirectory=/etc", "WorkingDirectory=/work", "ReadWritePaths=/none"),
+        _k3s_unit("ConditionHost=BOX\nAssertHost=!other\nConditionHost=|other"),
+        _chained(_write("etc/machine-id", "a" * 32 + "\n"), _k3s_unit("ConditionHost=" + "a" * 32)),
+        _chained(_write("proc/cmdline", "root=/dev/sda1 a.b='c d' quiet\n"), _k3s_unit(
+            "ConditionKernelCommandLine=quiet\nConditionKernelCommandLine=a.b\n"
+            "ConditionKernelCommandLine=a.b=c d\nAssertKernelCommandLine=!a")),
+        _k3s_unit("ConditionKernelCommandLine=quiet"),  # nothing says what it is booted with
         _service("EnvironmentFile=/etc/none.env", "EnvironmentFile=", "ExecStartPre=/usr/bin/none",
                  "ExecStartPre="),
         _chained(_service("User=site"), _write("etc/passwd", "root:x:0:0::/:/bin/sh\n"),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Callable, Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from hardtack.deploy.facts.links import resolved
+from hardtack.deploy.facts import names
+from hardtack.deploy.facts.links import resolved, told
 
-_HOLDS: dict[str, Callable[[Path], bool]] = {
+_THERE: dict[str, Callable[[Path], bool]] = {
     "PathExists": lambda _: True,
     "PathIsDirectory": Path.is_dir,
     "DirectoryNotEmpty": lambda path: path.is_dir() and any(path.iterdir()),
@@ -17,8 +21,8 @@ _HOLDS: dict[str, Callable[[Path], bool]] = {
 }
 """What each says of a path that is there."""
 _GROUPS = ("Condition", "Assert")
-MADE_ANEW = ("/run/", "/var/run/", "/tmp/", "/dev/", "/proc/", "/sys/")
-"""Below these nothing tells what a start will find."""
+_MACHINES = ("etc/machine-id", "sys/class/dmi/id/product_uuid")
+_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def unmet(root: Path, said: Iterable[tuple[str, str]]) -> tuple[str, ...]:
@@ -29,12 +33,56 @@ def unmet(root: Path, said: Iterable[tuple[str, str]]) -> tuple[str, ...]:
         group = next((group for group in _GROUPS if key.startswith(group)), "")
         if group and not value:  # forgotten are those of every kind, as with systemd
             found = [each for each in found if not each.startswith(group)]
-        kind = key.removeprefix(group)
-        if not group or not value or kind not in _HOLDS:
-            continue
-        path = value.lstrip("!").strip()
-        if path.startswith("/") and "%" not in path and not path.startswith(MADE_ANEW):
-            there = resolved(root, path)
-            if (there is not None and _HOLDS[kind](there)) == value.startswith("!"):
+        if group and value and not value.startswith("|"):
+            asked = value.lstrip("!").strip()
+            if _holds(root, key.removeprefix(group), asked) is value.startswith("!"):
                 found.append(f"{key}={value}")
     return tuple(found)
+
+
+def _holds(root: Path, kind: str, asked: str) -> bool | None:
+    """None of what can't be told."""
+    if kind in _THERE and told(asked):
+        path = resolved(root, asked)
+        return path is not None and _THERE[kind](path)
+    if kind in _OF_BOX and "%" not in asked:
+        return _OF_BOX[kind](root, asked)
+    return None
+
+
+def _is_called(root: Path, asked: str) -> bool | None:
+    """Whether the box has this name, a glob, or this id."""
+    wanted = _plain(asked)
+    if _ID.fullmatch(wanted):
+        return wanted in {_plain(_text(root / file)) for file in _MACHINES}
+    name = names.of_host(root)
+    return fnmatchcase(name, asked.lower()) if name else None
+
+
+def _plain(identity: str) -> str:
+    return identity.replace("-", "").strip().lower()
+
+
+def _is_booted_with(root: Path, asked: str) -> bool | None:
+    """Whether the kernel was told this, with a value or, where none is asked, whatever it has."""
+    line = _text(root / "proc/cmdline")
+    if not line:
+        return None
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        words = line.split()
+    return any(asked == (word if "=" in asked else word.partition("=")[0]) for word in words)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+_OF_BOX: dict[str, Callable[[Path, str], bool | None]] = {
+    "Host": _is_called,
+    "KernelCommandLine": _is_booted_with,
+}

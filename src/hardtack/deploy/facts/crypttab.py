@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hardtack.deploy.facts.conditions import MADE_ANEW
-from hardtack.deploy.facts.links import resolved
+from hardtack.deploy.facts.links import MADE_ANEW, resolved
 from hardtack.deploy.facts.model import Volume
 
 _NO_FILE = ("none", "-")

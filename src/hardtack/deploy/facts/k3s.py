@@ -13,8 +13,7 @@ from hardtack.core.errors import ConfigError
 from hardtack.core.yamlerrors import told
 from hardtack.deploy.facts import k3s_start, names, resolvconf
 from hardtack.deploy.facts import kubelet as kubelet_files
-from hardtack.deploy.facts.conditions import MADE_ANEW
-from hardtack.deploy.facts.links import resolved
+from hardtack.deploy.facts.links import gone
 from hardtack.deploy.facts.model import K3s
 from hardtack.deploy.facts.unreadable import unreadable
 
@@ -54,14 +53,8 @@ def read(root: Path) -> K3s | None:
         _pause(root, plain.get("pause-image", "")), frozenset(commanded),
         names.of_node(root, with_id=plain.get("with-node-id", "").lower() == "true"),
         resolv if resolv and resolvconf.leased(root, resolv) else "",
-        {flag: plain[flag] for flag in _READ_FIRST if _is_gone(root, plain.get(flag, ""))},
+        {flag: plain[flag] for flag in _READ_FIRST if gone(root, plain.get(flag, ""))},
     )  # fmt: skip
-
-
-def _is_gone(root: Path, file: str) -> bool:
-    """Whether a start won't find it. Raises OSError where it may not look."""
-    told = file.startswith("/") and not file.startswith(MADE_ANEW)
-    return told and resolved(root, file) is None
 
 
 def _pause(root: Path, told: str) -> str | None:

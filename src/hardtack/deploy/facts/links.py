@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+MADE_ANEW = ("/run/", "/var/run/", "/tmp/", "/dev/", "/proc/", "/sys/")
+"""Below these nothing tells what a start will find."""
 _ENDLESS = 40  # the kernel's own bound
 
 
@@ -33,6 +35,16 @@ def resolved(root: Path, name: str | Path) -> Path | None:
         at = root if target.is_absolute() else at
         pending += _parts(target)
     return at
+
+
+def told(path: str) -> bool:
+    """Whether it can be told what a start finds at `path`, as a unit's file may have it."""
+    return path.startswith("/") and "%" not in path and not f"{path}/".startswith(MADE_ANEW)
+
+
+def gone(root: Path, path: str) -> bool:
+    """Whether a start won't find `path`. Raises OSError where it may not look."""
+    return told(path) and resolved(root, path) is None
 
 
 def tidied(path: str) -> str:

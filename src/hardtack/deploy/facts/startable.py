@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hardtack.deploy.facts.conditions import MADE_ANEW
-from hardtack.deploy.facts.links import resolved
+from hardtack.deploy.facts import places
+from hardtack.deploy.facts.links import gone, resolved
 
 _PROGRAMS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin")
 """Where systemd looks for a program that is named without its directory."""
@@ -31,6 +31,7 @@ def failing(root: Path, name: str, said: Iterable[tuple[str, str]]) -> tuple[str
     return (
         *(f"EnvironmentFile={file}" for file in _files(root, settings.get("EnvironmentFile", []))),
         *_unknown(root, settings),
+        *places.missing(root, settings),
         *(f"ExecStartPre={command}" for command in _before(root, settings.get("ExecStartPre", []))),
     )
 
@@ -70,8 +71,7 @@ def _expanded(value: str, name: str) -> str:
 
 def _files(root: Path, named: list[str]) -> Iterator[str]:
     for file in named:
-        told = file.startswith("/") and not any(sign in file for sign in "%*?[")
-        if told and not file.startswith(MADE_ANEW) and resolved(root, file) is None:
+        if not any(sign in file for sign in "*?[") and gone(root, file):
             yield file
 
 

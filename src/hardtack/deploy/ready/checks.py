@@ -170,9 +170,9 @@ ABOUT: dict[Check, tuple[str, str]] = {
     ),
     Check.BOX_STARTS: (
         "systemd starts k3s at boot, without Kubernetes the mounts and the endpoint; their "
-        "programs, the files and users that they start with are there (k3s's token-file too), and "
-        "the conditions of their units hold. Who restarts a container that runs k3s can't be seen "
-        "from inside it: `restart: always`, as `deploy/balena-k3s` has it.",
+        "programs, the files, directories and users that they start with are there (k3s's "
+        "token-file too), and the conditions of their units hold. Who restarts a container that "
+        "runs k3s can't be seen from inside it: `restart: always`, as `deploy/balena-k3s` has it.",
         _HAND,
     ),
     Check.BOX_UPCOMING: (
