@@ -1107,6 +1107,50 @@ def test_certificates_of_the_endpoint(tmp_path: Path) -> None:
     assert states(10, given=True) == [State.WRONG]
 
 
+_TLS = "HARDTACK_ENDPOINT_TLS_CERT=/etc/tls/certificate.pem\n"
+_KEY = "HARDTACK_ENDPOINT_TLS_KEY=/etc/tls/key.pem\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "command", "days", "state"),
+    [
+        (_TLS + _KEY, "", 40, State.READY),
+        (_TLS + _KEY, "", 20, State.EXPIRES),
+        (_TLS + _KEY, "", -1, State.EXPIRES),
+        (_TLS + _KEY, "", None, State.WRONG),
+        (_TLS + _KEY.replace("/key", "/none"), "", 40, State.WRONG),
+        (_TLS + _KEY, "--tls-cert /etc/none.pem", 40, State.WRONG),
+        (_TLS.replace("/etc", "/none") + _KEY, "--tls-cert=/etc/tls/certificate.pem", 40,
+         State.READY),
+        ("# " + _TLS, "", None, State.READY),  # it makes its own
+        (_TLS.replace("/etc", "/run") + _KEY, "", None, State.READY),
+    ],
+)  # fmt: skip
+def test_the_certificate_that_the_endpoints_unit_names(
+    tmp_path: Path, environment: str, command: str, days: int | None, state: State
+) -> None:
+    """`ready` isn't told of it; a unit that isn't started starts with none."""
+    if days is not None:
+        _issue(tmp_path / "etc/tls", days)
+    _write(UNITS / "hardtack-endpoint.service", "[Service]\nEnvironmentFile=/etc/endpoint.env\n"
+           f"ExecStart=hardtack endpoint serve {command}\n")(tmp_path)  # fmt: skip
+    _write("etc/endpoint.env", environment)(tmp_path)
+    own = Tls(tmp_path / "own.pem", tmp_path / "own.key", False)
+    (row,) = certificates.rows(tmp_path, own, time.time(), 30 * 86400)
+    assert row.state is State.READY
+    _write(_WANTS / "hardtack-endpoint.service", "")(tmp_path)
+    (row,) = certificates.rows(tmp_path, own, time.time(), 30 * 86400)
+    assert row.state is state
+
+
+def test_a_certificate_that_the_endpoints_unit_names_without_its_key(tmp_path: Path) -> None:
+    _write(UNITS / "hardtack-endpoint.service", f"[Service]\nEnvironment={_TLS}")(tmp_path)
+    _write(_WANTS / "hardtack-endpoint.service", "")(tmp_path)
+    own = Tls(tmp_path / "own.pem", tmp_path / "own.key", False)
+    with pytest.raises(ConfigError, match="names --tls-cert alone: the endpoint ends"):
+        certificates.rows(tmp_path, own, time.time(), 30 * 86400)
+
+
 def test_k3s_renews_its_certificates_but_not_its_authorities(tmp_path: Path) -> None:
     directory = tmp_path / "var/lib/rancher/k3s/server/tls"
     certificate, _ = _issue(directory, 2)

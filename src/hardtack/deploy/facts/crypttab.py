@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hardtack.deploy.facts.links import MADE_ANEW, resolved
+from hardtack.deploy.facts.links import gone, resolved
 from hardtack.deploy.facts.model import Volume
 
 _NO_FILE = ("none", "-")
@@ -42,5 +42,4 @@ def _asked(root: Path, name: str, key: str, options: frozenset[str]) -> str:
     if key in ("", *_NO_FILE):
         usual = (f"{place}/cryptsetup-keys.d/{name}.key" for place in ("etc", "run"))
         return "" if any(resolved(root, file) for file in usual) else "it has no key file"
-    told = key.startswith("/") and ":" not in key and not key.startswith(MADE_ANEW)
-    return f"its key {key} isn't there" if told and resolved(root, key) is None else ""
+    return f"its key {key} isn't there" if ":" not in key and gone(root, key) else ""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from hardtack.deploy.facts import systemd
+from hardtack.deploy.facts import environments, systemd
 from hardtack.deploy.facts.unitfiles import UnitFiles
 
 UNITS = ("k3s.service", "k3s-agent.service")
@@ -31,7 +30,7 @@ def flags(root: Path) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for said in _started(root):
         commands = [v for k, v in said if k == "ExecStart" and v]
-        for name, value in _flags(_words(commands[-1] if commands else "")):
+        for name, value in _flags(environments.words(commands[-1] if commands else "")):
             found.setdefault(long(name), []).append(value)
     return found
 
@@ -45,11 +44,7 @@ def environment(root: Path) -> dict[str, str]:
     """Flag → value of k3s's environment; what its files say goes first."""
     found = {}
     for said in _started(root):
-        texts = _since_emptied(said, "Environment")
-        for file in _since_emptied(said, "EnvironmentFile"):
-            texts += _lines(root / file.lstrip("-/"))
-        for word in (word for text in texts for word in _words(text)):
-            name, _, value = word.partition("=")
+        for name, value in environments.variables(root, said).items():
             if value and name in _ENVIRONMENT:
                 found[_ENVIRONMENT[name]] = value
     return found
@@ -60,15 +55,6 @@ def _started(root: Path) -> list[list[tuple[str, str]]]:
     files = UnitFiles(root)
     names = systemd.names(files)
     return [list(files.settings(unit)) for unit in UNITS if unit in names]
-
-
-def _since_emptied(said: list[tuple[str, str]], key: str) -> list[str]:
-    """The values of `key`; an empty one takes back those before it."""
-    found: list[str] = []
-    for each, value in said:
-        if each == key:
-            found = [*found, value] if value else []
-    return found
 
 
 def _flags(words: list[str]) -> Iterator[tuple[str, str]]:
@@ -89,19 +75,3 @@ def _flags(words: list[str]) -> Iterator[tuple[str, str]]:
             pending = ""
     if pending:
         yield pending, "true"
-
-
-def _words(text: str) -> list[str]:
-    try:
-        return shlex.split(text)
-    except ValueError:
-        return []  # systemd itself refuses it
-
-
-def _lines(file: Path) -> list[str]:
-    """Raises OSError for what is there and may not be read: it says where k3s's state is."""
-    try:
-        lines = file.read_text(errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
-    return [line for line in lines if not line.lstrip().startswith(("#", ";"))]

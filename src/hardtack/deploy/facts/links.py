@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-MADE_ANEW = ("/run/", "/var/run/", "/tmp/", "/dev/", "/proc/", "/sys/")
+_MADE_ANEW = ("/run/", "/var/run/", "/tmp/", "/dev/", "/proc/", "/sys/")
 """Below these nothing tells what a start will find."""
 _ENDLESS = 40  # the kernel's own bound
 
@@ -39,7 +39,7 @@ def resolved(root: Path, name: str | Path) -> Path | None:
 
 def told(path: str) -> bool:
     """Whether it can be told what a start finds at `path`, as a unit's file may have it."""
-    return path.startswith("/") and "%" not in path and not f"{path}/".startswith(MADE_ANEW)
+    return path.startswith("/") and "%" not in path and not f"{path}/".startswith(_MADE_ANEW)
 
 
 def gone(root: Path, path: str) -> bool:

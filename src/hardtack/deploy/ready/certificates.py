@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from hardtack.core.errors import ConfigError
 from hardtack.core.units import format_count, format_duration
+from hardtack.deploy.facts import endpoint_start
 from hardtack.deploy.facts.k3s import DATA
+from hardtack.deploy.facts.links import resolved, told
 from hardtack.deploy.ready.checks import Check
 from hardtack.deploy.ready.report import Row, State
 
+_PAIR = ("--tls-cert", "--tls-key")
 _K3S = ("server/tls", "server/tls/etcd", "agent")
 """Where k3s has its certificates."""
 
@@ -37,6 +41,26 @@ class Tls:
     given: bool
 
 
+def of_unit(root: Path) -> Tls | None:
+    """The certificate that the endpoint's unit names, with its key; None where it names none, or
+    where that can't be told. Raises ConfigError, OSError."""
+    named = endpoint_start.told(root, *_PAIR)
+    if not named or not all(map(told, named.values())):
+        return None
+    if len(named) < len(_PAIR):
+        raise ConfigError(
+            f"{endpoint_start.UNIT} names {next(iter(named))} alone: the endpoint ends.",
+            remedy=f"Name {' and '.join(_PAIR)} in its environment, or neither.",
+        )
+    certificate, key = (resolved(root, named[each]) or _below_root(root, named[each])
+                        for each in _PAIR)  # fmt: skip
+    return Tls(certificate, key, True)
+
+
+def _below_root(root: Path, path: str) -> Path:
+    return root / path.lstrip("/")
+
+
 def judged(certificates: Iterable[Certificate], now: float, horizon: float) -> list[Row]:
     """A row for each certificate that is of no use at some time until `horizon` from now. Pure."""
     return [row for one in certificates if (row := _row(one, now, horizon)) is not None]
@@ -57,11 +81,13 @@ def _row(one: Certificate, now: float, horizon: float) -> Row | None:
 
 
 def rows(root: Path, tls: Tls, now: float, horizon: float) -> list[Row]:
-    """Rows of the endpoint's certificate and of k3s's authorities below `root`.
+    """Rows of the endpoint's certificate, that of its unit where none is given, and of k3s's
+    authorities below `root`. Raises ConfigError.
 
     k3s's other certificates are left out: it renews them itself when it starts, from these.
     """
     try:
+        tls = tls if tls.given else of_unit(root) or tls
         endpoint = tls.given or _is_there(tls.certificate)
         files = [path for name in _K3S for path in _below(root / DATA / name)]
     except OSError as error:

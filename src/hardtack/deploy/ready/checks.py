@@ -119,8 +119,9 @@ ABOUT: dict[Check, tuple[str, str]] = {
     Check.CERTIFICATES_KEY: ("The endpoint's has its key.", _HAND),
     Check.CERTIFICATES_BEGUN: ("None is valid only later than the clock says.", _PREPARE),
     Check.CERTIFICATES_LAST: (
-        "The endpoint's, and k3s's authorities, outlive `--horizon`; k3s renews its others itself, "
-        "offline, when it starts.", _HAND,
+        "The endpoint's (that of its systemd unit where `--tls-cert` names none), and k3s's "
+        "authorities, outlive `--horizon`; k3s renews its others itself, offline, when it starts.",
+        _HAND,
     ),
     Check.BOX_READ: ("k3s's own configuration can be read.", _HAND),
     Check.BOX_ROUTE: (
