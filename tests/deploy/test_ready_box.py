@@ -476,6 +476,19 @@ BREAKS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         _service("StandardOutput=append:/var/log/site/k3s.log"), "started at boot",
         "fails at boot: StandardOutput=append:/var/log/site/k3s.log, which isn't there",
     ),
+    "an endpoint beside k3s whose detectors are gone": (
+        _chained(_write(UNITS / "hardtack-endpoint.service", "[Service]\nExecStart=hardtack "
+                        "endpoint serve --detectors=/etc/detectors.yaml\n"),
+                 _write(UNITS / "multi-user.target.wants/hardtack-endpoint.service", "")),
+        "started at boot", "fails at boot: --detectors /etc/detectors.yaml, which isn't there",
+    ),
+    "a mount beside k3s whose environment is gone": (
+        _chained(_write(UNITS / "hardtack@.service", "[Service]\nExecStart=hardtack mount -f\n"
+                        "EnvironmentFile=/etc/hardtack/%i.env\n"),
+                 _link(UNITS / "multi-user.target.wants/hardtack@srv.service",
+                       "../hardtack@.service")),
+        "started at boot", "fails at boot: EnvironmentFile=/etc/hardtack/srv.env, which isn't",
+    ),
     "an environment of what prepares that is gone": (
         _write(UNITS / "hardtack-prepare.service.d/a.conf",
                "[Service]\nEnvironmentFile=/etc/site.env\n"),
@@ -805,6 +818,7 @@ def test_configuration_that_is_none(root: Path, file: Path, text: str, said: str
                  "StandardOutput=file:/var/lib/none.log", "StandardError=journal"),
         _service("WorkingDirectory=/site/work", "BindPaths=/etc:/site"),
         _service("WorkingDirectory=~"),
+        _write(UNITS / "hardtack-endpoint.service", "[Service]\nExecStart=/none\n"),  # not started
         _service("WorkingDirectory=/var/lib/site", "StateDirectory=site"),
         _service("RootDirectory=/etc", "WorkingDirectory=/work", "ReadWritePaths=/none"),
         _k3s_unit("ConditionHost=BOX\nAssertHost=!other\nConditionHost=|other"),
@@ -986,6 +1000,14 @@ _NO_MOUNT = _remove(_WANTS / _OURS["hardtack@.service"])
         (_write(UNITS / "hardtack@.service",
                 "[Service]\nExecStart=hardtack\nEnvironmentFile=/etc/hardtack/%i.env\n"),
          "hardtack@.service fails at boot: EnvironmentFile=/etc/hardtack/srv-models.env, which"),
+        (_chained(_write("etc/endpoint.env", "HARDTACK_ENDPOINT_TOKEN_FILE=/etc/token\n"),
+                  _write(f"{UNITS}/hardtack-endpoint.service.d/a.conf",
+                         "[Service]\nEnvironmentFile=/etc/endpoint.env\n")),
+         "hardtack-endpoint.service fails at boot: --token-file /etc/token, which isn't there"),
+        (_chained(_write("etc/detectors.yaml", ""),
+                  _write(f"{UNITS}/hardtack-endpoint.service.d/a.conf", "[Service]\nExecStart=\n"
+                         "ExecStart=hardtack endpoint serve --detectors /etc/detectors.yaml\n")),
+         ""),
         (_remove(_WANTS / "hardtack-prepare.service"), "nothing prepares"),
         (_chained(_TIME, _write("usr/lib/systemd/system/hardtack-endpoint.service.d/a.conf",
                                 "[Unit]\nAfter=time-sync.target\n")),

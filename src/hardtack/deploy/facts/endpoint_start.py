@@ -7,9 +7,11 @@ from pathlib import Path
 
 from hardtack.deploy.facts import environments
 from hardtack.deploy.facts.boot import Boot
+from hardtack.deploy.facts.links import gone
 from hardtack.deploy.facts.unitfiles import UnitFiles
 
 UNIT = "hardtack-endpoint.service"
+_READ_FIRST = ("--detectors", "--config", "--token-file", "--upstream-ca")
 _VARIABLE = "HARDTACK_ENDPOINT_"
 
 
@@ -19,7 +21,17 @@ def told(root: Path, *options: str) -> dict[str, str]:
     files = UnitFiles(root)
     if not files.there(UNIT) or not Boot(files).starts(UNIT):
         return {}
-    said = list(files.settings(UNIT))
+    return _given(root, list(files.settings(UNIT)), options)
+
+
+def missing(root: Path, said: list[tuple[str, str]]) -> tuple[str, ...]:
+    """The options, with their files, without which the endpoint of a unit that says this (key,
+    value) ends at once. Raises OSError where it may not look."""
+    files = _given(root, said, _READ_FIRST)
+    return tuple(f"{option} {file}" for option, file in files.items() if gone(root, file))
+
+
+def _given(root: Path, said: list[tuple[str, str]], options: tuple[str, ...]) -> dict[str, str]:
     found = environments.variables(root, said)
     given = {each: found.get(_variable(each), "") for each in options}
     commands = [value for key, value in said if key == "ExecStart" and value]

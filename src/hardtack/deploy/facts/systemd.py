@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from hardtack.deploy.facts import fstab, mountunits
+from hardtack.deploy.facts import endpoint_start, fstab, mountunits
 from hardtack.deploy.facts.boot import Boot
 from hardtack.deploy.facts.conditions import unmet
 from hardtack.deploy.facts.model import Systemd, Unit
@@ -57,11 +57,12 @@ def _is_ours(name: str) -> bool:
 def _unit(root: Path, name: str, boot: Boot, order: Ordering) -> Unit:
     said = list(boot.files.settings(name))
     commands = [value for key, value in said if key == "ExecStart" and value]
-    fails = (
+    fails = [
         setting
         for each in boot.instances(name)
         for setting in failing(root, each, boot.files.settings(each))
-    )
+    ]
+    fails += endpoint_start.missing(root, said) if name == endpoint_start.UNIT else ()
     return Unit(
         name, order.waiters(name), order.impossible(name), boot.starts(name),
         lacking(root, commands[-1]) if commands else "", frozenset(order.mounts(name)),

@@ -170,10 +170,11 @@ ABOUT: dict[Check, tuple[str, str]] = {
         "What `box prepare` does must be done again after a restart, before k3s.", _PREPARE,
     ),
     Check.BOX_STARTS: (
-        "systemd starts k3s at boot, without Kubernetes the mounts and the endpoint; their "
-        "programs, the files, directories and users that they start with are there (k3s's "
-        "token-file too), and the conditions of their units hold. Who restarts a container that "
-        "runs k3s can't be seen from inside it: `restart: always`, as `deploy/balena-k3s` has it.",
+        "systemd starts k3s at boot, without Kubernetes the mounts and the endpoint. Of each that "
+        "it starts, the program, the files (k3s's token-file and those of the endpoint's options "
+        "too), directories and users that it starts with are there, and the conditions of its unit "
+        "hold. Who restarts a container that runs k3s can't be seen from inside it: `restart: "
+        "always`, as `deploy/balena-k3s` has it.",
         _HAND,
     ),
     Check.BOX_UPCOMING: (

@@ -55,7 +55,8 @@ def prepared(facts: Facts) -> Iterable[Amiss]:
 
 def at_boot(facts: Facts) -> Iterable[Amiss]:
     """What systemd is there to start stays down after a restart where it was disabled or masked, or
-    its program is gone: k3s, or without Kubernetes the mounts and the endpoint."""
+    its program is gone: k3s, or without Kubernetes the mounts and the endpoint. Beside k3s these
+    count where they are started."""
     for flag, file in facts.k3s.absent.items() if facts.k3s else ():
         yield (
             f"k3s waits for minutes for {file} ({flag}), which isn't there, and ends",
@@ -72,6 +73,8 @@ def at_boot(facts: Facts) -> Iterable[Amiss]:
                 "Install k3s's service; where something else starts it: "
                 "--without box.started-at-boot.",
             )
+        for unit in _of(facts.systemd, (_MOUNT, _ENDPOINT)):
+            yield from _broken(unit) if unit.started else ()
         return
     if not facts.systemd.fstab:
         yield from _down(facts.systemd, (_MOUNT,))
@@ -101,17 +104,7 @@ def _down(systemd: Systemd, names: tuple[str, ...]) -> Iterable[Amiss]:
     units = _of(systemd, names)
     started = [unit for unit in units if unit.started]
     for unit in started:
-        if unit.lacks:
-            yield (
-                f"{unit.name} is to start {unit.lacks}, which isn't there, or is no program",
-                "Put it back, or correct the unit's ExecStart.",
-            )
-        for condition in unit.unmet:
-            yield (
-                f"{unit.name} is passed over at boot: {condition} doesn't hold",
-                "Have it hold, or take that out of its unit file.",
-            )
-        yield from _failing(unit)
+        yield from _broken(unit)
     if started:
         return
     if units:
@@ -127,6 +120,21 @@ def _down(systemd: Systemd, names: tuple[str, ...]) -> Iterable[Amiss]:
             )
         else:
             yield f"{name} is masked: it is not started at boot", _unmask(name)
+
+
+def _broken(unit: Unit) -> Iterable[Amiss]:
+    """What keeps a unit down that is to be started at boot."""
+    if unit.lacks:
+        yield (
+            f"{unit.name} is to start {unit.lacks}, which isn't there, or is no program",
+            "Put it back, or correct the unit's ExecStart.",
+        )
+    for condition in unit.unmet:
+        yield (
+            f"{unit.name} is passed over at boot: {condition} doesn't hold",
+            "Have it hold, or take that out of its unit file.",
+        )
+    yield from _failing(unit)
 
 
 def _failing(unit: Unit) -> Iterable[Amiss]:
