@@ -1,11 +1,12 @@
 """Replies of our servers go out in one piece."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import uvicorn
 
-from hardtack.core.onewrite import OneWrite
+from hardtack.core.onewrite import OneWrite, _Gathering
 
 _ASKED = b"GET / HTTP/1.1\r\nhost: box\r\n\r\n"
 
@@ -17,8 +18,8 @@ class _Recording(asyncio.Transport):
         super().__init__()
         self.seen: list[bytes | None] = []
 
-    def write(self, data: Any) -> None:
-        self.seen.append(bytes(data))
+    def writelines(self, list_of_data: Iterable[Any]) -> None:
+        self.seen.append(b"".join(list_of_data))
 
     def close(self) -> None:
         self.seen.append(None)
@@ -70,6 +71,18 @@ def test_a_head_and_its_body_are_written_at_once() -> None:
 def test_what_comes_later_is_not_waited_for() -> None:
     pieces = _written(_ASKED.replace(b"GET / ", b"GET /slowly "))
     assert [piece[-3:] for piece in pieces if piece] == [b"bre", b"ad."]
+
+
+def test_a_caller_who_went_away_a_moment_ago_is_written_nothing() -> None:
+    async def exchange() -> list[bytes | None]:
+        transport = _Recording()
+        gathering = _Gathering(transport, asyncio.get_running_loop())
+        gathering.write(b"bread")
+        transport.close()
+        await asyncio.sleep(0)
+        return transport.seen
+
+    assert asyncio.run(exchange()) == [None]
 
 
 def test_a_connection_is_closed_behind_the_last_piece() -> None:

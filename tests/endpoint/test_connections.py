@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -199,6 +200,46 @@ def test_what_comes_unasked_ends_the_connection() -> None:
         await until_idle(connections)
 
     with serving(twice) as address:
+        run(ask(address))
+
+
+@pytest.mark.parametrize("rest", [b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n", b"{}"])
+def test_what_comes_behind_a_reply_is_not_the_next_pictures(rest: bytes) -> None:
+    def more(near: socket.socket) -> None:
+        near.recv(1 << 16)
+        near.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}" + rest)
+        near.recv(1)
+
+    async def ask(address: Address) -> None:
+        connections = Connections(10.0)
+        for _ in range(2):
+            assert await posted(connections, address) == (200, b"{}")
+        connections.close()
+
+    with serving(more, whole) as address:
+        run(ask(address))
+
+
+def test_a_body_that_a_reset_ends_is_no_whole_one() -> None:
+    def reset(near: socket.socket) -> None:
+        near.recv(1 << 16)
+        near.sendall(b"HTTP/1.1 200 OK\r\n\r\n{")
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with serving(reset) as address, pytest.raises(Broken):
+        run(posted_once(address))
+
+
+def test_one_that_is_closed_by_now_is_left_for_a_new_one() -> None:
+    async def ask(address: Address) -> None:
+        connections = Connections(10.0)
+        await posted(connections, address)
+        (wire,) = connections._idle[address]
+        wire._transport.close()  # which the loop has yet to tell
+        assert (await posted(connections, address))[0] == 200
+        connections.close()
+
+    with serving(whole, whole) as address:
         run(ask(address))
 
 

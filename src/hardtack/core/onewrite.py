@@ -38,6 +38,6 @@ class _Gathering:
         self._transport.close()
 
     def _flush(self) -> None:
-        if self._pieces:
-            self._transport.write(b"".join(self._pieces))
-            self._pieces.clear()
+        pieces, self._pieces = self._pieces, []
+        if pieces and not self._transport.is_closing():  # by the caller, a moment ago
+            self._transport.writelines(pieces)

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable, Set
 from typing import Any
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from hardtack.core.connecting import acknowledge_at_once
 from hardtack.endpoint.servers import Address
@@ -37,9 +37,14 @@ class Connections:
         self._seconds = seconds
         self._idle: dict[Address, list[_Wire]] = {}
 
-    async def post(self, address: Address, path: str, body: bytes, media: str) -> Reply:
-        """The reply. Raises Away, Broken, TimeoutError."""
-        wire = self._taken(address) or await self._opened(address)
+    async def post(
+        self, address: Address, path: str, body: bytes, media: str, *, anew: bool = False
+    ) -> Reply:
+        """The reply; `anew`: over a connection that none was had on before.
+
+        Raises Away, Broken, TimeoutError.
+        """
+        wire = (None if anew else self._taken(address)) or await self._opened(address)
         host = f"[{address.host}]" if ":" in address.host else address.host
         head = (
             f"POST {path} HTTP/1.1\r\nHost: {host}:{address.port}\r\nContent-Type: {media}\r\n"
@@ -73,8 +78,11 @@ class Connections:
 
     def _taken(self, address: Address) -> _Wire | None:
         """An idle one on which the server hasn't hung up."""
-        idle = self._idle.get(address)
-        return idle.pop() if idle else None
+        idle = self._idle.get(address, [])
+        while idle:
+            if (wire := idle.pop()).open:
+                return wire
+        return None
 
     async def _opened(self, address: Address) -> _Wire:
         loop = asyncio.get_running_loop()
@@ -110,15 +118,20 @@ class _Wire(asyncio.Protocol):
         self._kept = True
 
     @property
+    def open(self) -> bool:
+        """Whether neither side is known to have hung up."""
+        return not self._transport.is_closing()
+
+    @property
     def reusable(self) -> bool:
         """Whether another request may follow the reply that was had."""
         # One that refuses a picture by its head may answer before it has read it all.
         unsent = self._transport.get_write_buffer_size()
-        return self._kept and not unsent and not self._transport.is_closing()
+        return self._kept and not unsent and self.open
 
     async def ask(self, head: bytes, body: bytes) -> Reply:
         """The reply. Raises Broken."""
-        if self._transport.is_closing():
+        if not self.open:
             raise Broken("it hung up")
         self._told = asyncio.get_running_loop().create_future()
         self._asked = True
@@ -140,16 +153,18 @@ class _Wire(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
-        except HttpParserError as error:
+        except (HttpParserError, HttpParserUpgrade) as error:
             self._fail(f"it doesn't answer in HTTP/1.1: {error}")
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self._headed and not self._framed:
+        if error is None and self._headed and not self._framed:
             self._end()  # a body whose end is the connection's
         self._fail("it hung up" if error is None else str(error))
         self._gone(self)
 
     def on_message_begin(self) -> None:
+        if not self._asked:  # behind a whole reply: it would pass for the next picture's
+            self._fail("it sent what nobody had asked for")
         self._headed = self._framed = False
         self._body = bytearray()
 

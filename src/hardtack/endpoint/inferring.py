@@ -76,17 +76,17 @@ class Inferring:
                 # A connection kept open, to a server that was swapped out meanwhile. The same
                 # address once more, and no other: a picture that kills a server kills one.
                 begun = True
-                return await self._connections.post(address, "/infer", picture, media)
+                return await self._connections.post(address, "/infer", picture, media, anew=True)
         except TimeoutError:
-            self._struck(server, picture, known, "did not answer in time")
+            await self._struck(server, picture, known, "did not answer in time")
             raise Refused(504, "The inference server did not answer in time.", 5) from None
         except (Away, Broken):
             if begun:
-                self._struck(server, picture, known, "ended")
+                await self._struck(server, picture, known, "ended")
             raise Refused(503, "The inference server went away; it is started again.", 2) from None
 
-    def _struck(self, server: str, picture: bytes, known: Suspicion, how: str) -> None:
-        digest = self._suspects.strike(server, picture, known)
+    async def _struck(self, server: str, picture: bytes, known: Suspicion, how: str) -> None:
+        digest = await self._suspects.strike(server, picture, known)
         size = len(picture)
         _log.warning("%s: the server %s over a picture of %d bytes, %s", server, how, size, digest)
 

@@ -66,7 +66,7 @@ class Service:
     async def close(self) -> None:
         """Of what is to be answered behind its callers' backs, what has begun is awaited."""
         self._ended = True
-        await asyncio.gather(*self._later)
+        await asyncio.gather(*self._later, return_exceptions=True)  # what failed was told
         self._inferring.close()
         await asyncio.to_thread(self._close)
 

@@ -166,7 +166,7 @@ class _Patient(OneWrite):
 def _config(app: ASGIApp, secure: Secure | None = None) -> uvicorn.Config:
     return uvicorn.Config(
         app, http=_Patient, loop="uvloop", ws="none", log_config=None, access_log=False,
-        server_header=False, proxy_headers=False,
+        server_header=False, proxy_headers=False, timeout_keep_alive=int(_PATIENCE),
         lifespan="off" if secure else "on", timeout_graceful_shutdown=_SHUTDOWN,
         ssl_certfile=secure.pair.certificate if secure else None,
         ssl_keyfile=secure.pair.key if secure else None,

@@ -9,8 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from hardtack.core.hands import Hands
+
 _MOST = 256
 _STRIKES = 2
+_SMALL = 1_000_000
+"""Bytes that are hashed sooner than a thread is woken for them."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Suspects:
     def __init__(self) -> None:
         self._strikes: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._alone: dict[str, asyncio.Lock] = {}
+        self._hands = Hands(2, "digest")  # which nothing that waits for others may hold
 
     @asynccontextmanager
     async def judging(
@@ -53,7 +58,7 @@ class Suspects:
         if not self._strikes:  # as nearly always: the picture's hash is saved
             yield _NONE
             return
-        digest = await asyncio.to_thread(_digest, picture)
+        digest = await self._digest(picture)
         found = self._known(server, digest)
         if not found.strikes or found.guilty:
             yield found
@@ -66,10 +71,10 @@ class Suspects:
         finally:
             alone.release()
 
-    def strike(self, server: str, picture: bytes, before: Suspicion) -> str:
+    async def strike(self, server: str, picture: bytes, before: Suspicion) -> str:
         """Its server hung or ended over the picture, of which that was known `before`: however many
         queries of one picture a server ends with, that is one strike. The picture's SHA-256."""
-        digest = before.digest or _digest(picture)
+        digest = before.digest or await self._digest(picture)
         key = (server, digest)
         self._strikes[key] = max(self._strikes.pop(key, 0), before.strikes + 1)
         while len(self._strikes) > _MOST:
@@ -83,6 +88,11 @@ class Suspects:
     def _known(self, server: str, digest: str) -> Suspicion:
         return Suspicion(self._strikes.get((server, digest), 0), digest)
 
+    async def _digest(self, picture: bytes) -> str:
+        if len(picture) <= _SMALL:
+            return _sha256(picture)
+        return await self._hands.run(_sha256, picture)
 
-def _digest(picture: bytes) -> str:
+
+def _sha256(picture: bytes) -> str:
     return hashlib.sha256(picture).hexdigest()
