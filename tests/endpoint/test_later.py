@@ -51,6 +51,18 @@ def opened(tmp_path: Path) -> Callable[[], Service]:
     return service
 
 
+def refused_later(monkeypatch: pytest.MonkeyPatch, reason: str) -> asyncio.Event:
+    """When it is set, all servers refuse what they were asked, for that `reason`."""
+    answering = asyncio.Event()
+
+    async def infer(*_: object) -> None:
+        await answering.wait()
+        raise Refused(503, reason)
+
+    monkeypatch.setattr(Inferring, "infer", infer)
+    return answering
+
+
 def asked_and_left(service: Service) -> str:
     """An image query that nobody will answer any more."""
     detector = service.known.detector(ZERO.id)
@@ -149,15 +161,8 @@ def test_a_body_that_does_not_arrive_costs_its_time_and_no_more(
 def test_no_more_wait_for_their_answers_than_can_be_kept_in_mind(
     opened: Callable[[], Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answering = asyncio.Event()
-
-    async def infer(*_: object) -> None:
-        await answering.wait()
-        raise Refused(503, "later")
-
-    monkeypatch.setattr(Inferring, "infer", infer)
+    answering = refused_later(monkeypatch, "later")
     monkeypatch.setattr("hardtack.endpoint.service._MOST_LATER", 6)
-
     service = opened()
 
     async def ask() -> None:
@@ -177,14 +182,7 @@ def test_no_more_wait_for_their_answers_than_can_be_kept_in_mind(
 def test_at_the_end_what_has_begun_is_answered_and_the_rest_told_that_it_is_not(
     opened: Callable[[], Service], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    answering = asyncio.Event()
-
-    async def infer(*_: object) -> None:
-        await answering.wait()
-        raise Refused(503, "its server is away")
-
-    monkeypatch.setattr(Inferring, "infer", infer)
-
+    answering = refused_later(monkeypatch, "its server is away")
     service = opened()
 
     async def ask() -> list[str]:

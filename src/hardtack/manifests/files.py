@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hardtack.manifests.place import Place, Problem, Severity
 
-_MANIFESTS = (".yaml", ".yml", ".json")
+MANIFESTS = (".yaml", ".yml", ".json")
 LARGEST_FILE = 20 * 1024 * 1024  # bytes; Kubernetes takes objects of 1.5 MB
 
 
@@ -26,7 +26,7 @@ def read(file: Path, problems: list[Problem]) -> str | None:
     except OSError as error:
         left_out(f"it can't be read: {error.strerror}", Severity.ERROR)
         return None
-    manifest = file.suffix.lower() in _MANIFESTS
+    manifest = file.suffix.lower() in MANIFESTS
     encoding = "utf-8-sig"
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell's `>` writes
         encoding = "utf-16"

@@ -188,7 +188,8 @@ def _given(chart: Chart, own: dict[str, Any]) -> list[dict[str, Any]]:
         for name in names_below(chart.outer, chart.name):
             values = own
             for part in ({"global": above.get("global")}, above.get(name)):
-                values = _merged(values, part if isinstance(part, dict) else {})
+                given = part if isinstance(part, dict) else {}
+                values = over(values, given, null_counts=False)
             if values not in sets:
                 sets.append(values)
     return sets
@@ -201,15 +202,3 @@ def names_below(outer: Chart, name: str) -> list[str]:
         isinstance(listed, list)) else []  # fmt: skip
     return [str(each.get("alias") or name) for each in dependencies if each.get("name") == name
             ] or [name]  # fmt: skip
-
-
-def _merged(own: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`own` with what `over` sets over it."""
-    both = dict(own)
-    for key, value in over.items():
-        mine = both.get(key)
-        if isinstance(mine, dict) and isinstance(value, dict):
-            both[key] = _merged(mine, value)
-        elif value is not None or key not in both:
-            both[key] = value
-    return both

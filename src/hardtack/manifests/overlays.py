@@ -51,14 +51,15 @@ def read_values(paths: Sequence[Path]) -> dict[str, Any]:
     return values
 
 
-def over(own: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """`own` with what is `given` set over it, as Helm does: null takes a key away."""
+def over(own: dict[str, Any], given: dict[str, Any], *, null_counts: bool = True) -> dict[str, Any]:
+    """`own` with what is `given` set over it, as Helm does: null takes a key away, unless it
+    doesn't count, as what a parent gives its subchart."""
     both = dict(own)
     for key, value in given.items():
         mine = both.get(key)
         if isinstance(mine, dict) and isinstance(value, dict):
-            both[key] = over(mine, value)
-        else:
+            both[key] = over(mine, value, null_counts=null_counts)
+        elif null_counts or value is not None or key not in both:
             both[key] = value
     return both
 

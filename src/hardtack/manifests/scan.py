@@ -43,7 +43,6 @@ from hardtack.manifests.place import Place, Problem, Severity
 from hardtack.manifests.walking import below, special
 from hardtack.manifests.yamlpos import Document, Node, Scalar, parse
 
-MANIFESTS = (".yaml", ".yml", ".json")
 _SCRIPTS = (".sh", ".bash")
 _JSON_COMMENT = re.compile(r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*(?:[^*]|\*(?!/))*(?:\*/)?')
 
@@ -126,7 +125,7 @@ class _Scan:
         if rendered is False:
             return  # what includes it is read with it
         ending = file.suffix.lower()  # k3s takes UPPER.YAML too
-        yaml = ending in MANIFESTS or name in kustomize.FILES or bool(rendered)
+        yaml = ending in files.MANIFESTS or name in kustomize.FILES or bool(rendered)
         yaml = yaml or (ending in (".tpl", ".txt") and file in self.taken_in)
         script = ending in _SCRIPTS and not rendered
         known = yaml or script or file.suffix in units.SUFFIXES
@@ -244,8 +243,9 @@ class _Scan:
 
     def finish(self, program: str | None, *, strict: bool) -> None:
         """What can be told only when every file is read."""
+        done = set(map(os.path.realpath, self.seen))
         for document, way, named in self.included:  # which grows, as those read include others
-            self._include(document, way, named)
+            self._include(document, way, named, done)
         held: dict[str, list[Path]] = {}  # charts by the HelmChart that holds them itself
         for name, content, file in list(absent.packed(self.documents, self.problems)):
             held[name] = self.unpacked.content(content, file, self.problems)
@@ -264,12 +264,14 @@ class _Scan:
         self.problems += self.charts.problems
         self._name_archives()
 
-    def _include(self, document: Document, way: str, named: Scalar) -> None:
-        """Reads a file that a compose file takes in, or tells that it isn't there."""
+    def _include(self, document: Document, way: str, named: Scalar, done: set[str]) -> None:
+        """Reads a file that a compose file takes in, but one that was, or tells that it isn't
+        there."""
         file = Path(os.path.normpath(document.file.parent / named.text))
         if "://" in named.text or not file.is_file():
             self.images.append(absent.included(document, way, named))
-        elif os.path.realpath(file) not in map(os.path.realpath, self.seen):
+        elif (real := os.path.realpath(file)) not in done:
+            done.add(real)
             self.read(file, named=True)
 
     def _rendered(self, program: str | None, *, strict: bool) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from hardtack.deploy.facts import names
+from hardtack.deploy.facts import names, texts
 from hardtack.deploy.facts.links import resolved, told
 
 _THERE: dict[str, Callable[[Path], bool]] = {
@@ -54,7 +54,7 @@ def _is_called(root: Path, asked: str) -> bool | None:
     """Whether the box has this name, a glob, or this id."""
     wanted = _plain(asked)
     if _ID.fullmatch(wanted):
-        return wanted in {_plain(_text(root / file)) for file in _MACHINES}
+        return wanted in {_plain(texts.of(root / file)) for file in _MACHINES}
     name = names.of_host(root)
     return fnmatchcase(name, asked.lower()) if name else None
 
@@ -65,7 +65,7 @@ def _plain(identity: str) -> str:
 
 def _is_booted_with(root: Path, asked: str) -> bool | None:
     """Whether the kernel was told this, with a value or, where none is asked, whatever it has."""
-    line = _text(root / "proc/cmdline")
+    line = texts.of(root / "proc/cmdline")
     if not line:
         return None
     try:
@@ -73,13 +73,6 @@ def _is_booted_with(root: Path, asked: str) -> bool | None:
     except ValueError:
         words = line.split()
     return any(asked == (word if "=" in asked else word.partition("=")[0]) for word in words)
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(errors="replace")
-    except FileNotFoundError:
-        return ""
 
 
 _OF_BOX: dict[str, Callable[[Path, str], bool | None]] = {

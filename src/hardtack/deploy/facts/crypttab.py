@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from hardtack.deploy.facts import texts
 from hardtack.deploy.facts.links import gone, resolved
 from hardtack.deploy.facts.model import Volume
 
@@ -18,10 +19,7 @@ _CLEVIS = "usr/bin/clevis"
 
 def read(root: Path) -> tuple[Volume, ...]:
     """The volumes of the file below `root` that are unlocked at boot."""
-    try:
-        lines = (root / "etc/crypttab").read_text(errors="replace").splitlines()
-    except FileNotFoundError:
-        return ()
+    lines = texts.of(root / "etc/crypttab").splitlines()
     fields = (line.split() for line in lines if not line.lstrip().startswith("#"))
     return tuple(_volumes(root, [each for each in fields if len(each) > 1]))
 

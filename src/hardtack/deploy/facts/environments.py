@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
+from hardtack.deploy.facts import texts
+
 
 def variables(root: Path, said: Iterable[tuple[str, str]]) -> dict[str, str]:
     """Name → value for the unit that says this (key, value). Raises OSError for a file that is
@@ -32,8 +34,5 @@ def words(text: str) -> list[str]:
 
 
 def _lines(file: Path) -> list[str]:
-    try:
-        lines = file.read_text(errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
+    lines = texts.of(file).splitlines()
     return [line for line in lines if not line.lstrip().startswith(("#", ";"))]

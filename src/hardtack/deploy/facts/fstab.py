@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from hardtack.deploy.facts import texts
 from hardtack.deploy.facts.links import tidied
 from hardtack.deploy.facts.model import Entry
 
@@ -22,10 +23,7 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 def read(root: Path) -> tuple[Entry, ...]:
     """The lines of the file below `root`."""
-    try:
-        lines = (root / "etc/fstab").read_text(errors="replace").splitlines()
-    except FileNotFoundError:
-        return ()
+    lines = texts.of(root / "etc/fstab").splitlines()
     fields = [line.split() for line in lines if not line.lstrip().startswith("#")]
     return tuple(_entry(root, *given) for given in fields if len(given) > 2)
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 from pathlib import Path
 
+from hardtack.deploy.facts import texts
 from hardtack.deploy.facts.unreadable import unreadable
 
 HOST = Path("etc/hostname")
@@ -19,10 +20,7 @@ _NONE = ("", "localhost", "localhost.localdomain", "localhost6", "localhost6.loc
 
 def of_host(root: Path) -> str:
     """The host name that no lease changes, in small letters as k3s takes it; empty for none."""
-    try:
-        lines = (root / HOST).read_text(errors="replace").splitlines()
-    except FileNotFoundError:
-        return ""
+    lines = texts.of(root / HOST).splitlines()
     words = (line.strip().lower() for line in lines)
     name = next((word for word in words if word and not word.startswith("#")), "")
     return "" if name in _NONE else name

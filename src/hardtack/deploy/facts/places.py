@@ -32,7 +32,7 @@ def missing(root: Path, settings: Settings) -> Iterator[str]:
     """The settings, as they are written, whose directory or file isn't there. Raises OSError where
     it may not look."""
     yield from _credentials(root, settings)
-    roots = {key: place for key in _ROOTS if (place := _last(settings, key))}
+    roots = {key: place for key in _ROOTS if (place := last(settings, key))}
     for key, place in roots.items():
         if gone(root, place):
             yield f"{key}={place}"
@@ -46,7 +46,7 @@ def missing(root: Path, settings: Settings) -> Iterator[str]:
                 yield f"{key}={word}"
     for key, directory in _directories(settings):
         if directory not in made and _is_none(root, directory):
-            yield f"{key}={_last(settings, key)}"
+            yield f"{key}={last(settings, key)}"
 
 
 def _credentials(root: Path, settings: Settings) -> Iterator[str]:
@@ -68,11 +68,11 @@ def _directories(settings: Settings) -> Iterator[tuple[str, str]]:
     """(key, directory that must be there), but what another mount of its own puts there."""
     own = {word.split(":")[1] for key in _BOUND for word in _words(settings, key) if ":" in word}
     own |= {word.partition(":")[0] for word in _words(settings, "TemporaryFileSystem")}
-    working = PurePosixPath(_last(settings, "WorkingDirectory"))
+    working = PurePosixPath(last(settings, "WorkingDirectory"))
     if own.isdisjoint(map(str, (working, *working.parents))):
         yield "WorkingDirectory", str(working)
     for key in _OUTPUTS:
-        how, _, file = _last(settings, key).partition(":")
+        how, _, file = last(settings, key).partition(":")
         if how in _WRITTEN:
             yield key, str(PurePosixPath(file).parent)
 
@@ -100,5 +100,6 @@ def _words(settings: Settings, key: str) -> list[str]:
         return []  # systemd itself refuses it
 
 
-def _last(settings: Settings, key: str) -> str:
+def last(settings: Settings, key: str) -> str:
+    """The value that holds; empty where there is none."""
     return (settings.get(key) or [""])[-1]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from hardtack.deploy.facts import places
+from hardtack.deploy.facts import places, texts
+from hardtack.deploy.facts.environments import words
 from hardtack.deploy.facts.links import gone, resolved
 
 _PROGRAMS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin")
@@ -38,14 +38,11 @@ def failing(root: Path, name: str, said: Iterable[tuple[str, str]]) -> tuple[str
 
 def lacking(root: Path, command: str) -> str:
     """The program of an ExecStart; empty where it is there, and one."""
-    try:
-        program = (shlex.split(command) or [""])[0].lstrip(_PREFIXES)
-    except ValueError:
-        return ""  # systemd itself refuses it
-    if "%" in program:
+    program = (words(command) or [""])[0].lstrip(_PREFIXES)
+    if not program or "%" in program:
         return ""
-    places = [program] if program.startswith("/") else [f"{d}/{program}" for d in _PROGRAMS]
-    found = (resolved(root, place) for place in places)
+    ways = [program] if program.startswith("/") else [f"{d}/{program}" for d in _PROGRAMS]
+    found = (resolved(root, way) for way in ways)
     return "" if any(path is not None and _is_program(root, path) for path in found) else program
 
 
@@ -56,8 +53,8 @@ def _is_program(root: Path, path: Path) -> bool:
         return False
     with path.open("rb") as file:
         first = file.readline(_LONGEST)
-    words = first.removeprefix(b"#!").split() if first.startswith(b"#!") else []
-    return bool(first) and (not words or resolved(root, os.fsdecode(words[0])) is not None)
+    script = first.removeprefix(b"#!").split() if first.startswith(b"#!") else []
+    return bool(first) and (not script or resolved(root, os.fsdecode(script[0])) is not None)
 
 
 def _expanded(value: str, name: str) -> str:
@@ -77,10 +74,10 @@ def _files(root: Path, named: list[str]) -> Iterator[str]:
 
 def _unknown(root: Path, settings: dict[str, list[str]]) -> Iterator[str]:
     """Users and groups that nobody knows."""
-    if settings.get("DynamicUser") and settings["DynamicUser"][-1] in _TRUE:
+    if places.last(settings, "DynamicUser") in _TRUE:
         return  # they are made when it starts
     for key, database in _KNOWN_BY.items():
-        name = (settings.get(key) or [""])[-1]
+        name = places.last(settings, key)
         known = _names(root, database)
         if name and not name.isdecimal() and "%" not in name and known and name not in known:
             yield f"{key}={name}"
@@ -88,18 +85,12 @@ def _unknown(root: Path, settings: dict[str, list[str]]) -> Iterator[str]:
 
 def _names(root: Path, database: str) -> frozenset[str]:
     """Those in /etc/passwd or /etc/group; none where others tell them too."""
-    for line in _lines(root / "etc/nsswitch.conf"):
+    for line in texts.of(root / "etc/nsswitch.conf").splitlines():
         which, _, sources = line.partition("#")[0].partition(":")
         if which.strip() == database and not set(sources.split()) <= set(_FILES):
             return frozenset()
-    return frozenset(line.partition(":")[0] for line in _lines(root / "etc" / database))
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text(errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
+    known = texts.of(root / "etc" / database).splitlines()
+    return frozenset(line.partition(":")[0] for line in known)
 
 
 def _before(root: Path, commands: list[str]) -> Iterator[str]:

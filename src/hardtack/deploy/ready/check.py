@@ -35,8 +35,9 @@ from hardtack.images.audit import audit, audit_directory, ids
 from hardtack.images.containerd import Containerd, listens
 from hardtack.images.lockfile import Lock, names, read_lock
 from hardtack.images.platforms import Platform
+from hardtack.manifests.files import MANIFESTS
 from hardtack.manifests.place import Problem, Severity
-from hardtack.manifests.scan import MANIFESTS, scan
+from hardtack.manifests.scan import scan
 
 if TYPE_CHECKING:
     from hardtack.cache.results import Surveyed
