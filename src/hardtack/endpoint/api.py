@@ -13,11 +13,12 @@ from typing import Any
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from hardtack.core.errors import ConfigError
+from hardtack.core.straight import Straight, Unread, whole_body
 from hardtack.endpoint import forward, openapi, page, phases, query, readiness, status
 from hardtack.endpoint.callers import STRANGER
 from hardtack.endpoint.cloud import Picture
@@ -73,7 +74,7 @@ class Api:
         self._wanted = self._known.named()
         self._wanting = asyncio.Lock()
 
-    def application(self) -> Starlette:
+    def application(self) -> Straight:
         """The ASGI application; the detectors' servers live as long as it does."""
         shared = [
             ("/v1/image-queries", self.image_queries, ["GET", "POST"]),
@@ -107,11 +108,13 @@ class Api:
                 for prefix in ("/device-api", "")
             ]
             routes = forward.routes(routes, self.service.cloud.upstream)
-        return Starlette(
+        app = Starlette(
             routes=routes,
             lifespan=self._lifespan,
             exception_handlers={Refused: _refusal, HTTPException: _http_error},
         )
+        queries = ("/device-api/v1/image-queries", "/v1/image-queries")
+        return Straight(app, dict.fromkeys(queries, self.submitted))
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -178,13 +181,17 @@ class Api:
         return RedirectResponse("status")
 
     async def image_queries(self, request: Request) -> Response:
-        if request.method != "POST":
-            return await self._listed(request)
+        if request.method == "POST":
+            return await self.submitted(request)
+        return await self._listed(request)
+
+    async def submitted(self, request: Request) -> Response:
+        """The image query, or why it isn't answered."""
         try:
             return Json(await self._submit(request))
         except Refused as refused:
             self.service.metrics.refused(refused.status)
-            raise
+            return await _refusal(request, refused)
 
     async def image_query(self, request: Request) -> Response:
         identity = request.path_params["id"]
@@ -307,7 +314,7 @@ class Api:
         return _page(request, found, count, number, size)
 
     async def _submit(self, request: Request) -> dict[str, Any]:
-        asked = query.read(request.query_params)
+        asked = query.read(dict(request.query_params))
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if not media.startswith("image/"):
             raise Refused(
@@ -327,22 +334,10 @@ class Api:
 
     async def _body(self, request: Request) -> bytes:
         """The whole body. Raises Refused: 413 past the limit, 408 when it doesn't arrive."""
-        too_large = Refused(413, f"The body is over the limit of {self.limits.body} bytes.")
-        length = request.headers.get("content-length", "")
-        if length.isdecimal() and int(length) > self.limits.body:
-            raise too_large
-        body = bytearray()
         try:
-            async with asyncio.timeout(self.limits.patience):
-                async for piece in request.stream():
-                    body += piece
-                    if len(body) > self.limits.body:
-                        raise too_large
-        except TimeoutError:
-            raise Refused(408, "The body did not arrive in time.") from None
-        except ClientDisconnect:
-            raise Refused(400, "The caller went away before its body had arrived.") from None
-        return bytes(body)
+            return await whole_body(request, self.limits.body, self.limits.patience)
+        except Unread as unread:
+            raise Refused(unread.status, unread.reason) from None
 
 
 def _token(request: Request) -> str:

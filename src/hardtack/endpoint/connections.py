@@ -51,8 +51,7 @@ class Connections:
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         try:
-            async with asyncio.timeout(self._seconds):
-                reply = await wire.ask(head.encode("latin-1"), body)
+            reply = await wire.ask(head.encode("latin-1"), body, self._seconds)
         except BaseException:
             wire.close()
             raise
@@ -129,16 +128,21 @@ class _Wire(asyncio.Protocol):
         unsent = self._transport.get_write_buffer_size()
         return self._kept and not unsent and self.open
 
-    async def ask(self, head: bytes, body: bytes) -> Reply:
-        """The reply. Raises Broken."""
+    async def ask(self, head: bytes, body: bytes, seconds: float) -> Reply:
+        """The reply, which may take so many seconds. Raises Broken, TimeoutError."""
         if not self.open:
             raise Broken("it hung up")
-        self._told = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._told = loop.create_future()
         self._asked = True
         self._transport.writelines([head, body])
         with contextlib.suppress(OSError):  # of a socket that broke just now, which is told below
             acknowledge_at_once(self._socket)
-        return await self._told
+        deadline = loop.call_later(seconds, _give_up, self._told)
+        try:
+            return await self._told
+        finally:
+            deadline.cancel()
 
     def close(self) -> None:
         self._transport.abort()
@@ -194,3 +198,8 @@ class _Wire(asyncio.Protocol):
             self._told.set_exception(Broken(reason))
         self._asked = False
         self._transport.abort()
+
+
+def _give_up(told: asyncio.Future[Reply]) -> None:
+    if not told.done():
+        told.set_exception(TimeoutError())

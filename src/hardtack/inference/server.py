@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -16,11 +17,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from hardtack.core.errors import HardtackError, ModelError, PictureError
+from hardtack.core.straight import Straight, Unread, whole_body
 from hardtack.inference import oip, openapi
 from hardtack.inference.batching import MOST
 from hardtack.inference.images import MAX_PIXELS
@@ -183,7 +185,7 @@ class Service:
         return self.model
 
 
-def application(service: Service) -> Starlette:
+def application(service: Service) -> Straight:
     """The ASGI application; the model is loaded in the background from its start on."""
 
     @asynccontextmanager
@@ -199,14 +201,16 @@ def application(service: Service) -> Starlette:
     async def description(_: Request) -> Response:
         return JSONResponse(openapi.description(service.name))
 
+    infer = _pictures(service)
     routes = [
-        Route("/infer", _pictures(service), methods=["POST"]),  # looked through in turn
+        Route("/infer", infer, methods=["POST"]),
         *_health(service),
         Route("/metrics", metrics),
         Route("/openapi.json", description),
         *_protocol(service),
     ]
-    return Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _as_json})
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _as_json})
+    return Straight(app, {"/infer": infer})
 
 
 def _health(service: Service) -> list[Route]:
@@ -245,14 +249,15 @@ def _described(name: str, model: Model) -> dict[str, Any]:
 def _pictures(service: Service) -> Callable[[Request], Awaitable[Response]]:
     """`/infer`, each answer counted by its status."""
 
+    counted = cache(service.requests.labels)
+
     async def infer(request: Request) -> Response:
         try:
             with service.admitted():
                 response = await _infer(service, request)
         except HTTPException as error:
-            service.requests.labels(str(error.status_code)).inc()
-            raise
-        service.requests.labels("200").inc()
+            response = await _as_json(request, error)
+        counted(str(response.status_code)).inc()
         return response
 
     return infer
@@ -327,22 +332,10 @@ def _numbers(told: dict[str, Any], otherwise: int) -> Response:
 
 async def _body(request: Request, limits: Limits) -> bytes:
     """The whole body. Raises HTTPException 413 past the limit, 408 when it doesn't arrive."""
-    too_large = HTTPException(413, f"The body is over the limit of {limits.body} bytes.")
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > limits.body:
-        raise too_large
-    body = bytearray()
     try:
-        async with asyncio.timeout(limits.patience):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > limits.body:
-                    raise too_large
-    except TimeoutError:
-        raise HTTPException(408, "The body did not arrive in time.") from None
-    except ClientDisconnect:
-        raise HTTPException(400, "The client went away before its body had arrived.") from None
-    return bytes(body)
+        return await whole_body(request, limits.body, limits.patience)
+    except Unread as unread:
+        raise HTTPException(unread.status, unread.reason) from None
 
 
 def _named(service: Service, request: Request) -> Model:
