@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -143,3 +144,11 @@ def test_what_is_passed_on_streams_both_ways(tmp_path: Path) -> None:
 def address(of: Endpoint) -> tuple[str, int]:
     host, _, port = of.url.removeprefix("http://").partition(":")
     return host, int(port)
+
+
+def test_the_endpoint_and_its_servers_wait_for_their_turns(tmp_path: Path) -> None:
+    models = write_models(tmp_path, [SHAPE])
+    detectors = write_detectors(tmp_path / "detectors.yaml", [SHAPE])
+    with endpoint(tmp_path, models, detectors) as up:
+        for pid in (up.process.pid, servers(up)[SHAPE.id].pid):
+            assert os.sched_getscheduler(pid) == os.SCHED_BATCH

@@ -13,6 +13,7 @@ from hardtack.cli.endpoint_options import CLOUD, KUBERNETES, LISTENING, PLACES, 
 from hardtack.cli.extras import INFERENCE, needs_extra
 from hardtack.cli.inference import listen
 from hardtack.cli.options import using
+from hardtack.core.turns import wait_for_turns
 
 if TYPE_CHECKING:
     from hardtack.endpoint.backends.zygote import Zygote
@@ -36,6 +37,7 @@ def serve(**given: Any) -> None:
     """
     needs_extra("endpoint", *INFERENCE, "cryptography", "urllib3", "yaml")
     _check_usage(given)
+    wait_for_turns()
     zygote = _zygote(given) if given["backend"] == "processes" else None
     # Before the heavy imports: a slow link carries weights while they last.
     from hardtack.endpoint.warming import ahead

@@ -13,6 +13,7 @@ import click
 from hardtack.cli.extras import INFERENCE, needs_extra
 from hardtack.cli.options import BATCH_WINDOW, DURATION, PAUSE
 from hardtack.core.errors import ConfigError, HardtackError
+from hardtack.core.turns import wait_for_turns
 from hardtack.core.units import parse_size
 
 _KEPT = 75
@@ -95,6 +96,7 @@ def serve(
     from hardtack.inference.runtime import Options, threads_allowed
     from hardtack.inference.server import Limits, Service, application
 
+    wait_for_turns()
     keep_freed_memory()
     # Each picture that is judged beside others holds memory of its own, for good; more of them than
     # cores are no faster.
