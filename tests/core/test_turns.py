@@ -16,7 +16,7 @@ import os, subprocess, threading
 from hardtack.core.turns import wait_for_turns
 
 wait_for_turns()
-threading.Thread(target=lambda: print(os.sched_getscheduler(0))).start()
+threading.Thread(target=lambda: print("thread", os.sched_getscheduler(0))).start()
 subprocess.run(["chrt", "--pid", "0"])
 """
 
@@ -24,7 +24,7 @@ subprocess.run(["chrt", "--pid", "0"])
 def test_what_is_started_later_waits_too() -> None:
     words = [sys.executable, "-c", PROGRAM]
     done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
-    assert str(os.SCHED_BATCH) in done.stdout and "SCHED_BATCH" in done.stdout
+    assert f"thread {os.SCHED_BATCH}" in done.stdout and "SCHED_BATCH" in done.stdout
 
 
 def test_where_it_is_not_allowed_all_stays_as_it_was(

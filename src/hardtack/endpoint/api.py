@@ -17,8 +17,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from hardtack.core.body import Unread, whole_body
 from hardtack.core.errors import ConfigError
-from hardtack.core.straight import Straight, Unread, whole_body
+from hardtack.core.straight import Straight
 from hardtack.endpoint import forward, openapi, page, phases, query, readiness, status
 from hardtack.endpoint.callers import STRANGER
 from hardtack.endpoint.cloud import Picture
@@ -113,8 +114,7 @@ class Api:
             lifespan=self._lifespan,
             exception_handlers={Refused: _refusal, HTTPException: _http_error},
         )
-        queries = ("/device-api/v1/image-queries", "/v1/image-queries")
-        return Straight(app, dict.fromkeys(queries, self.submitted))
+        return Straight(app, "/device-api/v1/image-queries", "/v1/image-queries")
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -181,12 +181,8 @@ class Api:
         return RedirectResponse("status")
 
     async def image_queries(self, request: Request) -> Response:
-        if request.method == "POST":
-            return await self.submitted(request)
-        return await self._listed(request)
-
-    async def submitted(self, request: Request) -> Response:
-        """The image query, or why it isn't answered."""
+        if request.method != "POST":
+            return await self._listed(request)
         try:
             return Json(await self._submit(request))
         except Refused as refused:
@@ -314,7 +310,7 @@ class Api:
         return _page(request, found, count, number, size)
 
     async def _submit(self, request: Request) -> dict[str, Any]:
-        asked = query.read(dict(request.query_params))
+        asked = query.read(dict(request.query_params))  # which is quicker to ask
         media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if not media.startswith("image/"):
             raise Refused(

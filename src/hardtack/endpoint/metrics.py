@@ -34,7 +34,6 @@ class Metrics:
             "hardtack_endpoint_refused", "Image queries that were not answered, by status.",
             ["status"], registry=self.registry,
         )  # fmt: skip
-
         # Looking one up takes longer than counting.
         self._seconds_of = cache(self._seconds.labels)
         self._confidence_of = cache(self._confidence.labels)

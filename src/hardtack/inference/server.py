@@ -21,8 +21,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from hardtack.core.body import Unread, whole_body
 from hardtack.core.errors import HardtackError, ModelError, PictureError
-from hardtack.core.straight import Straight, Unread, whole_body
+from hardtack.core.straight import Straight
 from hardtack.inference import oip, openapi
 from hardtack.inference.batching import MOST
 from hardtack.inference.images import MAX_PIXELS
@@ -201,16 +202,15 @@ def application(service: Service) -> Straight:
     async def description(_: Request) -> Response:
         return JSONResponse(openapi.description(service.name))
 
-    infer = _pictures(service)
     routes = [
-        Route("/infer", infer, methods=["POST"]),
+        Route("/infer", _pictures(service), methods=["POST"]),
         *_health(service),
         Route("/metrics", metrics),
         Route("/openapi.json", description),
         *_protocol(service),
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _as_json})
-    return Straight(app, {"/infer": infer})
+    return Straight(app, "/infer")
 
 
 def _health(service: Service) -> list[Route]:
